@@ -1,0 +1,118 @@
+//! The command line of `floorhand-agent`, which `floorhand agent` has too.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use floorhand_pipeline::Compiler;
+
+use crate::exit;
+
+/// The argument by which the program knows that it is to compile a plugin and nothing else.
+const WORKER: &str = "__compile-plugin";
+
+/// The daemon on the device: takes signed bundles, serves them, watches them, rolls them back.
+///
+/// Without a command it runs until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "floorhand-agent", version, after_help = exit::HELP)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "FLOORHAND_AGENT_CONFIG",
+        default_value = "/etc/floorhand/agent.toml"
+    )]
+    pub config: PathBuf,
+    /// Check the configuration and the files it names, tell every mistake, and exit.
+    #[arg(long)]
+    pub check: bool,
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The subcommand that stands before these arguments, where another program carries them.
+    #[arg(skip)]
+    pub carried_by: Option<&'static str>,
+}
+
+/// What to do instead of running.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Tell what the running agent does.
+    Status {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for what is wrong: configuration, keys, certificates, disk, clock, connections.
+    Doctor {
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hand over a bundle with its assignment, from a stick for example. It is verified like any other.
+    Import {
+        /// The file that `floorhand fleet export` made.
+        bundle: PathBuf,
+    },
+    /// Compile a plugin: the agent starts itself for it, with limits of its own.
+    #[command(name = WORKER, hide = true)]
+    CompilePlugin,
+}
+
+impl Args {
+    /// These arguments, behind a subcommand of another program, as in `floorhand agent`.
+    #[must_use]
+    pub fn carried_by(self, subcommand: &'static str) -> Self {
+        let carried_by = Some(subcommand);
+        Self { carried_by, ..self }
+    }
+
+    /// Plugins are compiled by this very program in a process of its own.
+    pub(crate) fn compiler(&self) -> Compiler {
+        // The first is this file's name at start; the second is this program even when its file was replaced by an upgrade.
+        let exe = std::env::current_exe().ok().filter(|exe| exe.is_file());
+        Compiler::Subprocess {
+            exe: exe.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+            args: self
+                .carried_by
+                .into_iter()
+                .chain([WORKER])
+                .map(OsString::from)
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+        let args = Args::parse_from(["floorhand-agent", "status", "--json", "--config", "x.toml"]);
+        assert_eq!(
+            (args.config, args.command),
+            (PathBuf::from("x.toml"), Some(Command::Status { json: true }))
+        );
+        assert!(Args::try_parse_from(["floorhand-agent", "import"]).is_err());
+    }
+
+    #[test]
+    fn the_worker_is_found_behind_another_programs_subcommand() {
+        let arguments = |args: &Args| match args.compiler() {
+            Compiler::Subprocess { args, .. } => args,
+            Compiler::InProcess => vec![],
+        };
+        let args = Args::parse_from(["floorhand-agent"]);
+        assert_eq!(arguments(&args), ["__compile-plugin"]);
+        assert_eq!(arguments(&args.carried_by("agent")), ["agent", "__compile-plugin"]);
+        let worker = Args::parse_from(["floorhand-agent", "__compile-plugin"]);
+        assert_eq!(worker.command, Some(Command::CompilePlugin));
+    }
+}

@@ -1,0 +1,199 @@
+//! The core put together, and its loop.
+
+use super::fetching::Fetching;
+use super::status::Board;
+use super::{CoreQueue, CoreSender, Message, Notice, Purpose};
+use crate::clock::{monotonic_ms, system_ms};
+use crate::fleet::{Fleet, FleetEvent};
+use crate::limiter::Limiter;
+use crate::notify::Heartbeat;
+use crate::logging::LogHandle;
+use crate::serving::ServeSender;
+use crate::telemetry::Telemetry;
+use floorhand_bundle::{DeviceId, HardwareClass, SecretKey, TrustRoot};
+use floorhand_lifecycle::{Event, Machine, State, TrustedClock};
+use floorhand_pipeline::{Host, Loaded};
+use floorhand_protocol::{Answer, Severity};
+use floorhand_store::Store;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The machine hears of the time this often.
+const TICK: Duration = Duration::from_millis(500);
+/// Answers that wait for the connection.
+pub(super) const MAX_ANSWERS: usize = 64;
+
+/// What the core needs.
+pub(crate) struct Setup {
+    pub(crate) device: DeviceId,
+    pub(crate) hardware: HardwareClass,
+    pub(crate) root: Arc<TrustRoot>,
+    pub(crate) key: SecretKey,
+    pub(crate) boot_id: u64,
+    pub(crate) store: Arc<Store>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) machine: Machine,
+    pub(crate) fleet: Option<Fleet>,
+    pub(crate) serving: ServeSender,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) log: LogHandle,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) heartbeat: Heartbeat,
+    /// The highest signed time, for those who check acks.
+    pub(crate) clock_floor_ms: Arc<AtomicU64>,
+    pub(crate) board: Arc<Mutex<Board>>,
+    pub(crate) fetch_timeout_ms: u64,
+    pub(crate) fetch_min_rate: u64,
+    pub(crate) sender: CoreSender,
+}
+
+/// The core at work.
+pub(crate) struct Core {
+    pub(super) setup: Setup,
+    /// The state as it is on the disk.
+    pub(super) saved: State,
+    /// Events that came of carrying out actions.
+    pub(super) events: VecDeque<Event>,
+    pub(super) fetching: Option<Fetching>,
+    /// A generation that is loaded and whose trial hasn't begun.
+    pub(super) staged: Option<Loaded>,
+    pub(super) answers: VecDeque<Answer>,
+    pub(super) hello_count: u64,
+    pub(super) hello_due: bool,
+    pub(super) connected: bool,
+    pub(super) limiter: Limiter,
+}
+
+/// Starts the thread.
+pub(crate) fn start(setup: Setup, queue: CoreQueue) -> std::io::Result<()> {
+    let mut core = Core {
+        saved: setup.machine.state().clone(),
+        setup,
+        events: VecDeque::new(),
+        fetching: None,
+        staged: None,
+        answers: VecDeque::new(),
+        hello_count: 0,
+        hello_due: true,
+        connected: false,
+        limiter: Limiter::default(),
+    };
+    std::thread::Builder::new().name("core".to_owned()).spawn(move || core.run(queue))?;
+    Ok(())
+}
+
+impl Core {
+    fn run(&mut self, CoreQueue(mut messages): CoreQueue) {
+        self.boot();
+        let runtime = self.setup.runtime.clone();
+        let mut ticked_ms = 0;
+        loop {
+            let now_ms = monotonic_ms();
+            self.setup.heartbeat.beat(now_ms);
+            if now_ms.saturating_sub(ticked_ms) >= TICK.as_millis() as u64 {
+                ticked_ms = now_ms;
+                self.tick(now_ms);
+            }
+            let waited = async { tokio::time::timeout(TICK, messages.recv()).await };
+            match runtime.block_on(waited) {
+                Ok(Some(Message::Stop(done))) => {
+                    drop(done.try_send(()));
+                    return;
+                }
+                Ok(Some(message)) => self.take(message),
+                Ok(None) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ms: u64) {
+        self.handle(Event::Tick);
+        self.drive_fetch(now_ms);
+        self.send_answers();
+        if self.hello_due && self.connected {
+            self.say_hello();
+        }
+        self.update_board();
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Fleet(event) => self.take_fleet(event),
+            Message::Notice(Notice::Trial(sample)) => self.handle(Event::Trial(sample)),
+            Message::Notice(Notice::Broken { generation, reason }) => {
+                self.handle(Event::Broken { generation, reason });
+            }
+            Message::Loaded { generation, purpose, result } => self.loaded(generation, purpose, *result),
+            Message::Import { archive, reply } => {
+                let result = self.import(&archive);
+                drop(reply.send(result));
+            }
+            Message::FetchSettings { timeout_ms, min_rate } => {
+                self.setup.fetch_timeout_ms = timeout_ms;
+                self.setup.fetch_min_rate = min_rate;
+            }
+            Message::Stop(_) => {}
+        }
+        self.update_board();
+    }
+
+    fn take_fleet(&mut self, event: FleetEvent) {
+        match event {
+            FleetEvent::Connected => {
+                self.connected = true;
+                self.say_hello();
+                self.send_answers();
+                self.reconnected();
+            }
+            FleetEvent::Disconnected => self.connected = false,
+            FleetEvent::Assign(bytes) => self.take_assignment(&bytes),
+            FleetEvent::Command(bytes) => self.take_command(&bytes),
+            FleetEvent::Chunk(bytes) => self.take_chunk(&bytes),
+        }
+    }
+
+    fn loaded(&mut self, generation: u64, purpose: Purpose, result: Result<Loaded, String>) {
+        let state = self.setup.machine.state();
+        let wanted = match purpose {
+            Purpose::Stage => state.candidate.as_ref().map(|candidate| candidate.generation.number),
+            Purpose::Activate => state.active.as_ref().map(|active| active.number),
+        };
+        if wanted != Some(generation) {
+            tracing::debug!(generation, "a generation was loaded that is not wanted any more");
+            return;
+        }
+        match (purpose, result) {
+            (Purpose::Stage, Ok(loaded)) => {
+                let gates = loaded.gates.clone();
+                self.staged = Some(loaded);
+                self.handle(Event::Staged(Ok(gates)));
+            }
+            (Purpose::Stage, Err(reason)) => self.handle(Event::Staged(Err(reason))),
+            (Purpose::Activate, Ok(loaded)) => {
+                tracing::info!(generation, bundle = %loaded.bundle.short(), "serving");
+                self.setup.serving.tell(crate::serving::Message::Activate(Box::new(loaded)));
+                self.handle(Event::Activated(Ok(())));
+            }
+            (Purpose::Activate, Err(reason)) => self.handle(Event::Activated(Err(reason))),
+        }
+    }
+
+    /// The time that documents are held against.
+    pub(super) fn trusted_now_ms(&self) -> u64 {
+        let clock = TrustedClock {
+            floor_ms: self.setup.machine.state().clock_ms,
+            root_expires_ms: self.setup.root.expires_ms,
+        };
+        clock.now_ms(system_ms())
+    }
+
+    /// Logs and reports that something was refused, but not again and again.
+    pub(super) fn refused(&mut self, subject: &str, problem: &str) {
+        let Some(held_back) = self.limiter.admit("document-refused", subject, monotonic_ms()) else { return };
+        tracing::warn!(subject, held_back, "refused: {problem}");
+        self.setup.telemetry.event("document-refused", Severity::Alarm, subject, problem.to_owned());
+    }
+}

@@ -1,0 +1,162 @@
+//! What the hub and the person at the box ask for: assignments, commands, imports.
+
+use super::assembly::Core;
+use floorhand_bundle::{Archive, Digest};
+use floorhand_lifecycle::Event;
+use floorhand_protocol::{Action, Assignment, Command, MAX_ANSWER_BYTES, Outcome, Up};
+
+/// The most log lines that one command is answered with.
+const MAX_LOG_LINES: u32 = 2000;
+/// What an imported assignment waits in until the agent is started.
+const INBOX: &str = "inbox.cose";
+
+impl Core {
+    pub(super) fn take_assignment(&mut self, bytes: &[u8]) {
+        let now_ms = self.trusted_now_ms();
+        match Assignment::open(bytes, &self.setup.root, &self.setup.device, now_ms) {
+            Ok(assignment) => self.handle(Event::Assigned(assignment.into_inner())),
+            // One that was taken before is retained at the broker until a newer one comes, expired or not.
+            Err(error) if !self.is_known(bytes) => self.refused("assignment", &error.to_string()),
+            Err(_) => {}
+        }
+    }
+
+    /// Whether this is the assignment that was taken last, as far as its signature goes.
+    fn is_known(&self, bytes: &[u8]) -> bool {
+        Assignment::open(bytes, &self.setup.root, &self.setup.device, 0)
+            .is_ok_and(|assignment| assignment.seq <= self.setup.machine.state().seq)
+    }
+
+    pub(super) fn take_command(&mut self, bytes: &[u8]) {
+        let now_ms = self.trusted_now_ms();
+        let command = match Command::open(bytes, &self.setup.root, &self.setup.device, now_ms) {
+            Ok(command) => command.into_inner(),
+            Err(error) => return self.refused("command", &error.to_string()),
+        };
+        if command.id <= self.setup.machine.state().command_id {
+            tracing::debug!(id = command.id, "a command that was answered before");
+            return;
+        }
+        self.handle(Event::SignedTime(command.issued_ms));
+        self.handle(Event::CommandTaken(command.id));
+        if self.saved.command_id != command.id {
+            let reason = "the state directory can't be written".to_owned();
+            return self.answer(format!("cmd/{}", command.id), Outcome::Rejected { reason });
+        }
+        tracing::info!(id = command.id, action = ?command.action, "command");
+        let body = match command.action {
+            Action::ReportNow => self.report_now(),
+            Action::FetchLogs { lines } => self.log_lines(lines),
+        };
+        self.answer(format!("cmd/{}", command.id), Outcome::Done { body });
+    }
+
+    fn report_now(&mut self) -> String {
+        self.setup.serving.tell(crate::serving::Message::Report);
+        self.say_hello();
+        self.update_board();
+        self.board_json()
+    }
+
+    /// The last lines of the log, as many as one answer holds.
+    fn log_lines(&self, lines: u32) -> String {
+        // Room for the envelope, and for the fields around the text.
+        const ROOM: usize = 1024;
+        let lines = self.setup.log.tail(lines.min(MAX_LOG_LINES) as usize);
+        let mut left = MAX_ANSWER_BYTES - ROOM;
+        let fitting = lines.iter().rev().take_while(|line| {
+            let fits = line.len() < left;
+            left = left.saturating_sub(line.len() + 1);
+            fits
+        });
+        let mut fitting: Vec<&str> = fitting.map(String::as_str).collect();
+        fitting.reverse();
+        fitting.join("\n")
+    }
+
+    pub(super) fn send_answers(&mut self) {
+        let Some(fleet) = &self.setup.fleet else {
+            self.answers.clear();
+            return;
+        };
+        while let Some(answer) = self.answers.front() {
+            let sealed = match answer.seal(&self.setup.key) {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    tracing::error!(%error, "an answer can't be signed");
+                    self.answers.pop_front();
+                    continue;
+                }
+            };
+            if fleet.publish(Up::Answer, sealed).is_err() {
+                return;
+            }
+            self.answers.pop_front();
+        }
+    }
+
+    /// Takes a bundle that was carried here, with the assignment that lies in it. Both are verified like any other.
+    pub(super) fn import(&mut self, archive: &[u8]) -> Result<String, String> {
+        let archive = Archive::read(archive).map_err(|error| error.to_string())?;
+        let Some(bytes) = &archive.assignment else {
+            return Err("the archive has no assignment; make one with `floorhand fleet export DEVICE`".to_owned());
+        };
+        let now_ms = self.trusted_now_ms();
+        let assignment = Assignment::open(bytes, &self.setup.root, &self.setup.device, now_ms)
+            .map_err(|error| error.to_string())?
+            .into_inner();
+        if assignment.seq <= self.setup.machine.state().seq {
+            return Err(format!(
+                "its assignment {} is not newer than {}, which was taken before; export it again",
+                assignment.seq,
+                self.setup.machine.state().seq
+            ));
+        }
+        self.put_blobs(&archive, &assignment)?;
+        let (seq, job) = (assignment.seq, assignment.job.clone());
+        self.handle(Event::Assigned(assignment));
+        if self.saved.seq != seq {
+            return Err("the state directory can't be written; free space on its disk".to_owned());
+        }
+        Ok(format!("assignment {seq} ({job}) is taken; `floorhand-agent status` tells how far it is"))
+    }
+
+    /// Puts what the assignment's manifest names where a fetch would put it. The manifest is verified first.
+    fn put_blobs(&self, archive: &Archive, assignment: &Assignment) -> Result<(), String> {
+        let Some(assigned) = &assignment.run else { return Ok(()) };
+        if Digest::of(&archive.manifest) != assigned.manifest.sha256 {
+            return Err("the archive's manifest is not the one that its assignment names".to_owned());
+        }
+        let manifest = floorhand_bundle::Manifest::open(&archive.manifest, &self.setup.root, self.trusted_now_ms())
+            .map_err(|error| error.to_string())?;
+        let blobs = self.setup.store.blobs();
+        blobs.put(&archive.manifest).map_err(|error| error.to_string())?;
+        for component in &manifest.components {
+            if blobs.has(component.blob.sha256, component.blob.length) {
+                continue;
+            }
+            let bytes = archive.blobs.get(&component.blob.sha256);
+            let bytes = bytes.ok_or_else(|| format!("the archive lacks {}", component.name))?;
+            blobs.put(bytes).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes what was imported while the agent was not running.
+    pub(super) fn take_inbox(&mut self) {
+        let path = self.setup.store.root().join(INBOX);
+        let Ok(archive) = std::fs::read(&path) else { return };
+        match self.import(&archive) {
+            Ok(taken) => tracing::info!("imported: {taken}"),
+            Err(problem) => self.refused("import", &problem),
+        }
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(%error, path = %path.display(), "can't be removed");
+        }
+    }
+}
+
+/// Where [`Core::take_inbox`] looks.
+pub(crate) fn inbox_path(state_dir: &std::path::Path) -> std::path::PathBuf {
+    state_dir.join(INBOX)
+}

@@ -1,0 +1,226 @@
+//! Fetching a bundle: its manifest, then the components that the disk hasn't.
+
+use super::assembly::Core;
+use super::delivery::{Download, Held, Taken};
+use crate::clock::monotonic_ms;
+use floorhand_bundle::{BlobRef, Manifest, Verified};
+use floorhand_lifecycle::{Backoff, BundleFacts, Event, Failure, Pending};
+use floorhand_protocol::{ChunkMessage, Up};
+use std::collections::VecDeque;
+
+/// The first wait after the hub said that it hasn't got a chunk, and the longest.
+const RETRY_MS: (u64, u64) = (500, 30_000);
+
+/// A bundle that is being fetched.
+pub(crate) struct Fetching {
+    pub(super) pending: Pending,
+    /// Once it is there and verified.
+    pub(super) manifest: Option<Verified<Manifest>>,
+    queue: VecDeque<BlobRef>,
+    download: Option<Download>,
+    held: Held,
+    progress_ms: u64,
+    /// Bytes that came since the time of `progress_ms`.
+    progress_bytes: u64,
+    backoff: Backoff,
+    wait_until_ms: u64,
+    last_problem: String,
+}
+
+impl Core {
+    pub(super) fn begin_fetch(&mut self, pending: Pending) {
+        let held = self.held_chunks();
+        let queue = VecDeque::from([pending.assigned.manifest.clone()]);
+        let seed = crate::random::u64();
+        self.fetching = Some(Fetching {
+            pending,
+            manifest: None,
+            queue,
+            download: None,
+            held,
+            progress_ms: monotonic_ms(),
+            progress_bytes: 0,
+            backoff: Backoff::new(RETRY_MS.0, RETRY_MS.1, seed),
+            wait_until_ms: 0,
+            last_problem: String::new(),
+        });
+        self.drive_fetch(monotonic_ms());
+    }
+
+    pub(super) fn fetch_components(&mut self) {
+        let Some(fetching) = &mut self.fetching else { return };
+        let Some(manifest) = &fetching.manifest else { return };
+        let store = &self.setup.store;
+        fetching.queue = manifest
+            .components
+            .iter()
+            .filter(|component| !store.blobs().has(component.blob.sha256, component.blob.length))
+            .map(|component| component.blob.clone())
+            .collect();
+        self.drive_fetch(monotonic_ms());
+    }
+
+    /// Goes on with the fetch as far as it goes without waiting.
+    pub(super) fn drive_fetch(&mut self, now_ms: u64) {
+        loop {
+            let Some(fetching) = &mut self.fetching else { return };
+            if fetching.download.is_none() {
+                let Some(blob) = fetching.queue.pop_front() else {
+                    return self.fetched(now_ms);
+                };
+                match Download::begin(&self.setup.store, &blob, &fetching.held) {
+                    Ok(download) => fetching.download = download,
+                    Err(error) => return self.fetch_ended(Failure::Final(error.to_string())),
+                }
+                continue;
+            }
+            if !fetching.download.as_ref().is_some_and(Download::is_complete) {
+                break;
+            }
+            if let Some(download) = fetching.download.take()
+                && let Err(error) = download.finish()
+            {
+                return self.fetch_ended(Failure::Final(error.to_string()));
+            }
+        }
+        self.check_progress(now_ms);
+        self.request(now_ms);
+    }
+
+    /// Everything that was queued is there: the manifest, or the components.
+    fn fetched(&mut self, now_ms: u64) {
+        let now_trusted_ms = self.trusted_now_ms();
+        let Some(fetching) = &mut self.fetching else { return };
+        fetching.progress_ms = now_ms;
+        if fetching.manifest.is_some() {
+            self.events.push_back(Event::ComponentsReady);
+        } else {
+            let blob = &fetching.pending.assigned.manifest;
+            let opened = self
+                .setup
+                .store
+                .blobs()
+                .read(blob.sha256, blob.length)
+                .map_err(|error| error.to_string())
+                .and_then(|bytes| {
+                    Manifest::open(&bytes, &self.setup.root, now_trusted_ms).map_err(|error| error.to_string())
+                });
+            match opened {
+                Ok(manifest) => {
+                    let facts = BundleFacts::of(&manifest);
+                    fetching.manifest = Some(manifest);
+                    self.events.push_back(Event::ManifestReady(facts));
+                }
+                Err(problem) => return self.fetch_ended(Failure::Final(problem)),
+            }
+        }
+        self.run_events();
+    }
+
+    /// Runs what was queued, when this isn't called from within the machine's loop, which does it by itself.
+    fn run_events(&mut self) {
+        if let Some(event) = self.events.pop_back() {
+            self.handle(event);
+        }
+    }
+
+    fn fetch_ended(&mut self, failure: Failure) {
+        self.events.push_back(Event::FetchFailed(failure));
+        self.run_events();
+    }
+
+    fn check_progress(&mut self, now_ms: u64) {
+        let (timeout_ms, min_rate, connected) =
+            (self.setup.fetch_timeout_ms, self.setup.fetch_min_rate, self.connected);
+        let Some(fetching) = &mut self.fetching else { return };
+        if !connected {
+            // Nobody can be slow who isn't there.
+            fetching.progress_ms = now_ms;
+            fetching.progress_bytes = 0;
+            return;
+        }
+        let elapsed_ms = now_ms.saturating_sub(fetching.progress_ms);
+        if elapsed_ms < timeout_ms {
+            return;
+        }
+        let needed = (min_rate * timeout_ms / 1000).max(1);
+        if fetching.progress_bytes >= needed {
+            fetching.progress_ms = now_ms;
+            fetching.progress_bytes = 0;
+            return;
+        }
+        let problem = if fetching.last_problem.is_empty() { "the hub sent too little" } else { &fetching.last_problem };
+        let reason = format!(
+            "{problem}: {} bytes came in {} s, at least {needed} have to",
+            fetching.progress_bytes,
+            timeout_ms / 1000
+        );
+        self.fetch_ended(Failure::TimedOut(reason));
+    }
+
+    fn request(&mut self, now_ms: u64) {
+        let (Some(fetching), Some(fleet)) = (&mut self.fetching, &self.setup.fleet) else { return };
+        if !self.connected || now_ms < fetching.wait_until_ms {
+            return;
+        }
+        let Some(download) = &mut fetching.download else { return };
+        let Some(fetch) = download.request(now_ms, &mut crate::random::u64) else { return };
+        let sent = fetch.encode().map(|bytes| fleet.publish(Up::Fetch, bytes));
+        if !matches!(sent, Ok(Ok(()))) {
+            download.forget_requests();
+        }
+    }
+
+    pub(super) fn take_chunk(&mut self, bytes: &[u8]) {
+        let now_ms = monotonic_ms();
+        let message = match ChunkMessage::decode(bytes) {
+            Ok(message) => message,
+            Err(error) => return self.refused("chunk", &error.to_string()),
+        };
+        let Some(fetching) = &mut self.fetching else { return };
+        let Some(download) = &mut fetching.download else { return };
+        let before = download.fetched_bytes;
+        let taken = download.take(message, now_ms);
+        fetching.progress_bytes += download.fetched_bytes - before;
+        match taken {
+            Ok(Taken::Written) => fetching.backoff.reset(),
+            Ok(Taken::Ignored) => return,
+            Ok(Taken::Unknown) => {
+                // Unsigned, so it proves nothing: asked again, until the time for it is over.
+                download.forget_requests();
+                "the hub says that it does not have the blob".clone_into(&mut fetching.last_problem);
+                fetching.wait_until_ms = now_ms + fetching.backoff.next_ms();
+            }
+            Ok(Taken::Wrong(problem)) => {
+                download.forget_requests();
+                fetching.last_problem.clone_from(&problem);
+                fetching.wait_until_ms = now_ms + fetching.backoff.next_ms();
+                self.refused("chunk", &problem);
+            }
+            Err(error) => return self.fetch_ended(Failure::Final(error.to_string())),
+        }
+        self.drive_fetch(now_ms);
+    }
+
+    /// The connection stands again: what was asked for before may never come.
+    pub(super) fn reconnected(&mut self) {
+        if let Some(download) = self.fetching.as_mut().and_then(|fetching| fetching.download.as_mut()) {
+            download.forget_requests();
+        }
+        self.drive_fetch(monotonic_ms());
+    }
+
+    /// Where the chunks of the generations on the disk lie.
+    fn held_chunks(&self) -> Held {
+        let mut held = Held::new();
+        for generation in self.setup.machine.state().generations() {
+            let Ok(manifest) = self.manifest_of(generation.number) else { continue };
+            for component in &manifest.components {
+                for (_, offset, chunk) in component.blob.layout() {
+                    held.insert(chunk.sha256, (component.blob.sha256, component.blob.length, offset));
+                }
+            }
+        }
+        held
+    }
+}

@@ -1,0 +1,72 @@
+//! Loading a generation from the disk: verify, compile, golden cases, warm up.
+
+use floorhand_bundle::{ComponentName, Digest, Manifest, TrustRoot, Verified};
+use floorhand_pipeline::{Host, Loaded, Pipeline, run_golden};
+use floorhand_store::Store;
+use std::sync::Arc;
+
+/// The name of a manifest in its generation's folder.
+const MANIFEST: &str = "manifest.cose";
+
+/// What is to be loaded, and with what.
+pub(super) struct Task {
+    pub(super) generation: u64,
+    pub(super) store: Arc<Store>,
+    pub(super) host: Arc<Host>,
+    pub(super) root: Arc<TrustRoot>,
+}
+
+impl Task {
+    /// Loads the generation. It has given its golden answers here, with the engine and the CPU that it will serve with,
+    /// whether it is new or has served for years: either may have been changed by an update of this agent.
+    pub(super) fn run(&self) -> Result<Loaded, String> {
+        let manifest = manifest(&self.store, &self.root, self.generation)?;
+        let mut read = |name: &ComponentName| self.component(&manifest, name);
+        let cases = read(&manifest.golden.component)?;
+        let mut tried = self.pipeline(&manifest, &mut read)?;
+        let report = run_golden(&mut tried, &manifest.golden, &cases).map_err(|error| error.to_string())?;
+        drop(tried);
+        tracing::info!(
+            generation = self.generation,
+            cases = report.cases,
+            largest_difference = report.largest_difference,
+            "golden cases passed"
+        );
+        let mut pipeline = self.pipeline(&manifest, &mut read)?;
+        pipeline.warm_up().map_err(|error| error.to_string())?;
+        Ok(Loaded {
+            generation: self.generation,
+            bundle: manifest.digest(),
+            gates: manifest.gates.clone(),
+            pipeline,
+        })
+    }
+
+    fn pipeline(
+        &self,
+        manifest: &Manifest,
+        read: &mut dyn FnMut(&ComponentName) -> Result<Vec<u8>, String>,
+    ) -> Result<Pipeline, String> {
+        Pipeline::load(&manifest.pipeline, read, &self.host).map_err(|error| error.to_string())
+    }
+
+    /// A component's bytes, hashed again: a disk forgets.
+    fn component(&self, manifest: &Manifest, name: &ComponentName) -> Result<Vec<u8>, String> {
+        let component = manifest.component(name).ok_or_else(|| format!("{name} is not in the bundle"))?;
+        let blob = &component.blob;
+        let bytes = self.store.blobs().read(blob.sha256, blob.length).map_err(|error| error.to_string())?;
+        if Digest::of(&bytes) != blob.sha256 {
+            return Err(format!("{name} is damaged on the disk; assign the bundle again"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The manifest of a generation, verified again.
+///
+/// Its signatures are checked as of time 0: an expired trust root keeps new documents out, and takes nothing from what
+/// was accepted before.
+pub(super) fn manifest(store: &Store, root: &TrustRoot, generation: u64) -> Result<Verified<Manifest>, String> {
+    let bytes = store.generations().read(generation, MANIFEST).map_err(|error| error.to_string())?;
+    Manifest::open(&bytes, root, 0).map_err(|error| error.to_string())
+}

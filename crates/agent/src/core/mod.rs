@@ -1,0 +1,94 @@
+//! The core thread: owns the lifecycle machine and the store, turns events into actions and carries them out.
+//!
+//! It never touches a sample. Loading a generation, which may take long, happens on a thread of its own; the core hears
+//! of the end of it like of everything else, by a message.
+
+mod actions;
+mod assembly;
+pub(crate) mod commands;
+mod delivery;
+mod fetching;
+mod load;
+mod status;
+
+pub(crate) use assembly::{Core, Setup, start};
+pub(crate) use status::Board;
+
+use crate::fleet::FleetEvent;
+use floorhand_lifecycle::TrialSample;
+use floorhand_pipeline::Loaded;
+use std::sync::mpsc::SyncSender;
+use tokio::sync::mpsc;
+
+/// Messages that wait for the core: chunks of a window, and the samples of a trial while a state is being saved.
+const QUEUE: usize = 1024;
+/// Kept free of trial samples, for what must not be lost.
+const RESERVE: usize = 128;
+
+/// What the serving thread has to tell.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// The candidate saw a sample.
+    Trial(TrialSample),
+    /// A breaker opened in a bundle that says this rolls it back.
+    Broken {
+        generation: u64,
+        reason: String,
+    },
+}
+
+/// Why a generation was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Stage,
+    Activate,
+}
+
+/// What the core is told.
+pub(crate) enum Message {
+    Fleet(FleetEvent),
+    Notice(Notice),
+    Loaded { generation: u64, purpose: Purpose, result: Box<Result<Loaded, String>> },
+    Import { archive: Vec<u8>, reply: tokio::sync::oneshot::Sender<Result<String, String>> },
+    FetchSettings { timeout_ms: u64, min_rate: u64 },
+    Stop(SyncSender<()>),
+}
+
+/// The way to the core.
+#[derive(Clone)]
+pub(crate) struct CoreSender(mpsc::Sender<Message>);
+
+impl CoreSender {
+    /// Hands on what came from the hub.
+    pub(crate) async fn fleet(&self, event: FleetEvent) {
+        self.send(Message::Fleet(event)).await;
+    }
+
+    /// Hands on anything, from a task.
+    pub(crate) async fn send(&self, message: Message) {
+        drop(self.0.send(message).await);
+    }
+
+    /// Hands on what the serving thread has to tell. Never blocks, since the core may be waiting for that thread: a trial
+    /// sample that finds the queue full is left out, and the trial lasts one sample longer.
+    pub(crate) fn notice(&self, notice: Notice) {
+        if matches!(notice, Notice::Trial(_)) && self.0.capacity() <= RESERVE {
+            return;
+        }
+        drop(self.0.try_send(Message::Notice(notice)));
+    }
+
+    /// Hands on anything, from a thread that nobody waits for.
+    pub(crate) fn send_blocking(&self, message: Message) {
+        drop(self.0.blocking_send(message));
+    }
+}
+
+/// What [`start`] takes messages from.
+pub(crate) struct CoreQueue(mpsc::Receiver<Message>);
+
+/// The queue to the core, and its other end.
+pub(crate) fn queue() -> (CoreSender, CoreQueue) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (CoreSender(sender), CoreQueue(receiver))
+}

@@ -1,0 +1,101 @@
+//! What the core tells about itself: hellos to the hub, the board for whoever asks at the box.
+
+use super::assembly::Core;
+use crate::clock::{monotonic_ms, system_ms};
+use floorhand_lifecycle::{Generation, State};
+use floorhand_protocol::{Deployment, Hello, Running, Up};
+use serde_json::json;
+use std::sync::PoisonError;
+
+/// What the core knew when it last looked.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    /// The state as it is on the disk.
+    pub(crate) state: State,
+    /// How far the deployment is.
+    pub(crate) deployment: Deployment,
+    /// Samples the trial has seen, and needs.
+    pub(crate) trial: Option<(u64, u64)>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { state: State::default(), deployment: Deployment::Idle, trial: None }
+    }
+}
+
+impl Core {
+    pub(super) fn update_board(&self) {
+        let board = Board {
+            state: self.saved.clone(),
+            deployment: self.setup.machine.deployment(),
+            trial: self.setup.machine.trial_progress(),
+        };
+        *self.setup.board.lock().unwrap_or_else(PoisonError::into_inner) = board;
+    }
+
+    /// The device's status, as the answer to a command.
+    pub(super) fn board_json(&self) -> String {
+        let state = self.setup.machine.state();
+        let spool = self.setup.telemetry.figures();
+        json!({
+            "agent": crate::version().to_string(),
+            "uptime_s": monotonic_ms() / 1000,
+            "active": state.active.as_ref().map(named),
+            "previous": state.previous.as_ref().map(named),
+            "candidate": state.candidate.as_ref().map(|candidate| named(&candidate.generation)),
+            "deployment": self.setup.machine.deployment(),
+            "mode": state.mode,
+            "seq": state.seq,
+            "spool": {"records": spool.records, "bytes": spool.bytes, "dropped": spool.dropped},
+        })
+        .to_string()
+    }
+
+    /// Tells the hub who this is and what it runs. Tried again at the next tick when the way is blocked.
+    pub(super) fn say_hello(&mut self) {
+        let Some(fleet) = &self.setup.fleet else { return };
+        self.hello_due = true;
+        if !self.connected {
+            return;
+        }
+        let state = self.setup.machine.state();
+        self.hello_count += 1;
+        let hello = Hello {
+            device: self.setup.device.clone(),
+            boot_id: self.setup.boot_id,
+            count: self.hello_count,
+            time_ms: system_ms(),
+            agent: crate::version().to_string(),
+            hardware: self.setup.hardware.clone(),
+            platform: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            seq: state.seq,
+            command_id: state.command_id,
+            root_version: self.setup.root.version,
+            floor: state.floor,
+            mode: state.mode,
+            parameters: state.parameters.clone(),
+            active: state.active.as_ref().map(running),
+            previous: state.previous.as_ref().map(running),
+            candidate: state.candidate.as_ref().map(|candidate| running(&candidate.generation)),
+            deployment: self.setup.machine.deployment(),
+        };
+        match hello.seal(&self.setup.key) {
+            Ok(sealed) => self.hello_due = fleet.publish(Up::Hello, sealed).is_err(),
+            Err(error) => tracing::error!(%error, "a hello can't be signed"),
+        }
+    }
+}
+
+fn running(generation: &Generation) -> Running {
+    Running { generation: generation.number, bundle: generation.bundle.clone() }
+}
+
+fn named(generation: &Generation) -> serde_json::Value {
+    json!({
+        "generation": generation.number,
+        "bundle": generation.bundle.digest.to_string(),
+        "name": generation.bundle.name,
+        "version": generation.bundle.version,
+    })
+}

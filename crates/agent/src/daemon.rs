@@ -1,0 +1,331 @@
+//! The daemon from its arguments to its exit code: what is started in which order, and how it ends.
+
+use crate::args::{Args, Command};
+use crate::clock::monotonic_ms;
+use crate::config::{Config, Source};
+use crate::core::{self, Board, CoreSender, Message as CoreMessage};
+use crate::exit::Exit;
+use crate::fleet::{AckCheck, Fleet};
+use crate::import::load_trust;
+use crate::logging::LogHandle;
+use crate::notify::{self, Heartbeat};
+use crate::serving::{self, ServeSender, Totals};
+use crate::sinks::SinkWriter;
+use crate::telemetry::{self, Telemetry};
+use crate::{doctor, logging, sources};
+use floorhand_bundle::{SecretKey, TrustRoot};
+use floorhand_lifecycle::{Device, Machine, State};
+use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Host, HostConfig};
+use floorhand_store::{BatchLimits, Spool, SpoolConfig, Store, StoreOptions};
+use floorhand_transport::{Client, Incoming};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+mod report;
+mod signals;
+
+/// What is queued has this long to go out when the agent is told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A thread that hasn't come round for this long is stuck: the watchdog isn't told that all is well.
+const STUCK_MS: u64 = 20_000;
+
+/// Runs what the arguments ask for, and says how it ended.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    match &args.command {
+        Some(Command::CompilePlugin) => return floorhand_pipeline::compile_worker(),
+        Some(Command::Doctor { json }) => return doctor::run(&args.config, *json),
+        _ => {}
+    }
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(mistakes) => return Exit::Configuration.say(&mistakes),
+    };
+    match args.command {
+        Some(Command::Status { json }) => report::status(&config, json),
+        Some(Command::Import { bundle }) => report::import(&config, &bundle),
+        _ if args.check => report::checked(&args.config),
+        _ => serve(&args.config, config, args.compiler()),
+    }
+}
+
+fn serve(path: &Path, config: Config, compiler: Compiler) -> ExitCode {
+    let log = match logging::init(&config.log.filter, config.log.format) {
+        Ok(log) => log,
+        Err(error) => return Exit::Configuration.say(&error),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Exit::Failure.say(&error),
+    };
+    match runtime.block_on(Daemon::start(path, config, compiler, log)) {
+        Ok(mut daemon) => {
+            runtime.block_on(daemon.run_until_stopped());
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            ExitCode::SUCCESS
+        }
+        Err((exit, problem)) => {
+            tracing::error!("{problem}");
+            exit.into()
+        }
+    }
+}
+
+/// The daemon's parts, once they are started.
+struct Daemon {
+    path: PathBuf,
+    config: Config,
+    log: LogHandle,
+    core: CoreSender,
+    serving: ServeSender,
+    telemetry: Telemetry,
+    fleet: Option<Fleet>,
+    plant: Option<Client>,
+    shared: Shared,
+    stop_sources: Arc<AtomicBool>,
+}
+
+type Failed = (Exit, String);
+
+/// What is made before anything is started.
+struct Prepared {
+    store: Arc<Store>,
+    state: State,
+    spool: Spool,
+    host: Arc<Host>,
+}
+
+fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared, Failed> {
+    let storage = |problem: String| (Exit::StateDirectory, problem);
+    let options = StoreOptions { blob_budget_bytes: config.store.blob_budget_bytes };
+    let store = Store::open(&config.state_dir, options).map_err(|error| storage(error.to_string()))?;
+    let state = match store.state().load().map_err(|error| storage(error.to_string()))? {
+        Some(bytes) => State::decode(&bytes).map_err(|error| storage(error.to_string()))?,
+        None => State::default(),
+    };
+    let spool_config = SpoolConfig {
+        budget_bytes: config.telemetry.spool_budget_bytes,
+        high_reserve_bytes: config.telemetry.high_reserve_bytes,
+    };
+    let spool =
+        Spool::open(&store.spool_path(), boot_id, spool_config).map_err(|error| storage(error.to_string()))?;
+    if let Some(aside) = spool.moved_aside() {
+        tracing::error!(path = %aside.display(), "the spool was damaged and was moved aside; a new one is begun");
+    }
+    let host = host(config, compiler)?;
+    Ok(Prepared { store: Arc::new(store), state, spool, host: Arc::new(host) })
+}
+
+fn host(config: &Config, compiler: Compiler) -> Result<Host, Failed> {
+    let cache = if config.plugins.cache_bytes == 0 {
+        None
+    } else {
+        let key = cache_key(&config.state_dir).map_err(|error| (Exit::StateDirectory, error.to_string()))?;
+        let dir = config.state_dir.join("plugin-cache");
+        Some(CacheConfig { dir, key, max_bytes: config.plugins.cache_bytes })
+    };
+    let limits = CompileLimits {
+        compile_ms: u32::try_from(config.plugins.compile_timeout_s * 1000).unwrap_or(u32::MAX),
+        compile_memory_bytes: config.plugins.compile_memory_bytes,
+        ..CompileLimits::default()
+    };
+    Host::new(HostConfig { compiler, cache, limits }).map_err(|error| (Exit::Failure, error.to_string()))
+}
+
+/// The secret by which this device knows the machine code that it made itself. Made at the first start.
+fn cache_key(state_dir: &Path) -> std::io::Result<[u8; 32]> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = state_dir.join("plugin-cache.key");
+    if let Ok(bytes) = std::fs::read(&path)
+        && let Ok(key) = bytes.try_into()
+    {
+        return Ok(key);
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(std::io::Error::other)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.write_all(&key)?;
+    Ok(key)
+}
+
+/// The two connections, where the configuration has them, and what comes in on them.
+struct Connections {
+    fleet: Option<(Fleet, Incoming)>,
+    plant: Option<(Client, Incoming)>,
+}
+
+async fn connect(config: &Config, boot_id: u64) -> Result<Connections, Failed> {
+    let configuration = |problem: String| (Exit::Configuration, problem);
+    let fleet = match config.fleet_transport() {
+        Some(transport) => {
+            let started = Fleet::start(transport, config.fleet.clone(), config.device.clone(), boot_id).await;
+            Some(started.map_err(|error| configuration(error.to_string()))?)
+        }
+        None => None,
+    };
+    let plant = match config.plant_transport().map_err(configuration)? {
+        Some(transport) => Some(Client::start(transport).map_err(|error| configuration(error.to_string()))?),
+        None => None,
+    };
+    Ok(Connections { fleet, plant })
+}
+
+fn io(error: std::io::Error) -> Failed {
+    (Exit::Failure, format!("failed to start a thread: {error}"))
+}
+
+/// What the threads share with the daemon.
+struct Shared {
+    boot_id: u64,
+    root: Arc<TrustRoot>,
+    key: SecretKey,
+    board: Arc<Mutex<Board>>,
+    totals: Arc<Totals>,
+    clock_floor_ms: Arc<AtomicU64>,
+    core_beat: Heartbeat,
+    serving_beat: Heartbeat,
+}
+
+fn start_telemetry(config: &Config, shared: &Shared, spool: Spool, fleet: Option<Fleet>) -> Result<Telemetry, Failed> {
+    let limit = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    Telemetry::start(telemetry::Setup {
+        spool,
+        device: config.device.clone(),
+        key: shared.key.clone(),
+        fleet,
+        limits: BatchLimits {
+            max_records: limit(config.telemetry.batch_records),
+            max_bytes: limit(config.telemetry.batch_bytes),
+        },
+        delay_ms: config.telemetry.batch_delay_ms,
+    })
+    .map_err(io)
+}
+
+fn start_serving(
+    config: &Config,
+    shared: &Shared,
+    plant: Option<&Client>,
+    core: &CoreSender,
+    telemetry: &Telemetry,
+) -> Result<ServeSender, Failed> {
+    let runtime = tokio::runtime::Handle::current();
+    let open = |sink| SinkWriter::open(sink, plant, &runtime);
+    let sinks = config.sinks.iter().map(open).collect::<Result<_, _>>();
+    let (sender, queue) = serving::queue();
+    let setup = serving::Setup {
+        sinks: sinks.map_err(|problem| (Exit::Configuration, problem))?,
+        core: core.clone(),
+        telemetry: telemetry.clone(),
+        runtime: runtime.clone(),
+        interval_ms: config.telemetry.metrics_interval_s * 1000,
+        heartbeat: shared.serving_beat.clone(),
+        totals: Arc::clone(&shared.totals),
+    };
+    serving::start(setup, queue).map_err(io)?;
+    Ok(sender)
+}
+
+impl Daemon {
+    async fn start(path: &Path, config: Config, compiler: Compiler, log: LogHandle) -> Result<Self, Failed> {
+        let boot_id = crate::random::u64();
+        let (root, key) = load_trust(&config).map_err(|problem| (Exit::Configuration, problem))?;
+        let Prepared { store, state, spool, host } = prepare(&config, compiler, boot_id)?;
+        let shared = Shared {
+            boot_id,
+            root: Arc::new(root),
+            key,
+            board: Arc::default(),
+            totals: Arc::default(),
+            clock_floor_ms: Arc::new(AtomicU64::new(state.clock_ms)),
+            core_beat: Heartbeat::new("core", monotonic_ms()),
+            serving_beat: Heartbeat::new("serving", monotonic_ms()),
+        };
+        let Connections { fleet, plant } = connect(&config, boot_id).await?;
+        let (fleet, fleet_incoming) = fleet.unzip();
+        let (plant, plant_incoming) = plant.unzip();
+        let (core, core_queue) = core::queue();
+        let telemetry = start_telemetry(&config, &shared, spool, fleet.clone())?;
+        let serving = start_serving(&config, &shared, plant.as_ref(), &core, &telemetry)?;
+        let device = Device { hardware: config.hardware.clone(), agent: crate::version() };
+        let setup = core::Setup {
+            device: config.device.clone(),
+            hardware: config.hardware.clone(),
+            root: Arc::clone(&shared.root),
+            key: shared.key.clone(),
+            boot_id,
+            store,
+            host,
+            machine: Machine::new(device, state),
+            fleet: fleet.clone(),
+            serving: serving.clone(),
+            telemetry: telemetry.clone(),
+            log: log.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            heartbeat: shared.core_beat.clone(),
+            clock_floor_ms: Arc::clone(&shared.clock_floor_ms),
+            board: Arc::clone(&shared.board),
+            fetch_timeout_ms: config.fetch.timeout_s * 1000,
+            fetch_min_rate: config.fetch.min_rate_bytes_per_s,
+            sender: core.clone(),
+        };
+        core::start(setup, core_queue).map_err(io)?;
+        let path = path.to_owned();
+        let stop_sources = Arc::default();
+        let daemon = Self { path, config, log, core, serving, telemetry, fleet, plant, shared, stop_sources };
+        daemon.start_tasks(fleet_incoming, plant_incoming).await?;
+        daemon.serve_socket()?;
+        Ok(daemon)
+    }
+
+    async fn start_tasks(&self, fleet: Option<Incoming>, plant: Option<Incoming>) -> Result<(), Failed> {
+        if let (Some(connection), Some(incoming)) = (&self.fleet, fleet) {
+            let acks = AckCheck {
+                root: Arc::clone(&self.shared.root),
+                device: self.config.device.clone(),
+                clock_floor_ms: Arc::clone(&self.shared.clock_floor_ms),
+            };
+            let (connection, core, telemetry) = (connection.clone(), self.core.clone(), self.telemetry.clone());
+            let boot_id = self.shared.boot_id;
+            tokio::spawn(crate::fleet::receive(incoming, connection, boot_id, core, telemetry, acks));
+        }
+        if let (Some(client), Some(incoming)) = (&self.plant, plant) {
+            sources::subscribe(client, &self.config.sources).await;
+            tokio::spawn(sources::receive(incoming, self.config.sources.clone(), self.serving.clone()));
+        }
+        for source in &self.config.sources {
+            if let Source::File(file) = source {
+                sources::replay(file.clone(), self.serving.clone(), Arc::clone(&self.stop_sources)).map_err(io)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything in order: no more samples, results out, telemetry durable, messages sent.
+    async fn stop(&self) {
+        notify::stopping();
+        tracing::info!("stopping");
+        self.stop_sources.store(true, Ordering::Relaxed);
+        self.serving.stop(DRAIN).await;
+        if let Some(plant) = &self.plant {
+            plant.shutdown(DRAIN).await;
+        }
+        let (done, ended) = std::sync::mpsc::sync_channel(1);
+        self.core.send(CoreMessage::Stop(done)).await;
+        let telemetry = self.telemetry.clone();
+        let end = move || {
+            drop(ended.recv_timeout(DRAIN));
+            telemetry.stop(DRAIN);
+        };
+        drop(tokio::task::spawn_blocking(end).await);
+        if let Some(fleet) = &self.fleet {
+            fleet.shutdown(self.shared.boot_id, DRAIN).await;
+        }
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,197 @@
+//! The daemon's end of the socket.
+
+use std::fs::{self, Permissions};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::{IMPORT_TIMEOUT, IO_TIMEOUT, MAX_IMPORT_BYTES, MAX_REQUEST_BYTES, Status};
+
+/// People at the box are few; more wait in the socket's own queue.
+const MAX_CLIENTS: usize = 4;
+/// What is imported lies in memory until it is verified, so one at a time.
+const MAX_IMPORTS: usize = 1;
+/// After an accept that failed, for want of file descriptors say, there is this much rest.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// What the agent is and does: [`Reply::status`].
+    Status,
+    /// An archive, as it came: nothing of it is checked.
+    Import(Vec<u8>),
+}
+
+/// What is answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(super) ok: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<Status>,
+}
+
+impl Reply {
+    /// Here it is.
+    pub(crate) fn status(status: Status) -> Self {
+        let status = Some(status);
+        Self {
+            ok: true,
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// It was done; the message is for people.
+    pub(crate) fn done(message: impl Into<String>) -> Self {
+        let message = Some(message.into());
+        Self {
+            ok: true,
+            message,
+            ..Self::default()
+        }
+    }
+
+    /// It wasn't done; the message says why and what to do.
+    pub(crate) fn refused(error: impl Into<String>) -> Self {
+        let error = Some(error.into());
+        Self {
+            error,
+            ..Self::default()
+        }
+    }
+}
+
+/// Opens the socket, in place of one that an earlier process left. The caller holds the state directory's lock, so that
+/// it can't be a living one's.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until the task is aborted. `handler` is called for each request, for several at once.
+pub(crate) async fn serve<H, F>(listener: UnixListener, handler: H)
+where
+    H: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Reply> + Send + 'static,
+{
+    let (clients, imports) = (
+        Arc::new(Semaphore::new(MAX_CLIENTS)),
+        Arc::new(Semaphore::new(MAX_IMPORTS)),
+    );
+    let handler = Arc::new(handler);
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&clients).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (handler, imports) = (Arc::clone(&handler), Arc::clone(&imports));
+                tokio::spawn(async move {
+                    if let Err(error) = converse(stream, handler.as_ref(), &imports).await {
+                        tracing::debug!(%error, "a client of the local socket went away");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the local socket can't be listened on for a moment");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+async fn converse<H, F>(stream: UnixStream, handler: &H, imports: &Semaphore) -> io::Result<()>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Reply>,
+{
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    timeout(IO_TIMEOUT, (&mut stream).take(MAX_REQUEST_BYTES).read_line(&mut line)).await??;
+    let reply = match head(&line) {
+        Err(problem) => Reply::refused(problem),
+        Ok(Head { bytes: None, .. }) => answer(handler(Request::Status), IO_TIMEOUT).await,
+        Ok(Head { bytes: Some(bytes), .. }) => match imports.try_acquire() {
+            Ok(_permit) => {
+                let archive = receive(&mut stream, bytes).await?;
+                answer(handler(Request::Import(archive)), IMPORT_TIMEOUT).await
+            }
+            Err(_) => Reply::refused("another import is under way; try again when it is done"),
+        },
+    };
+    let mut text = serde_json::to_vec(&reply)?;
+    text.push(b'\n');
+    timeout(IO_TIMEOUT, stream.get_mut().write_all(&text)).await??;
+    stream.get_mut().shutdown().await
+}
+
+async fn answer(handled: impl Future<Output = Reply>, within: Duration) -> Reply {
+    let late = || {
+        Reply::refused(format!(
+            "there was no answer within {} s; look at the agent's log",
+            within.as_secs()
+        ))
+    };
+    timeout(within, handled).await.unwrap_or_else(|_| late())
+}
+
+/// The first line of a request.
+#[derive(Debug, Deserialize)]
+struct Head {
+    command: String,
+    /// Bytes that follow: of an import.
+    bytes: Option<u64>,
+}
+
+fn head(line: &str) -> Result<Head, String> {
+    if !line.ends_with('\n') {
+        return Err(format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes"));
+    }
+    let head: Head = serde_json::from_str(line).map_err(|error| format!("the request can't be read: {error}"))?;
+    match (head.command.as_str(), head.bytes) {
+        ("status", None) => Ok(head),
+        ("import", Some(1..=MAX_IMPORT_BYTES)) => Ok(head),
+        ("import", _) => Err(format!("import needs \"bytes\", 1 to {MAX_IMPORT_BYTES}")),
+        ("status", Some(_)) => Err("status has no \"bytes\"".to_owned()),
+        _ => Err("the command is unknown; known are status and import".to_owned()),
+    }
+}
+
+/// Memory is taken as the bytes come, not as they were announced.
+async fn receive(stream: &mut BufReader<UnixStream>, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    loop {
+        let left = bytes - archive.len() as u64;
+        if left == 0 {
+            return Ok(archive);
+        }
+        let read = timeout(IO_TIMEOUT, stream.take(left).read_buf(&mut archive)).await??;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

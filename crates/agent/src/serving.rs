@@ -1,0 +1,449 @@
+//! The serving thread: owns the pipelines and the sinks, takes samples from the sources one by one.
+//!
+//! It never waits for the core, the hub or the disk of the store. What it finds goes to telemetry, what a candidate shows
+//! goes to the core.
+
+mod window;
+
+use crate::clock::monotonic_ms;
+use crate::core::{CoreSender, Notice};
+use crate::limiter::Limiter;
+use crate::local::Flow;
+use crate::notify::Heartbeat;
+use crate::sinks::{Kind, SinkWriter};
+use crate::telemetry::Telemetry;
+use csv::StringRecord;
+use floorhand_bundle::{Digest, OnBreak};
+use floorhand_lifecycle::TrialSample;
+use floorhand_pipeline::decode::{self, CsvDecoder, DecodeError};
+use floorhand_pipeline::{
+    Loaded, Outcome, Processed, ResultHead, Sample, Serving, StageEvent, Trial, finding_json, result_json,
+};
+use floorhand_protocol::{Finding, Mode, Parameters, Prediction, RecordBody, Severity};
+use floorhand_tensor::Tensor;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use window::Window;
+
+pub(crate) use window::Totals;
+
+/// Samples that wait for the pipeline: enough to hide the wake-ups, few enough to hold large ones.
+const QUEUE: usize = 64;
+/// How long the thread sleeps when nothing comes: metrics go out and files are flushed in this rhythm.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// A sample as it came.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) payload: Payload,
+    /// When it came, in milliseconds since 1970 UTC.
+    pub(crate) time_ms: u64,
+    /// Its source, for messages.
+    pub(crate) source: String,
+}
+
+/// What a sample's bytes are.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Json(Vec<u8>),
+    Raw(Vec<u8>),
+    Csv { header: Arc<StringRecord>, row: StringRecord },
+}
+
+/// What the thread is told.
+pub(crate) enum Message {
+    Sample(Input),
+    SourceError { source: String, problem: String },
+    Activate(Box<Loaded>),
+    Try(Box<Loaded>),
+    Promote,
+    DropCandidate,
+    SetMode(Mode),
+    SetParameters(Parameters),
+    SetInterval(u64),
+    /// Report metrics now.
+    Report,
+    Stop(SyncSender<()>),
+}
+
+/// The way to the serving thread.
+#[derive(Clone)]
+pub(crate) struct ServeSender(mpsc::Sender<Message>);
+
+impl ServeSender {
+    /// Hands a sample over, waiting while the queue is full.
+    pub(crate) async fn sample(&self, input: Input) {
+        drop(self.0.send(Message::Sample(input)).await);
+    }
+
+    /// The same from a thread that isn't the runtime's. False when the serving thread has ended.
+    pub(crate) fn sample_blocking(&self, input: Input) -> bool {
+        self.0.blocking_send(Message::Sample(input)).is_ok()
+    }
+
+    /// Says that a source can't go on.
+    pub(crate) fn source_error(&self, source: &str, problem: String) {
+        self.tell(Message::SourceError { source: source.to_owned(), problem });
+    }
+
+    /// Tells the thread something, from a thread that isn't the runtime's.
+    pub(crate) fn tell(&self, message: Message) {
+        drop(self.0.blocking_send(message));
+    }
+
+    /// Tells the thread something, from a task.
+    pub(crate) async fn send(&self, message: Message) {
+        drop(self.0.send(message).await);
+    }
+
+    /// Works on what is queued, flushes the sinks, and ends the thread.
+    pub(crate) async fn stop(&self, within: Duration) {
+        let (done, ended) = std::sync::mpsc::sync_channel(1);
+        if self.0.send(Message::Stop(done)).await.is_ok() {
+            let wait = move || drop(ended.recv_timeout(within));
+            drop(tokio::task::spawn_blocking(wait).await);
+        }
+    }
+}
+
+/// What the thread needs.
+pub(crate) struct Setup {
+    pub(crate) sinks: Vec<SinkWriter>,
+    pub(crate) core: CoreSender,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) interval_ms: u64,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) totals: Arc<Totals>,
+}
+
+/// Starts the thread.
+pub(crate) fn start(setup: Setup, queue: ServeQueue) -> std::io::Result<()> {
+    let window = Window::new(monotonic_ms());
+    let mut server = Server {
+        serving: Serving::default(),
+        mode: Mode::Run,
+        sampling: Sampling::default(),
+        window,
+        csv: None,
+        limiter: Limiter::default(),
+        setup,
+    };
+    std::thread::Builder::new().name("serving".to_owned()).spawn(move || server.run(queue.0))?;
+    Ok(())
+}
+
+/// What [`start`] takes samples from.
+pub(crate) struct ServeQueue(mpsc::Receiver<Message>);
+
+/// The queue to the serving thread, and its other end.
+pub(crate) fn queue() -> (ServeSender, ServeQueue) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (ServeSender(sender), ServeQueue(receiver))
+}
+
+/// Picks every n-th prediction, without drawing lots: the share is exact and the same everywhere.
+#[derive(Debug, Default)]
+struct Sampling {
+    ppm: u32,
+    sum: u64,
+}
+
+impl Sampling {
+    fn picks(&mut self) -> bool {
+        self.sum += u64::from(self.ppm.min(1_000_000));
+        let picked = self.sum >= 1_000_000;
+        if picked {
+            self.sum -= 1_000_000;
+        }
+        picked
+    }
+}
+
+struct Server {
+    setup: Setup,
+    serving: Serving,
+    mode: Mode,
+    sampling: Sampling,
+    window: Window,
+    /// The decoder of the table that is being replayed, for the generation it was made for.
+    csv: Option<(Arc<StringRecord>, u64, CsvDecoder)>,
+    limiter: Limiter,
+}
+
+impl Server {
+    fn run(&mut self, mut messages: mpsc::Receiver<Message>) {
+        loop {
+            let now_ms = monotonic_ms();
+            self.setup.heartbeat.beat(now_ms);
+            if self.window.is_over(now_ms, self.setup.interval_ms) {
+                self.report_metrics(now_ms);
+            }
+            let Some(message) = self.next(&mut messages) else { continue };
+            match message {
+                Message::Sample(input) => self.sample(&input),
+                Message::Stop(done) => {
+                    self.flush();
+                    self.report_metrics(monotonic_ms());
+                    drop(done.try_send(()));
+                    return;
+                }
+                other => self.control(other),
+            }
+        }
+    }
+
+    /// The next message, or `None` when nothing has come for a while.
+    fn next(&mut self, messages: &mut mpsc::Receiver<Message>) -> Option<Message> {
+        if let Ok(message) = messages.try_recv() {
+            return Some(message);
+        }
+        self.flush();
+        let waited = async { tokio::time::timeout(IDLE, messages.recv()).await };
+        match self.setup.runtime.clone().block_on(waited) {
+            Ok(Some(message)) => Some(message),
+            // Every sender is gone: the agent is ending without having said so.
+            Ok(None) => Some(Message::Stop(std::sync::mpsc::sync_channel(1).0)),
+            Err(_) => None,
+        }
+    }
+
+    fn control(&mut self, message: Message) {
+        match message {
+            Message::SourceError { source, problem } => {
+                self.event("source-error", &source, &problem);
+            }
+            Message::Activate(loaded) => drop(self.serving.activate(*loaded)),
+            Message::Try(loaded) => drop(self.serving.try_candidate(*loaded)),
+            Message::Promote => drop(self.serving.promote()),
+            Message::DropCandidate => drop(self.serving.drop_candidate()),
+            Message::SetMode(mode) => self.mode = mode,
+            Message::SetParameters(parameters) => self.sampling.ppm = parameters.sampling_ppm,
+            Message::SetInterval(interval_ms) => self.setup.interval_ms = interval_ms,
+            Message::Report => self.report_metrics(monotonic_ms()),
+            Message::Sample(_) | Message::Stop(_) => {}
+        }
+    }
+
+    fn sample(&mut self, input: &Input) {
+        self.setup.totals.samples.fetch_add(1, Ordering::Relaxed);
+        self.setup.totals.came_from(&input.source);
+        self.window.samples += 1;
+        if self.mode == Mode::Paused {
+            self.window.count("paused-samples", 1);
+            return;
+        }
+        let decoded = match self.decode(input) {
+            Some(decoded) => decoded,
+            None => {
+                self.window.count("samples-without-bundle", 1);
+                return;
+            }
+        };
+        let sample = match decoded {
+            Ok(sample) => sample,
+            Err(error) => {
+                self.failed();
+                self.window.count("undecodable-samples", 1);
+                self.event("bad-sample", &input.source, &error.to_string());
+                return;
+            }
+        };
+        let (served, trial) = self.serving.process(&sample, monotonic_ms());
+        if let Some(served) = served {
+            self.served(&sample, &served);
+        }
+        if let Some(trial) = trial {
+            self.tried(&trial);
+        }
+    }
+
+    /// The sample, or `None` when no generation is there to say what a sample is.
+    fn decode(&mut self, input: &Input) -> Option<Result<Sample, DecodeError>> {
+        let taker = self.serving.taker()?;
+        let inputs = taker.pipeline.inputs();
+        let decoded = match &input.payload {
+            Payload::Json(bytes) => decode::json(bytes, inputs),
+            Payload::Raw(bytes) => decode::raw(bytes, inputs),
+            Payload::Csv { header, row } => {
+                let generation = taker.generation;
+                let fits = |(known, made_for, _): &(Arc<StringRecord>, u64, CsvDecoder)| {
+                    *made_for == generation && Arc::ptr_eq(known, header)
+                };
+                if !self.csv.as_ref().is_some_and(fits) {
+                    let decoder = match CsvDecoder::new(header, inputs) {
+                        Ok(decoder) => decoder,
+                        Err(error) => return Some(Err(error)),
+                    };
+                    self.csv = Some((Arc::clone(header), generation, decoder));
+                }
+                self.csv.as_ref()?.2.decode(row)
+            }
+        };
+        Some(decoded.map(|mut sample| {
+            if sample.time_ms == 0 {
+                sample.time_ms = input.time_ms;
+            }
+            sample
+        }))
+    }
+
+    fn served(&mut self, sample: &Sample, served: &Processed) {
+        let Some((bundle, generation)) = self.serving.active().map(|active| (active.bundle, active.generation)) else {
+            return;
+        };
+        self.window.latency.add(served.latency_us);
+        let head = ResultHead { id: &sample.id, time_ms: sample.time_ms, sequence: served.sequence, bundle };
+        match &served.outcome {
+            Outcome::Result(outputs) => self.result(&head, outputs),
+            Outcome::NotYet => {}
+            Outcome::Failed(error) => {
+                self.failed();
+                self.event("sample-failed", "pipeline", &error.to_string());
+            }
+        }
+        for found in &served.findings {
+            tracing::info!(stage = found.stage, finding = found.finding.message, "a monitor found something");
+            let object = finding_json(&head, found);
+            self.write(Kind::Finding, &object);
+        }
+        self.report_findings(served, bundle, false);
+        self.stage_events(&served.events, generation);
+    }
+
+    fn result(&mut self, head: &ResultHead<'_>, outputs: &[Tensor]) {
+        self.setup.totals.results.fetch_add(1, Ordering::Relaxed);
+        self.window.results += 1;
+        self.write(Kind::Result, &result_json(head, outputs));
+        if self.sampling.picks() {
+            let outputs = outputs.iter().map(|tensor| (tensor.name().to_owned(), tensor.to_f64().unwrap_or_default()));
+            self.setup.telemetry.report(RecordBody::Prediction(Prediction {
+                bundle: head.bundle,
+                sample: head.sequence,
+                id: head.id.to_owned(),
+                time_ms: head.time_ms,
+                outputs: outputs.collect(),
+            }));
+        }
+    }
+
+    fn tried(&mut self, trial: &Trial) {
+        self.report_findings(&trial.processed, trial.bundle, true);
+        let generation = self.serving.candidate_mut().map_or(0, |candidate| candidate.generation);
+        self.stage_events(&trial.processed.events, generation);
+        self.setup.core.notice(Notice::Trial(TrialSample {
+            failed: trial.failed,
+            latency_us: trial.processed.latency_us,
+            disagreement: trial.disagreement,
+            alarms: trial.alarms,
+        }));
+    }
+
+    fn report_findings(&self, processed: &Processed, bundle: Digest, candidate: bool) {
+        for found in &processed.findings {
+            let finding = &found.finding;
+            self.setup.telemetry.report(RecordBody::Finding(Finding {
+                bundle,
+                candidate,
+                stage: found.stage.clone(),
+                kind: finding.kind.clone(),
+                severity: severity(finding.severity),
+                subject: finding.subject.clone(),
+                value: finding.value,
+                threshold: finding.threshold,
+                sample: processed.sequence,
+                message: finding.message.clone(),
+            }));
+        }
+    }
+
+    fn stage_events(&mut self, events: &[StageEvent], generation: u64) {
+        for event in events {
+            self.window.count("plugin-faults", 1);
+            self.event("plugin-fault", &event.stage, &event.reason);
+            let Some(policy) = event.opened else { continue };
+            let message = format!("three faults within a minute; the bundle says {policy:?}: {}", event.reason);
+            self.event("plugin-breaker", &event.stage, &message);
+            if policy == OnBreak::Rollback {
+                let reason = format!("plugin {} failed three times within a minute: {}", event.stage, event.reason);
+                self.setup.core.notice(Notice::Broken { generation, reason });
+            }
+        }
+    }
+
+    fn failed(&mut self) {
+        self.setup.totals.failures.fetch_add(1, Ordering::Relaxed);
+        self.window.failures += 1;
+    }
+
+    fn write(&mut self, kind: Kind, object: &serde_json::Value) {
+        let problems: Vec<(String, String)> = self
+            .setup
+            .sinks
+            .iter_mut()
+            .filter_map(|sink| sink.write(kind, object).err().map(|problem| (sink.name().to_owned(), problem)))
+            .collect();
+        for (sink, problem) in problems {
+            self.window.count("sink-errors", 1);
+            self.event("sink-error", &sink, &problem);
+        }
+    }
+
+    fn flush(&mut self) {
+        let flow = |sink: &SinkWriter| Flow {
+            name: sink.name().to_owned(),
+            count: sink.written,
+            dropped: sink.dropped,
+        };
+        let flows = self.setup.sinks.iter().map(flow).collect();
+        *self.setup.totals.sinks.lock().unwrap_or_else(PoisonError::into_inner) = flows;
+        let problems: Vec<String> = self.setup.sinks.iter_mut().filter_map(|sink| sink.flush().err()).collect();
+        for problem in problems {
+            self.event("sink-error", "flush", &problem);
+        }
+    }
+
+    /// Logs and reports something that went wrong, but not with every sample.
+    fn event(&mut self, kind: &'static str, subject: &str, problem: &str) {
+        let Some(held_back) = self.limiter.admit(kind, subject, monotonic_ms()) else { return };
+        let more = if held_back > 0 { format!(" ({held_back} more like this before)") } else { String::new() };
+        tracing::warn!(kind, subject, "{problem}{more}");
+        self.setup.telemetry.event(kind, Severity::Warning, subject, format!("{problem}{more}"));
+    }
+
+    fn report_metrics(&mut self, now_ms: u64) {
+        if let Some(candidate) = self.serving.candidate_mut() {
+            // Kept from growing; what a candidate measures isn't the device's.
+            drop(candidate.pipeline.take_telemetry());
+        }
+        let bundle = self.serving.active().map(|active| active.bundle);
+        let plugins = self.serving.active_mut().map(|active| active.pipeline.take_telemetry()).unwrap_or_default();
+        let metrics = self.window.close(now_ms, bundle, plugins);
+        self.setup.telemetry.report(RecordBody::Metrics(metrics));
+    }
+}
+
+fn severity(severity: floorhand_pipeline::Severity) -> Severity {
+    match severity {
+        floorhand_pipeline::Severity::Info => Severity::Info,
+        floorhand_pipeline::Severity::Warning => Severity::Warning,
+        floorhand_pipeline::Severity::Alarm => Severity::Alarm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_predictions_is_picked_evenly() {
+        let picked = |ppm| {
+            let mut sampling = Sampling { ppm, sum: 0 };
+            (0..1000).filter(|_| sampling.picks()).count()
+        };
+        assert_eq!([picked(0), picked(10_000), picked(500_000), picked(1_000_000)], [0, 10, 500, 1000]);
+    }
+}

@@ -1,0 +1,340 @@
+//! The telemetry thread: owns the spool, fills it in groups, drains it to the hub, deletes what the hub has signed for.
+//!
+//! Nothing else touches the spool. Whoever has something to report hands it to [`Telemetry`], which never blocks: what
+//! doesn't fit is counted, and the count is reported.
+
+use crate::clock::{monotonic_ms, system_ms};
+use crate::fleet::Fleet;
+use floorhand_bundle::{DeviceId, SecretKey, cbor};
+use floorhand_protocol::{Event, Gap, MAX_RECORD_BYTES, Record, RecordBody, Severity, Up, UpBatch};
+use floorhand_store::{Batch, BatchLimits, Cursor, NewRecord, Order, Spool, SpoolError};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Reports that wait for the spool: some seconds of the busiest device while its disk stalls.
+const QUEUE: usize = 4096;
+/// Records of one durable transaction.
+const GROUP: usize = 512;
+/// Batches that were sent and not acknowledged: one under way while the hub writes the other.
+const IN_FLIGHT: usize = 2;
+/// After this a batch that wasn't acknowledged is sent again.
+const ACK_TIMEOUT_MS: u64 = 15_000;
+/// Every so many batches the oldest records go first, so that a device that always has news gets rid of its past.
+const BACKFILL_EVERY: u64 = 4;
+
+/// What the thread is told.
+enum Message {
+    Report { time_ms: u64, body: Box<RecordBody> },
+    Ack { boot_id: u64, ranges: Vec<(u64, u64)> },
+    Connected(bool),
+    Stop(SyncSender<()>),
+}
+
+/// What there is to say about the spool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SpoolFigures {
+    /// Records kept.
+    pub(crate) records: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Records that were dropped for want of room.
+    pub(crate) dropped: u64,
+}
+
+/// The way to the telemetry thread. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    sender: SyncSender<Message>,
+    overflow: Arc<AtomicU64>,
+    figures: Arc<Mutex<SpoolFigures>>,
+}
+
+/// What the thread needs.
+pub(crate) struct Setup {
+    pub(crate) spool: Spool,
+    pub(crate) device: DeviceId,
+    pub(crate) key: SecretKey,
+    pub(crate) fleet: Option<Fleet>,
+    pub(crate) limits: BatchLimits,
+    pub(crate) delay_ms: u64,
+}
+
+impl Telemetry {
+    /// Starts the thread.
+    pub(crate) fn start(setup: Setup) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let overflow = Arc::new(AtomicU64::new(0));
+        let figures = Arc::new(Mutex::new(SpoolFigures::default()));
+        let mut drain = Drain {
+            setup,
+            cursor: Cursor::default(),
+            sent: VecDeque::new(),
+            batches: 0,
+            connected: false,
+            overflow: Arc::clone(&overflow),
+            figures: Arc::clone(&figures),
+        };
+        std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || drain.run(&receiver))?;
+        Ok(Self { sender, overflow, figures })
+    }
+
+    /// Reports something, at the system's time.
+    pub(crate) fn report(&self, body: RecordBody) {
+        let message = Message::Report { time_ms: system_ms(), body: Box::new(body) };
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
+            self.overflow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Reports an event.
+    pub(crate) fn event(&self, kind: &str, severity: Severity, subject: &str, message: String) {
+        self.report(RecordBody::Event(Event {
+            kind: kind.to_owned(),
+            severity,
+            subject: subject.to_owned(),
+            message,
+        }));
+    }
+
+    /// The hub has signed for these.
+    pub(crate) fn ack(&self, boot_id: u64, ranges: Vec<(u64, u64)>) {
+        // One that is lost here is made good by sending the batch again.
+        drop(self.sender.try_send(Message::Ack { boot_id, ranges }));
+    }
+
+    /// The fleet connection stands, or has ended.
+    pub(crate) fn connected(&self, connected: bool) {
+        drop(self.sender.try_send(Message::Connected(connected)));
+    }
+
+    /// Makes everything durable that was reported so far, and ends the thread.
+    pub(crate) fn stop(&self, within: Duration) {
+        let (done, ended) = sync_channel(1);
+        if self.sender.send(Message::Stop(done)).is_ok() {
+            drop(ended.recv_timeout(within));
+        }
+    }
+
+    /// What the spool holds.
+    pub(crate) fn figures(&self) -> SpoolFigures {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A batch that was sent.
+struct Sent {
+    boot_id: u64,
+    /// The sequence numbers that aren't acknowledged yet.
+    waiting: BTreeSet<u64>,
+    sent_ms: u64,
+    gaps: Vec<floorhand_store::Gap>,
+}
+
+struct Drain {
+    setup: Setup,
+    cursor: Cursor,
+    sent: VecDeque<Sent>,
+    batches: u64,
+    connected: bool,
+    overflow: Arc<AtomicU64>,
+    figures: Arc<Mutex<SpoolFigures>>,
+}
+
+impl Drain {
+    fn run(&mut self, messages: &Receiver<Message>) {
+        let mut waiting: Vec<(u64, RecordBody)> = Vec::new();
+        let mut oldest_ms = 0;
+        loop {
+            let idle_ms = if waiting.is_empty() { 1000 } else { self.setup.delay_ms.max(1) };
+            let message = messages.recv_timeout(Duration::from_millis(idle_ms));
+            let stop = match message {
+                Ok(message) => self.take(message, &mut waiting, &mut oldest_ms),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let due = monotonic_ms().saturating_sub(oldest_ms) >= self.setup.delay_ms;
+            if stop.is_some() || waiting.len() >= GROUP || (!waiting.is_empty() && due) {
+                self.keep(&mut waiting);
+            }
+            self.send();
+            if let Some(done) = stop {
+                drop(done.try_send(()));
+                return;
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        message: Message,
+        waiting: &mut Vec<(u64, RecordBody)>,
+        oldest_ms: &mut u64,
+    ) -> Option<SyncSender<()>> {
+        match message {
+            Message::Report { time_ms, body } => {
+                if waiting.is_empty() {
+                    *oldest_ms = monotonic_ms();
+                }
+                waiting.push((time_ms, *body));
+            }
+            Message::Ack { boot_id, ranges } => self.acknowledged(boot_id, &ranges),
+            Message::Connected(connected) => {
+                self.connected = connected;
+                // What was under way when the connection broke may be lost.
+                self.send_again();
+            }
+            Message::Stop(done) => return Some(done),
+        }
+        None
+    }
+
+    /// Makes records durable, all in one transaction.
+    fn keep(&mut self, waiting: &mut Vec<(u64, RecordBody)>) {
+        let overflow = self.overflow.swap(0, Ordering::Relaxed);
+        if overflow > 0 {
+            let message = format!("{overflow} reports were dropped because the disk could not keep up");
+            tracing::warn!(overflow, "reports were dropped because the disk could not keep up");
+            waiting.push((system_ms(), event("telemetry-overflow", "spool", message)));
+        }
+        let encoded: Vec<_> = waiting.drain(..).filter_map(encode).collect();
+        let records: Vec<NewRecord<'_>> = encoded
+            .iter()
+            .map(|(priority, time_ms, payload)| NewRecord { priority: *priority, time_ms: *time_ms, payload })
+            .collect();
+        if let Err(error) = self.setup.spool.append_batch(&records) {
+            let lost = records.len();
+            tracing::error!(lost, %error, "telemetry can't be kept; free space on the state directory's disk");
+            self.overflow.fetch_add(lost as u64, Ordering::Relaxed);
+        }
+        self.publish_figures();
+    }
+
+    fn publish_figures(&self) {
+        let stats = self.setup.spool.stats();
+        let figures = SpoolFigures { records: stats.records, bytes: stats.bytes, dropped: stats.dropped };
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    fn acknowledged(&mut self, boot_id: u64, ranges: &[(u64, u64)]) {
+        if let Err(error) = self.setup.spool.ack(boot_id, ranges) {
+            tracing::error!(%error, "acknowledged telemetry can't be deleted; it will be sent again");
+            return;
+        }
+        for sent in self.sent.iter_mut().filter(|sent| sent.boot_id == boot_id) {
+            sent.waiting.retain(|seq| !ranges.iter().any(|&(first, last)| first <= *seq && *seq <= last));
+        }
+        let (done, waiting): (Vec<Sent>, Vec<Sent>) = self.sent.drain(..).partition(|sent| sent.waiting.is_empty());
+        self.sent = waiting.into();
+        for sent in done.iter().filter(|sent| !sent.gaps.is_empty()) {
+            if let Err(error) = self.setup.spool.forget_gaps(&sent.gaps) {
+                tracing::warn!(%error, "reported gaps can't be forgotten; they will be reported again");
+            }
+        }
+        self.publish_figures();
+    }
+
+    fn send_again(&mut self) {
+        self.cursor = Cursor::default();
+        self.sent.clear();
+    }
+
+    /// Sends batches as long as there is room under way.
+    fn send(&mut self) {
+        if !self.connected {
+            return;
+        }
+        let now_ms = monotonic_ms();
+        if self.sent.front().is_some_and(|sent| now_ms.saturating_sub(sent.sent_ms) > ACK_TIMEOUT_MS) {
+            tracing::debug!("telemetry was not acknowledged in time and is sent again");
+            self.send_again();
+        }
+        while self.sent.len() < IN_FLIGHT {
+            match self.send_one(now_ms) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::error!(%error, "telemetry can't be read");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends the next batch. False when there is none, or no way to send it now.
+    fn send_one(&mut self, now_ms: u64) -> Result<bool, SpoolError> {
+        let Some(fleet) = self.setup.fleet.clone() else { return Ok(false) };
+        let before = self.cursor;
+        let order =
+            if self.batches % BACKFILL_EVERY == BACKFILL_EVERY - 1 { Order::BackfillFirst } else { Order::LiveFirst };
+        let Some(batch) = self.setup.spool.next_batch(&mut self.cursor, self.setup.limits, order)? else {
+            return Ok(false);
+        };
+        let gaps = self.setup.spool.gaps()?;
+        let waiting = batch.records.iter().map(|record| record.seq).collect();
+        let sent = Sent { boot_id: batch.boot_id, waiting, sent_ms: now_ms, gaps };
+        let sealed = self.seal(batch, &sent.gaps);
+        if !sealed.is_some_and(|bytes| fleet.publish(Up::Batch, bytes).is_ok()) {
+            self.cursor = before;
+            return Ok(false);
+        }
+        self.sent.push_back(sent);
+        self.batches += 1;
+        Ok(true)
+    }
+
+    fn seal(&self, batch: Batch, gaps: &[floorhand_store::Gap]) -> Option<Vec<u8>> {
+        let records = batch.records.into_iter().filter_map(|record| {
+            let body = cbor::decode("record", &record.payload, MAX_RECORD_BYTES).ok()?;
+            Some(Record { seq: record.seq, time_ms: record.time_ms, body })
+        });
+        let up = UpBatch {
+            device: self.setup.device.clone(),
+            boot_id: batch.boot_id,
+            historical: batch.historical,
+            records: records.collect(),
+            gaps: gaps
+                .iter()
+                .map(|gap| Gap { boot_id: gap.boot_id, first: gap.first, last: gap.last, count: gap.count })
+                .collect(),
+        };
+        match up.seal(&self.setup.key) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                tracing::error!(%error, "telemetry can't be signed");
+                None
+            }
+        }
+    }
+}
+
+fn event(kind: &str, subject: &str, message: String) -> RecordBody {
+    RecordBody::Event(Event {
+        kind: kind.to_owned(),
+        severity: Severity::Warning,
+        subject: subject.to_owned(),
+        message,
+    })
+}
+
+/// A record's bytes. One that is longer than a record may be is left out, and said so.
+fn encode((time_ms, body): (u64, RecordBody)) -> Option<(floorhand_store::Priority, u64, Vec<u8>)> {
+    let priority = match body.priority() {
+        floorhand_protocol::Priority::High => floorhand_store::Priority::High,
+        floorhand_protocol::Priority::Normal => floorhand_store::Priority::Normal,
+        floorhand_protocol::Priority::Low => floorhand_store::Priority::Low,
+    };
+    match cbor::encode("record", &body) {
+        Ok(payload) if payload.len() <= MAX_RECORD_BYTES => Some((priority, time_ms, payload)),
+        Ok(payload) => {
+            tracing::warn!(bytes = payload.len(), "a report is longer than {MAX_RECORD_BYTES} bytes and is dropped");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "a report can't be encoded");
+            None
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The command line as a whole; each subcommand's own arguments stand beside what they do.
+
+use crate::bundle::BundleCommand;
+use crate::demo::DemoArgs;
+use crate::exit;
+use crate::fleet::FleetArgs;
+use crate::keys::KeysCommand;
+use crate::root::RootCommand;
+use crate::run::RunArgs;
+use crate::watch::WatchArgs;
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Run models on machines you can't walk to: signed, tried before they serve, rolled back when they do worse
+#[derive(Debug, Parser)]
+#[command(name = "floorhand", version, propagate_version = false, max_term_width = 110, after_help = exit::HELP)]
+pub struct Cli {
+    /// Write results as JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See all of it at work on this machine: a broker, a hub, three agents, and a bearing that wears
+    Demo(DemoArgs),
+    /// Run a bundle on a file: the device's own pipeline, on this machine
+    Run(RunArgs),
+    /// Make, sign, check and look into bundles
+    #[command(subcommand)]
+    Bundle(BundleCommand),
+    /// Make and look at keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Make and look at trust roots, which say whose signatures devices accept
+    #[command(subcommand)]
+    Root(RootCommand),
+    /// Steer a fleet through its hub: devices, rollouts, rollbacks, logs
+    Fleet(FleetArgs),
+    /// Show what devices send, as it comes
+    Watch(WatchArgs),
+    /// Run the agent, which serves bundles on a device
+    Agent(floorhand_agent::Args),
+    /// Run the hub, which knows the fleet and its bundles
+    Hub(floorhand_hub::HubArgs),
+    /// Run a small MQTT broker on this machine, for trying things out
+    Broker(floorhand_hub::broker::BrokerArgs),
+    /// Write a completion script for a shell
+    ///
+    /// For bash: floorhand completions bash > /etc/bash_completion.d/floorhand
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// What the agent starts to compile a plugin away from itself.
+    #[command(name = "__compile-plugin", hide = true)]
+    CompilePlugin,
+}

@@ -1,0 +1,39 @@
+//! The first-party plugins that the tool carries, so that `builtin:standardize` works on a machine without the
+//! WebAssembly target. They are the files of `plugins/prebuilt`, whose digests and recipe stand beside them.
+
+macro_rules! prebuilt {
+    ($($name:literal),+ $(,)?) => {
+        [$(($name, include_bytes!(concat!("../../../plugins/prebuilt/", $name, ".wasm")).as_slice())),+]
+    };
+}
+
+const PLUGINS: [(&str, &[u8]); 4] = prebuilt!["data-validation", "drift-psi", "standardize", "vibration-features"];
+
+/// The component of a first-party plugin. The error names those there are.
+pub fn plugin(name: &str) -> Result<&'static [u8], String> {
+    let found = PLUGINS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, bytes)| *bytes).ok_or_else(|| {
+        let names: Vec<_> = PLUGINS.iter().map(|(name, _)| *name).collect();
+        format!(
+            "builtin:{name}: there is no such first-party plugin; there are {}",
+            names.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plugin_is_a_component() {
+        for (name, bytes) in PLUGINS {
+            assert!(bytes.starts_with(b"\0asm\x0d\0\x01\0"), "{name}");
+        }
+        let error = plugin("standardise").unwrap_err();
+        assert!(
+            error.contains("builtin:standardise") && error.contains("standardize, vibration-features"),
+            "{error}"
+        );
+    }
+}

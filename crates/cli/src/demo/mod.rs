@@ -1,0 +1,115 @@
+//! `floorhand demo`: the whole of Floorhand on one machine, as separate processes, told as a story.
+//!
+//! Each chapter does one thing and then waits until it has been *seen* from outside the agents: in the hub's API, or in a
+//! subscription of the demo's own at the broker. What an agent says of itself in its log counts for nothing.
+
+mod bundles;
+mod forger;
+mod observer;
+mod pki;
+mod plant;
+mod process;
+mod site;
+mod story;
+mod vibration;
+
+use crate::exit::Exit;
+use crate::output::Output;
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Arguments of `floorhand demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Tell the story once, without waiting for a person, and end; exit 0 only if every step was seen from outside
+    #[arg(long)]
+    pub once: bool,
+    /// Write what was seen, step by step, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// The dashboard's port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Keep the temporary folder with keys, configurations and logs
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// One step of the story, and what was seen of it.
+#[derive(Debug, Serialize)]
+pub struct StepSeen {
+    /// What was to be seen.
+    pub step: &'static str,
+    /// Whether it was.
+    pub seen: bool,
+    /// Where and what, or why not.
+    pub evidence: Value,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// Tells the story and waits for Ctrl-C, or with `--once` doesn't.
+pub fn run(args: &DemoArgs, out: &Output) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let told = runtime.block_on(async {
+        tokio::select! {
+            told = tell(args, out) => told,
+            _ = tokio::signal::ctrl_c() => {
+                out.note("stopping");
+                Ok(None)
+            }
+        }
+    });
+    // Blocking parts of the story end with the processes that they wait for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let Some(steps) = told? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if let Some(path) = &args.report {
+        let report = serde_json::to_vec_pretty(&steps)?;
+        std::fs::write(path, report).with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    if out.is_json() {
+        out.json_line(&steps)?;
+    }
+    let missing = steps.iter().filter(|step| !step.seen).count();
+    if missing == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    out.error(
+        &format!("{missing} of {} steps were not seen", steps.len()),
+        Exit::Failed as u8,
+    );
+    Ok(Exit::Failed.into())
+}
+
+async fn tell(args: &DemoArgs, out: &Output) -> Result<Option<Vec<StepSeen>>> {
+    let started = Instant::now();
+    let mut story = story::Story::begin(args.port, out).await?;
+    let steps = story.tell().await?;
+    if args.keep || steps.iter().any(|step| !step.seen) {
+        out.note(&format!(
+            "keys, configurations and logs are kept in {}",
+            story.keep().display()
+        ));
+    }
+    if !args.once {
+        out.note(&format!(
+            "the fleet goes on; look at {} and press Ctrl-C to end and clean up",
+            story.dashboard()
+        ));
+        tokio::signal::ctrl_c().await?;
+        out.note("stopping");
+    }
+    out.note(&format!("told in {} s", started.elapsed().as_secs()));
+    tokio::task::block_in_place(|| drop(story));
+    Ok(Some(steps))
+}

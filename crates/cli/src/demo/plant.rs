@@ -1,0 +1,129 @@
+//! The plant: three machines that publish their vibration, and somebody who reads what the agents make of it.
+
+use super::vibration::{CHUNK, MACHINES, Vibration};
+use anyhow::Result;
+use floorhand_transport::{Client, Config, Event, Incoming, Qos};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Chunks a second and machine. A real sensor gives 47; the demo is in a hurry.
+const CHUNKS_PER_S: u64 = 100;
+
+/// The devices, one beside each machine.
+pub const DEVICES: [&str; 3] = ["press-1", "press-2", "press-3"];
+
+/// What is shared with the machines.
+#[derive(Debug, Default)]
+pub struct Plant {
+    wears: AtomicBool,
+    stopped: AtomicBool,
+    /// Chunks that each machine has published.
+    published: [AtomicU64; 3],
+    /// Results that came, by device.
+    results: Mutex<BTreeMap<String, u64>>,
+    /// The last probability, by device.
+    last: Mutex<BTreeMap<String, f64>>,
+}
+
+impl Plant {
+    /// Starts the machines and the reader, within the current tokio runtime.
+    pub async fn start(broker: &str) -> Result<Arc<Self>> {
+        let plant = Arc::new(Self::default());
+        let (client, incoming) = Client::start(Config::new(broker, "plant"))?;
+        client.subscribe("plant/+/condition", Qos::AtLeastOnce).await?;
+        tokio::spawn(read(incoming, Arc::clone(&plant)));
+        for (index, device) in DEVICES.into_iter().enumerate() {
+            tokio::spawn(run(index, device, client.clone(), Arc::clone(&plant)));
+        }
+        Ok(plant)
+    }
+
+    /// The third machine's bearing wears from now on.
+    pub fn begin_to_wear(&self) {
+        self.wears.store(true, Ordering::Relaxed);
+    }
+
+    /// Machines stop.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Chunks that a machine has published.
+    #[must_use]
+    pub fn published(&self, index: usize) -> u64 {
+        self.published
+            .get(index)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Results that came from a device.
+    #[must_use]
+    pub fn results(&self, device: &str) -> u64 {
+        self.results
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(device)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The last probability that a device gave.
+    #[must_use]
+    pub fn probability(&self, device: &str) -> Option<f64> {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(device)
+            .copied()
+    }
+}
+
+async fn run(index: usize, device: &'static str, client: Client, plant: Arc<Plant>) {
+    let Some(machine) = MACHINES.get(index) else { return };
+    let mut vibration = Vibration::new(*machine);
+    let mut ticks = tokio::time::interval(Duration::from_millis(1000 / CHUNKS_PER_S));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let topic = format!("plant/{device}/vibration");
+    while !plant.stopped.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        if index == 2 && plant.wears.load(Ordering::Relaxed) {
+            vibration.begin_to_wear();
+        }
+        let chunk: [f32; CHUNK] = vibration.chunk();
+        let payload = json!({ "acceleration": chunk.as_slice() }).to_string();
+        if client.publish(&topic, payload, Qos::AtLeastOnce, false).await.is_err() {
+            return;
+        }
+        if let Some(count) = plant.published.get(index) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn read(mut incoming: Incoming, plant: Arc<Plant>) {
+    while let Some(event) = incoming.recv().await {
+        let Event::Message(message) = event else { continue };
+        let Some(device) = message.topic.split('/').nth(1) else {
+            continue;
+        };
+        let Ok(result) = serde_json::from_slice::<Value>(&message.payload) else {
+            continue;
+        };
+        *plant
+            .results
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(device.to_owned())
+            .or_default() += 1;
+        if let Some(probability) = result.pointer("/outputs/probability/0").and_then(Value::as_f64) {
+            plant
+                .last
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(device.to_owned(), probability);
+        }
+    }
+}

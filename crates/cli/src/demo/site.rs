@@ -1,0 +1,201 @@
+//! The demo's site: a temporary folder with keys, certificates and configurations, and the processes that use them.
+
+use super::pki::Pki;
+use super::plant::DEVICES;
+use super::process::{Process, free_port};
+use crate::fleet::client::{Hub, HubOptions};
+use anyhow::{Context, Result};
+use floorhand_bundle::{DeviceId, FleetId, PublicKey, RoleKeys, SecretKey, TrustRoot};
+use floorhand_transport::{Config, TlsFiles};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The demo's fleet.
+pub const FLEET: &str = "demo";
+/// How long the demo's trust root lasts: a year, in milliseconds.
+const ROOT_LIFE_MS: u64 = 365 * 24 * 3600 * 1000;
+
+/// A site with everything running.
+pub struct Site {
+    /// The folder. It goes when this is dropped.
+    pub dir: tempfile::TempDir,
+    /// The key that signs bundles.
+    pub release: SecretKey,
+    /// The hub's key, which the demo's forger has stolen.
+    pub assignment: SecretKey,
+    /// The devices' public keys.
+    pub devices: BTreeMap<DeviceId, PublicKey>,
+    /// The hub's API.
+    pub hub: Hub,
+    /// Where people look.
+    pub dashboard: String,
+    /// The plant's broker.
+    pub plant_broker: String,
+    fleet_broker: String,
+    pki: Pki,
+    /// The fleet's broker, which the story stops for a while.
+    pub broker: Process,
+    processes: Vec<Process>,
+}
+
+impl Site {
+    /// Makes keys, certificates and configurations, and starts two brokers and a hub.
+    pub fn new(http_port: Option<u16>) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("floorhand-demo-").tempdir()?;
+        let path = dir.path().to_owned();
+        let [offline, release, assignment] = [
+            crate::keys::generate()?,
+            crate::keys::generate()?,
+            crate::keys::generate()?,
+        ];
+        write_root(&path, &offline, &release, &assignment)?;
+        let pki = Pki::new(&path.join("pki"))?;
+        let (fleet_port, plant_port) = (free_port()?, free_port()?);
+        let http_port = http_port.map_or_else(free_port, Ok)?;
+        let broker = start_broker(&path, &pki, fleet_port)?;
+        let plant = Process::start(
+            &path,
+            "plant-broker",
+            &["broker", "--listen", &format!("127.0.0.1:{plant_port}")],
+        )?;
+        let fleet_broker = format!("mqtts://localhost:{fleet_port}");
+        write_hub_config(&path, &pki, &fleet_broker, http_port)?;
+        let config = path.join("hub.toml");
+        let hub_process = Process::start(&path, "hub", &["hub", "--config", &text(&config)])?;
+        let dashboard = format!("http://127.0.0.1:{http_port}");
+        let hub = Hub::new(&HubOptions {
+            hub: dashboard.clone(),
+            token: None,
+            hub_ca: None,
+        })?;
+        Ok(Self {
+            dir,
+            release,
+            assignment,
+            devices: BTreeMap::new(),
+            hub,
+            dashboard,
+            plant_broker: format!("mqtt://127.0.0.1:{plant_port}"),
+            fleet_broker,
+            pki,
+            broker,
+            processes: vec![plant, hub_process],
+        })
+    }
+
+    /// Enrols the devices at the hub, and starts an agent for each.
+    pub fn start_agents(&mut self) -> Result<()> {
+        for device in DEVICES {
+            let key = crate::keys::generate()?;
+            let folder = self.dir.path().join(device);
+            fs::create_dir_all(&folder)?;
+            crate::files::create(&folder.join("device.key"), key.to_pem()?.as_bytes(), 0o600, false)?;
+            let pem = key.public().to_pem()?;
+            self.hub
+                .put(&format!("/api/v1/devices/{device}"), &json!({ "public_key_pem": pem }))?;
+            self.write_agent_config(device, &folder)?;
+            let config = folder.join("agent.toml");
+            let process = Process::start(self.dir.path(), device, &["agent", "--config", &text(&config)])?;
+            self.processes.push(process);
+            self.devices.insert(device.parse()?, key.public());
+        }
+        Ok(())
+    }
+
+    /// How somebody called `name` connects to the fleet's broker.
+    pub fn fleet_connection(&self, name: &str) -> Result<Config> {
+        let identity = self.pki.issue(name)?;
+        let mut config = Config::new(&self.fleet_broker, name);
+        config.tls = Some(TlsFiles::mutual(self.pki.ca(), identity.cert, identity.key));
+        config.reconnect.most = std::time::Duration::from_secs(1);
+        Ok(config)
+    }
+
+    /// Says so when one of the processes has ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        self.broker.check()?;
+        self.processes.iter_mut().try_for_each(Process::check)
+    }
+
+    fn write_agent_config(&self, device: &str, folder: &Path) -> Result<()> {
+        let identity = self.pki.issue(device)?;
+        let config = json!({
+            "device": device,
+            "fleet": FLEET,
+            "state_dir": folder.join("state"),
+            "trust_root": self.dir.path().join("root.cose"),
+            "device_key": folder.join("device.key"),
+            "fleet_connection": {
+                "broker": self.fleet_broker,
+                "ca": self.pki.ca(),
+                "cert": identity.cert,
+                "key": identity.key,
+            },
+            "plant_connection": { "broker": self.plant_broker },
+            "source": [{ "type": "mqtt", "topic": format!("plant/{device}/vibration") }],
+            "sink": [{ "type": "mqtt", "topic": format!("plant/{device}/condition") }],
+            "telemetry": { "metrics_interval_s": 1 },
+        });
+        write_toml(&folder.join("agent.toml"), &config)
+    }
+}
+
+fn start_broker(dir: &Path, pki: &Pki, port: u16) -> Result<Process> {
+    let identity = pki.issue("broker")?;
+    let listen = format!("127.0.0.1:{port}");
+    let (ca, cert, key) = (text(&pki.ca()), text(&identity.cert), text(&identity.key));
+    let arguments = [
+        "broker", "--listen", &listen, "--ca", &ca, "--cert", &cert, "--key", &key,
+    ];
+    Process::start(dir, "fleet-broker", &arguments)
+}
+
+fn write_root(dir: &Path, offline: &SecretKey, release: &SecretKey, assignment: &SecretKey) -> Result<()> {
+    let root = TrustRoot {
+        fleet: FLEET.parse::<FleetId>()?,
+        version: 1,
+        expires_ms: crate::time::now_ms() + ROOT_LIFE_MS,
+        critical: Vec::new(),
+        root: RoleKeys::any_of(vec![offline.public()]),
+        release: RoleKeys::any_of(vec![release.public()]),
+        assignment: RoleKeys::any_of(vec![assignment.public()]),
+    };
+    fs::write(dir.join("root.cose"), root.seal(&[offline])?)?;
+    crate::files::create(
+        &dir.join("assignment.key"),
+        assignment.to_pem()?.as_bytes(),
+        0o600,
+        false,
+    )?;
+    Ok(())
+}
+
+fn write_hub_config(dir: &Path, pki: &Pki, broker: &str, http_port: u16) -> Result<()> {
+    let identity = pki.issue("hub")?;
+    let config = json!({
+        "fleet": FLEET,
+        "data_dir": dir.join("hub"),
+        "assignment_key": dir.join("assignment.key"),
+        "trust_root": dir.join("root.cose"),
+        "http_listen": format!("127.0.0.1:{http_port}"),
+        "broker": broker,
+        "tls": { "ca": pki.ca(), "cert": identity.cert, "key": identity.key },
+    });
+    write_toml(&dir.join("hub.toml"), &config)
+}
+
+fn write_toml(path: &Path, value: &serde_json::Value) -> Result<()> {
+    let text = toml::to_string(value).context("a configuration can't be written")?;
+    Ok(fs::write(path, text)?)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Where a process of the site writes its log.
+pub fn log(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.log"))
+}

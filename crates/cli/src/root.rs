@@ -1,0 +1,162 @@
+//! `floorhand root`: trust roots, which say whose signatures a fleet's devices accept.
+
+use crate::exit::Failure;
+use crate::files;
+use crate::keys::{self, Key};
+use crate::output::Output;
+use crate::time;
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, Subcommand};
+use floorhand_bundle::{FleetId, MAX_ROOT_BYTES, PublicKey, RoleKeys, SecretKey, TrustRoot, Verified};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// `floorhand root`
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// Make a fleet's trust root, which is put on each of its devices
+    ///
+    /// Three roles are kept apart: root keys sign trust roots and nothing else, release keys sign bundles and are kept
+    /// off the network, and the assignment key is the hub's, which chooses among released bundles.
+    New(NewArgs),
+    /// Show whom a trust root trusts
+    Show {
+        /// The trust root
+        file: PathBuf,
+    },
+}
+
+/// `floorhand root new`
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// The fleet, as its topics name it
+    #[arg(long)]
+    fleet: FleetId,
+    /// A root key. A .key file signs; a .pub file is one that may sign the next root
+    #[arg(long = "root", value_name = "KEY", required = true, num_args = 1..)]
+    root: Vec<PathBuf>,
+    /// The public key of somebody who may release bundles
+    #[arg(long, value_name = "PUB", required = true, num_args = 1..)]
+    release: Vec<PathBuf>,
+    /// The public key of the hub
+    #[arg(long, value_name = "PUB", required = true, num_args = 1..)]
+    assignment: Vec<PathBuf>,
+    /// How many root keys have to sign a root [default: more than half of them]
+    #[arg(long, value_name = "N")]
+    threshold: Option<u32>,
+    /// How many release keys have to sign a bundle
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    release_threshold: u32,
+    /// The root's number: 1 for a fleet's first, one more for each that follows
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    root_version: u64,
+    /// How long devices take new bundles and assignments under it; what runs then goes on
+    #[arg(long, value_name = "DAYS", default_value_t = 3650)]
+    expires_days: u64,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE", default_value = "root.cose")]
+    output: PathBuf,
+    /// Replace a file that is there already
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs a `root` command.
+pub fn run(command: &RootCommand, out: &Output) -> Result<()> {
+    match command {
+        RootCommand::New(args) => new(args, out),
+        RootCommand::Show { file } => show(&read(file)?, out),
+    }
+}
+
+/// Reads a trust root that came to this machine by a trusted way.
+pub fn read(path: &Path) -> Result<Verified<TrustRoot>> {
+    let bytes = files::read(path, MAX_ROOT_BYTES as u64)?;
+    TrustRoot::open_pinned(&bytes).map_err(|error| Failure::refused(format!("{}: {error}", path.display())).into())
+}
+
+fn new(args: &NewArgs, out: &Output) -> Result<()> {
+    let keys = args
+        .root
+        .iter()
+        .map(|path| keys::read(path))
+        .collect::<Result<Vec<_>>>()?;
+    // A majority: losing one of three keys stops nobody, and stealing one of them gives nothing.
+    let threshold = args.threshold.unwrap_or(keys.len() as u32 / 2 + 1);
+    let signers: Vec<&SecretKey> = keys.iter().filter_map(secret).collect();
+    if (signers.len() as u64) < u64::from(threshold) {
+        return Err(anyhow!(
+            "the root needs {threshold} signatures, and {} of the files given with --root hold a secret key",
+            signers.len()
+        ));
+    }
+    let root = TrustRoot {
+        fleet: args.fleet.clone(),
+        version: args.root_version,
+        expires_ms: time::now_ms().saturating_add(args.expires_days.saturating_mul(time::DAY_MS)),
+        critical: Vec::new(),
+        root: RoleKeys {
+            keys: keys.iter().map(Key::public).collect(),
+            threshold,
+        },
+        release: RoleKeys {
+            keys: public_keys(&args.release)?,
+            threshold: args.release_threshold,
+        },
+        assignment: RoleKeys::any_of(public_keys(&args.assignment)?),
+    };
+    let sealed = root.seal(&signers).context("trust root can't be made of these keys")?;
+    let opened = TrustRoot::open_pinned(&sealed).context("trust root that was just made does not open")?;
+    files::create(&args.output, &sealed, files::PUBLIC, args.force)?;
+    show(&opened, out)
+}
+
+fn secret(key: &Key) -> Option<&SecretKey> {
+    match key {
+        Key::Secret(key) => Some(key),
+        Key::Public(_) => None,
+    }
+}
+
+fn public_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>> {
+    paths.iter().map(|path| Ok(keys::read(path)?.public())).collect()
+}
+
+fn show(root: &Verified<TrustRoot>, out: &Output) -> Result<()> {
+    let value = json!({
+        "fleet": root.fleet,
+        "version": root.version,
+        "expires_ms": root.expires_ms,
+        "expires": time::utc(root.expires_ms),
+        "expired": time::now_ms() > root.expires_ms,
+        "digest": root.digest(),
+        "root": role_json(&root.root),
+        "release": role_json(&root.release),
+        "assignment": role_json(&root.assignment),
+    });
+    out.show(&value, |out| {
+        let expired = if time::now_ms() > root.expires_ms {
+            " (expired: nothing new is accepted)"
+        } else {
+            ""
+        };
+        out.pairs(&[
+            ("fleet", root.fleet.to_string()),
+            ("version", root.version.to_string()),
+            ("expires", format!("{}{expired}", time::utc(root.expires_ms))),
+            ("roots", role_text(&root.root)),
+            ("bundles", role_text(&root.release)),
+            ("assignments", role_text(&root.assignment)),
+        ])
+    })
+}
+
+fn role_json(role: &RoleKeys) -> Value {
+    let ids: Vec<_> = role.keys.iter().map(|key| key.id().to_string()).collect();
+    json!({ "threshold": role.threshold, "key_ids": ids })
+}
+
+fn role_text(role: &RoleKeys) -> String {
+    let ids: Vec<_> = role.keys.iter().map(|key| key.id().to_string()).collect();
+    format!("signed by {} of {}", role.threshold, ids.join(", "))
+}

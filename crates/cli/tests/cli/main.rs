@@ -1,0 +1,7 @@
+//! The built binary, run the way a person runs it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its assumption does")]
+
+mod bundles;
+mod common;
+mod fleet;
+mod trust;

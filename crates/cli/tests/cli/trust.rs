@@ -1,0 +1,112 @@
+//! Keys and trust roots, through the binary.
+
+use crate::common::Shop;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn a_key_pair_is_made_once_and_its_secret_stays_one() {
+    let shop = Shop::new();
+    let made = shop.run(&["--json", "keys", "new", "release"]).ok().json();
+    let mode = std::fs::metadata(shop.path("release.key"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for file in ["release.key", "release.pub"] {
+        let shown = shop.run(&["--json", "keys", "show", file]).ok();
+        assert_eq!(shown.json()["key_id"], made["key_id"]);
+        assert!(!shown.stdout.contains("PRIVATE"));
+    }
+    let before = std::fs::read(shop.path("release.key")).unwrap();
+    shop.run(&["keys", "new", "release"]).failed(1, "is there already");
+    std::fs::remove_file(shop.path("release.pub")).unwrap();
+    shop.run(&["keys", "new", "release"]).failed(1, "is there already");
+    assert_eq!(std::fs::read(shop.path("release.key")).unwrap(), before);
+    shop.run(&["keys", "new", "release", "--force"]).ok();
+    assert_ne!(std::fs::read(shop.path("release.key")).unwrap(), before);
+    shop.run(&["keys", "new", "a/b"]).failed(1, "is no name for a key");
+}
+
+#[test]
+fn openssl_reads_what_keys_new_writes() {
+    let shop = Shop::new();
+    shop.run(&["keys", "new", "release"]).ok();
+    let derived = std::process::Command::new("openssl")
+        .args(["pkey", "-in", "release.key", "-pubout"])
+        .current_dir(shop.dir.path())
+        .output();
+    let Ok(derived) = derived else {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    };
+    let public = std::fs::read_to_string(shop.path("release.pub")).unwrap();
+    assert_eq!(String::from_utf8(derived.stdout).unwrap().trim(), public.trim());
+}
+
+#[test]
+fn a_root_says_whom_it_trusts() {
+    let shop = Shop::with_root();
+    let root = shop.run(&["--json", "root", "show", "root.cose"]).ok().json();
+    let release = shop.run(&["--json", "keys", "show", "release.pub"]).ok().json();
+    assert_eq!(root["fleet"], "plant-a");
+    assert_eq!(root["release"]["key_ids"][0], release["key_id"]);
+    assert_eq!(root["root"]["threshold"], 1);
+    shop.run(&["root", "show", "release.pub"])
+        .failed(3, "release.pub: trust root is not a signed document");
+}
+
+#[test]
+fn a_root_of_three_keys_needs_two_of_them() {
+    let shop = Shop::with_root();
+    for name in ["a", "b"] {
+        shop.run(&["keys", "new", name]).ok();
+    }
+    let new = |keys: &[&str]| {
+        let head = [
+            "--json",
+            "root",
+            "new",
+            "--fleet",
+            "plant-a",
+            "-o",
+            "three.cose",
+            "--root",
+        ];
+        shop.run(
+            &[
+                &head[..],
+                keys,
+                &["--release", "release.pub", "--assignment", "hub.pub"],
+            ]
+            .concat(),
+        )
+    };
+    new(&["root.key", "a.pub", "b.pub"]).failed(1, "needs 2 signatures, and 1 of the files");
+    assert_eq!(new(&["root.key", "a.key", "b.pub"]).ok().json()["root"]["threshold"], 2);
+    new(&["root.key", "a.key", "b.pub"]).failed(1, "is there already");
+}
+
+#[test]
+fn errors_are_one_line_or_one_object() {
+    let shop = Shop::new();
+    let plain = shop.run(&["keys", "show", "none.pub"]);
+    assert_eq!((plain.code, plain.stderr.lines().count()), (1, 1));
+    assert!(
+        plain.stderr.starts_with("error: none.pub can't be read: "),
+        "{}",
+        plain.stderr
+    );
+    let json = shop.run(&["keys", "show", "none.pub", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+    assert_eq!(error["exit_code"], 1);
+    shop.run(&["keys", "shw"]).failed(2, "unrecognized subcommand");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let shop = Shop::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = shop.run(&["completions", shell]).ok().stdout;
+        assert!(script.contains("set-sampling"), "{shell}");
+    }
+}

@@ -1,0 +1,77 @@
+//! The API's handlers, and the extractors that tell callers their mistakes as JSON.
+
+pub(crate) mod bundles;
+pub(crate) mod devices;
+pub(crate) mod orders;
+pub(crate) mod records;
+
+use crate::fleet::HubError;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+/// Rows of an answer when the caller doesn't say.
+const DEFAULT_LIMIT: u32 = 50;
+/// Rows of an answer, at most.
+const MAX_LIMIT: u32 = 1000;
+
+/// A body of JSON. Its content type has to say so: a page of another site can't send that unasked.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = HubError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, HubError> {
+        let content_type = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|value| value.starts_with("application/json")) {
+            return Err(HubError::Invalid(
+                "expected a body of content type application/json".to_owned(),
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await;
+        let bytes = bytes.map_err(|error| HubError::Invalid(error.body_text()))?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| HubError::Invalid(format!("body: {error}")))
+    }
+}
+
+/// A body of JSON, or none, which stands for the default.
+pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = HubError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, HubError> {
+        if request.headers().get(CONTENT_TYPE).is_none() {
+            return Ok(Self(T::default()));
+        }
+        JsonBody::from_request(request, state)
+            .await
+            .map(|JsonBody(body)| Self(body))
+    }
+}
+
+/// The parameters of a query.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = HubError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HubError> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|Query(params)| Self(params))
+            .map_err(|error| HubError::Invalid(error.body_text()))
+    }
+}
+
+/// How many rows to answer with.
+fn limit(asked: Option<u32>) -> i64 {
+    i64::from(asked.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT))
+}

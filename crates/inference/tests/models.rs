@@ -1,0 +1,294 @@
+//! Models that load and answer, and models and inputs that are refused.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod onnx;
+
+use floorhand_inference::{InferenceError, LoadOptions, MAX_MODEL_BYTES, Model};
+use floorhand_tensor::{Datatype, Dim, Tensor, TensorError};
+use onnx::Size;
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{GraphProto, StringStringEntryProto};
+
+/// Two inputs, two outputs: y0 = relu(x0 + 2 x1 + 0.5), y1 = relu(-x0 + 1).
+fn small(batch: Size) -> GraphProto {
+    let weight = |i: usize, j: usize| [[1.0, -1.0], [2.0, 0.0]][i][j];
+    onnx::dense(batch, 2, 2, weight, |j| [0.5, 1.0][j])
+}
+
+fn load(graph: GraphProto) -> Result<Model, InferenceError> {
+    Model::load(&onnx::bytes(graph), &LoadOptions::default())
+}
+
+fn x(values: &[f32]) -> Tensor {
+    Tensor::from_f32("x", vec![(values.len() / 2) as u64, 2], values).unwrap()
+}
+
+#[test]
+fn computes_what_the_graph_says() {
+    let mut model = load(small(Size::Is(1))).unwrap();
+    let signature = model.signature();
+    assert_eq!(
+        (signature.inputs[0].name.as_str(), signature.outputs[0].name.as_str()),
+        ("x", "y")
+    );
+    assert_eq!(signature.outputs[0].shape, [Dim::Fixed(1), Dim::Fixed(2)]);
+    model.warm_up().unwrap();
+    for (input, output) in [
+        ([1.0, 2.0], [5.5, 0.0]),
+        ([0.0, 0.0], [0.5, 1.0]),
+        ([-3.0, 0.0], [0.0, 4.0]),
+    ] {
+        let outputs = model.run(&[x(&input)]).unwrap();
+        assert_eq!(outputs, [Tensor::from_f32("y", vec![1, 2], &output).unwrap()]);
+    }
+}
+
+#[test]
+fn infinity_and_nan_pass_through() {
+    let mut model = load(small(Size::Is(1))).unwrap();
+    let outputs = model.run(&[x(&[f32::NEG_INFINITY, 0.0])]).unwrap();
+    assert_eq!(outputs[0].to_f32().unwrap()[1], f32::INFINITY);
+    let nan = |graph| {
+        load(graph).unwrap().run(&[x(&[f32::NAN, 0.0])]).unwrap()[0]
+            .to_f32()
+            .unwrap()
+    };
+    let mut sum = small(Size::Is(1));
+    sum.node.truncate(1);
+    sum.output = vec![onnx::value("h", DataType::Float, &[Size::Is(1), Size::Is(2)])];
+    assert!(nan(sum)[0].is_nan());
+}
+
+#[test]
+fn inputs_are_found_by_name_and_held_against_the_signature() {
+    let mut model = load(small(Size::Is(1))).unwrap();
+    let other = Tensor::from_f32("other", vec![1], &[0.0]).unwrap();
+    assert!(model.run(&[&other, &x(&[1.0, 2.0])]).is_ok(), "others are ignored");
+    let error = model.run(&[&other]).unwrap_err();
+    assert_eq!(error.to_string(), r#"tensor "x" is missing; there are ["other"]"#);
+    let error = model.run(&[x(&[1.0, 2.0, 3.0, 4.0])]).unwrap_err();
+    assert_eq!(error.to_string(), r#"tensor "x" has shape [2, 2], expected [1, 2]"#);
+    let double = Tensor::from_f64("x", Datatype::Fp64, vec![1, 2], &[0.0, 0.0]).unwrap();
+    assert!(matches!(
+        model.run(&[double]),
+        Err(InferenceError::Tensor(TensorError::Datatype { .. }))
+    ));
+    assert!(
+        model.run(&[x(&[1.0, 2.0])]).is_ok(),
+        "a refused input leaves the model usable"
+    );
+}
+
+#[test]
+fn an_open_batch_is_one_unless_it_is_given() {
+    let bytes = onnx::bytes(small(Size::Open("N")));
+    let model = Model::load(&bytes, &LoadOptions::default()).unwrap();
+    assert_eq!(model.signature().inputs[0].shape, [Dim::Fixed(1), Dim::Fixed(2)]);
+    let shapes = |shape: &[u64]| LoadOptions {
+        shapes: [("x".to_owned(), shape.to_vec())].into(),
+    };
+    let mut model = Model::load(&bytes, &shapes(&[3, 2])).unwrap();
+    assert_eq!(model.signature().outputs[0].shape, [Dim::Fixed(3), Dim::Fixed(2)]);
+    let outputs = model.run(&[x(&[0.0, 0.0, 1.0, 2.0, 0.0, 0.0])]).unwrap();
+    assert_eq!(outputs[0].to_f32().unwrap(), [0.5, 1.0, 5.5, 0.0, 0.5, 1.0]);
+    let error = Model::load(&bytes, &shapes(&[3, 5])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"load the model: "x" cannot have shape [3, 5]: the model says [N, 2]"#
+    );
+    let wrong = LoadOptions {
+        shapes: [("z".to_owned(), vec![1])].into(),
+    };
+    let error = Model::load(&bytes, &wrong).unwrap_err().to_string();
+    assert!(
+        error.contains(r#""z" is given a shape, and is no input; the inputs are {"x"}"#),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_named_dimension_ties_inputs_together() {
+    let graph = GraphProto {
+        node: vec![onnx::node("add", "Add", &["a", "b"], "y")],
+        input: ["a", "b"]
+            .map(|name| onnx::value(name, DataType::Float, &[Size::Open("N"), Size::Is(2)]))
+            .to_vec(),
+        output: vec![onnx::value("y", DataType::Float, &[Size::Open("N"), Size::Is(2)])],
+        ..Default::default()
+    };
+    let options = LoadOptions {
+        shapes: [("b".to_owned(), vec![4, 2])].into(),
+    };
+    let model = Model::load(&onnx::bytes(graph), &options).unwrap();
+    assert!(
+        model
+            .signature()
+            .inputs
+            .iter()
+            .all(|input| input.shape[0] == Dim::Fixed(4))
+    );
+}
+
+#[test]
+fn every_datatype_goes_in_and_out() {
+    for (datatype, onnx_type) in Datatype::ALL.into_iter().zip([
+        DataType::Bool,
+        DataType::Uint8,
+        DataType::Uint16,
+        DataType::Uint32,
+        DataType::Uint64,
+        DataType::Int8,
+        DataType::Int16,
+        DataType::Int32,
+        DataType::Int64,
+        DataType::Float16,
+        DataType::Float,
+        DataType::Double,
+    ]) {
+        let graph = GraphProto {
+            node: vec![onnx::with_int(onnx::node("flatten", "Flatten", &["x"], "y"), "axis", 1)],
+            input: vec![onnx::value("x", onnx_type, &[Size::Is(1), Size::Is(2)])],
+            output: vec![onnx::value("y", onnx_type, &[Size::Is(1), Size::Is(2)])],
+            ..Default::default()
+        };
+        let mut model = load(graph).unwrap_or_else(|error| panic!("{datatype}: {error}"));
+        let input = Tensor::from_f64("x", datatype, vec![1, 2], &[1.0, 0.0]).unwrap();
+        assert_eq!(model.run(&[&input]).unwrap(), [input.renamed("y")], "{datatype}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_model_are_refused() {
+    let whole = onnx::bytes(small(Size::Is(1)));
+    for bytes in [
+        &b"not a model"[..],
+        &[],
+        &[0xff; 64],
+        &whole[..whole.len() - 9],
+        &whole[..40],
+    ] {
+        let error = Model::load(bytes, &LoadOptions::default()).unwrap_err();
+        assert!(matches!(error, InferenceError::Malformed(_)), "{error}");
+    }
+    let error = Model::load(&vec![0; MAX_MODEL_BYTES + 1], &LoadOptions::default()).unwrap_err();
+    assert!(matches!(error, InferenceError::ModelTooLarge { .. }), "{error}");
+}
+
+/// However it is cut or bent, it is loaded or refused, and the process goes on.
+#[test]
+fn no_damaged_model_brings_the_process_down() {
+    let whole = onnx::bytes(small(Size::Is(1)));
+    for end in 0..whole.len() {
+        drop(Model::load(&whole[..end], &LoadOptions::default()));
+        let mut bent = whole.clone();
+        bent[end] ^= 0x55;
+        drop(Model::load(&bent, &LoadOptions::default()));
+    }
+}
+
+#[test]
+fn huge_claims_are_refused_before_they_are_believed() {
+    let check = |dims: &[i64], bytes: usize, message: &str| {
+        let mut graph = small(Size::Is(1));
+        graph.initializer[0].dims = dims.to_vec();
+        graph.initializer[0].raw_data = vec![0; bytes];
+        let error = load(graph).unwrap_err().to_string();
+        assert!(
+            error.contains(r#"tensor "w" of dimensions"#) && error.contains(message),
+            "{error}"
+        );
+    };
+    check(&[1 << 40, 1 << 40], 16, "needs more than");
+    check(&[i64::MAX, 2], 16, "needs more than");
+    check(&[1 << 30, 1], 16, "needs more than");
+    check(&[-1, 2], 16, "needs more than");
+    check(&[1000, 2], 16, "has 16 bytes, which do not fit them");
+    let error = load(small(Size::Is(1 << 50))).unwrap_err();
+    assert!(
+        matches!(&error, InferenceError::Claim { tensor, .. } if tensor == "x"),
+        "{error}"
+    );
+}
+
+#[test]
+fn external_data_is_refused() {
+    let mut graph = small(Size::Is(1));
+    let weights = &mut graph.initializer[0];
+    weights.raw_data.clear();
+    weights.data_location = Some(DataLocation::External as i32);
+    let location = StringStringEntryProto {
+        key: "location".to_owned(),
+        value: "/etc/passwd".to_owned(),
+    };
+    weights.external_data = vec![location];
+    let error = load(graph).unwrap_err();
+    assert_eq!(error, InferenceError::ExternalData { tensor: "w".to_owned() });
+}
+
+#[test]
+fn an_unknown_operator_is_named_with_its_node() {
+    let mut graph = small(Size::Is(1));
+    graph.node[1].op_type = "Frobnicate".to_owned();
+    let error = load(graph).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        r#"load the model: node "relu" needs operator Frobnicate, which is not supported"#
+    );
+    let mut graph = small(Size::Is(1));
+    graph.node[1].domain = "my.own".to_owned();
+    graph.node[1].name.clear();
+    let error = load(graph).unwrap_err().to_string();
+    assert!(error.contains(r#"node "y" needs operator my.own.Relu"#), "{error}");
+}
+
+#[test]
+fn a_graph_that_does_not_fit_together_is_refused_by_node() {
+    let mut graph = small(Size::Is(1));
+    graph.input[0] = onnx::value("x", DataType::Float, &[Size::Is(1), Size::Is(3)]);
+    let error = load(graph).unwrap_err();
+    assert!(matches!(error, InferenceError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("gemm"), "{error}");
+    let mut graph = small(Size::Is(1));
+    graph.output[0].name = "nowhere".to_owned();
+    assert!(load(graph).is_err());
+}
+
+#[test]
+fn a_published_model_runs() {
+    let folder = std::env::var("FLOORHAND_SHARED_DATA").map_or_else(
+        |_| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
+        std::path::PathBuf::from,
+    );
+    for name in [
+        "mlperf-tiny-ad01-fp32",
+        "mlperf-tiny-ad01-int8",
+        "mlperf-tiny-kws-fp32",
+        "mlperf-tiny-resnet8-fp32",
+    ] {
+        let Ok(bytes) = std::fs::read(folder.join("models").join(format!("{name}.onnx"))) else {
+            println!("skipped {name}: there is no such file in {}", folder.display());
+            continue;
+        };
+        let mut model = Model::load(&bytes, &LoadOptions::default()).unwrap();
+        println!("{name}: {:?}", model.signature());
+        model.warm_up().unwrap();
+        let spec = model.signature().inputs[0].clone();
+        let count = spec.fixed_len().unwrap();
+        let values: Vec<f64> = (0..count).map(|k| (k % 17) as f64 / 17.0).collect();
+        let shape = spec
+            .shape
+            .iter()
+            .map(|&dim| u64::try_from(i64::from(dim)).unwrap())
+            .collect();
+        let input = Tensor::from_f64(&spec.name, spec.datatype, shape, &values).unwrap();
+        let first = model.run(&[&input]).unwrap();
+        assert!(first[0].to_f64().unwrap().iter().all(|value| value.is_finite()));
+        assert_eq!(
+            model.run(&[&input]).unwrap(),
+            first,
+            "the same sample gives the same bits"
+        );
+        model.signature().outputs[0].check(&first[0]).unwrap();
+    }
+}

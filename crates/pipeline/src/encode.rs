@@ -1,0 +1,98 @@
+//! Results and findings as JSON, the way sinks write them.
+
+use crate::pipeline::StageFinding;
+use floorhand_bundle::Digest;
+use floorhand_tensor::Tensor;
+use serde_json::{Map, Number, Value, json};
+
+/// What stands above the outputs of a result: enough to trace it to everything it was made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultHead<'a> {
+    /// The sample's own id; left out where it has none.
+    pub id: &'a str,
+    /// The sample's time in milliseconds since 1970 UTC.
+    pub time_ms: u64,
+    /// The sample's number in its pipeline.
+    pub sequence: u64,
+    /// The bundle, whose manifest names model, plugins and configuration by digest.
+    pub bundle: Digest,
+}
+
+/// A result as one JSON object: the head, and under `outputs` each tensor by name, flattened. NaN and infinities, which
+/// JSON has not, are `null`.
+#[must_use]
+pub fn result_json(head: &ResultHead<'_>, outputs: &[Tensor]) -> Value {
+    let mut object = Map::new();
+    if !head.id.is_empty() {
+        object.insert("id".to_owned(), Value::from(head.id));
+    }
+    object.insert("time_ms".to_owned(), Value::from(head.time_ms));
+    object.insert("sample".to_owned(), Value::from(head.sequence));
+    object.insert("bundle".to_owned(), Value::from(head.bundle.to_string()));
+    let outputs = outputs
+        .iter()
+        .map(|tensor| (tensor.name().to_owned(), values(tensor)))
+        .collect::<Map<_, _>>();
+    object.insert("outputs".to_owned(), Value::Object(outputs));
+    Value::Object(object)
+}
+
+/// A finding as one JSON object.
+#[must_use]
+pub fn finding_json(head: &ResultHead<'_>, found: &StageFinding) -> Value {
+    let finding = &found.finding;
+    json!({
+        "time_ms": head.time_ms,
+        "sample": head.sequence,
+        "bundle": head.bundle.to_string(),
+        "stage": found.stage,
+        "kind": finding.kind,
+        "severity": finding.severity,
+        "subject": finding.subject,
+        "value": finding.value,
+        "threshold": finding.threshold,
+        "message": finding.message,
+    })
+}
+
+fn values(tensor: &Tensor) -> Value {
+    // A 32-bit float is written with as many digits as it has, not with those of the double it becomes.
+    if let Ok(values) = tensor.to_f32() {
+        return values
+            .into_iter()
+            .map(|value| Number::from_f64(shortest(value)).map_or(Value::Null, Value::Number))
+            .collect();
+    }
+    let values = tensor.to_f64().unwrap_or_default();
+    values
+        .into_iter()
+        .map(|value| Number::from_f64(value).map_or(Value::Null, Value::Number))
+        .collect()
+}
+
+/// The double that prints as the float does.
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_one_line_that_can_be_traced() {
+        let head = ResultHead {
+            id: "",
+            time_ms: 5,
+            sequence: 7,
+            bundle: Digest::of(b"b"),
+        };
+        let outputs = [Tensor::from_f32("score", vec![1, 2], &[0.1, f32::NAN]).unwrap()];
+        let text = result_json(&head, &outputs).to_string();
+        let expected = format!(
+            r#"{{"bundle":"{}","outputs":{{"score":[0.1,null]}},"sample":7,"time_ms":5}}"#,
+            Digest::of(b"b")
+        );
+        assert_eq!(text, expected);
+    }
+}

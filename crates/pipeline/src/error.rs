@@ -1,0 +1,88 @@
+//! Why a pipeline can't be loaded, and why a sample gave no result.
+
+use floorhand_inference::InferenceError;
+use floorhand_plugin_host::{HostError, PluginError};
+use floorhand_tensor::TensorError;
+
+/// Why a pipeline can't be loaded. Each names the stage.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A component's bytes can't be had.
+    #[error("{stage}: component {component} can't be read: {problem}")]
+    Component {
+        /// The stage that needs it.
+        stage: String,
+        /// The component.
+        component: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The model.
+    #[error("model {component}: {source}")]
+    Model {
+        /// The component.
+        component: String,
+        /// The engine's reason.
+        source: InferenceError,
+    },
+    /// A plugin that isn't a component, or imports what it may not.
+    #[error("stage {stage}: {source}")]
+    Host {
+        /// The stage.
+        stage: String,
+        /// The host's reason.
+        source: HostError,
+    },
+    /// A plugin that can't be started with its configuration.
+    #[error("stage {stage}: {source}")]
+    Plugin {
+        /// The stage.
+        stage: String,
+        /// The plugin's or the host's reason.
+        source: PluginError,
+    },
+    /// Stages that don't fit together.
+    #[error("stages don't fit: {0}")]
+    Fit(#[from] TensorError),
+    /// A stage that may not be passed by.
+    #[error(
+        "stage {stage} has on_break = \"bypass\", and can't be passed by: it has to take one tensor and give one of the \
+         same type and shape; use \"fail\" or \"rollback\""
+    )]
+    Bypass {
+        /// The stage.
+        stage: String,
+    },
+    /// The model is not what the manifest says.
+    #[error("model {component} has the signature {actual}, and the manifest says {expected}; pack the bundle again")]
+    Signature {
+        /// The component.
+        component: String,
+        /// What the manifest says.
+        expected: String,
+        /// What the engine found.
+        actual: String,
+    },
+}
+
+/// Why a sample gave no result. The next one may.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SampleError {
+    /// A plugin.
+    #[error("stage {stage}: {source}")]
+    Plugin {
+        /// The stage.
+        stage: String,
+        /// Its reason.
+        source: PluginError,
+    },
+    /// A plugin that is at rest after too many faults.
+    #[error("stage {stage} is at rest after three faults within a minute")]
+    Resting {
+        /// The stage.
+        stage: String,
+    },
+    /// The model.
+    #[error("model: {0}")]
+    Model(String),
+}

@@ -1,0 +1,61 @@
+//! From bytes to results: decode -> preprocess -> infer -> postprocess -> monitors.
+//!
+//! One [`Pipeline`] is one generation of a bundle; [`Serving`] owns the active one and perhaps a candidate, whose
+//! results reach nobody. No network, no files: whoever loads a pipeline gives it its components' bytes, and time comes in
+//! with every sample. The very same code runs on the device and in `floorhand run`.
+//!
+//! A sample's way, and what it gives at each turn, is [`Processed`].
+//!
+//! ```no_run
+//! use floorhand_pipeline::{Host, HostConfig, Pipeline, Outcome, decode};
+//! # fn manifest() -> floorhand_bundle::Manifest { unimplemented!() }
+//! # fn read(name: &floorhand_bundle::ComponentName) -> Result<Vec<u8>, String> { unimplemented!() }
+//!
+//! let manifest = manifest();
+//! let host = Host::new(HostConfig::default())?;
+//! let mut pipeline = Pipeline::load(&manifest.pipeline, &mut |name| read(name), &host)?;
+//! let sample = decode::json(br#"{"pressure": 1.5, "flow": 32.0}"#, pipeline.inputs())?;
+//! if let Outcome::Result(outputs) = pipeline.process(&sample, 0).outcome {
+//!     assert_eq!(outputs[0].name(), "score");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Testing
+//!
+//! Decoding needs nothing but [`floorhand_bundle::InputSpec`]s. What needs plugins and models is tested with the
+//! first-party plugins in the workspace's `tests/`.
+
+mod breaker;
+pub mod decode;
+mod encode;
+mod error;
+mod golden;
+mod pipeline;
+mod serving;
+mod stage;
+
+pub use breaker::Breaker;
+pub use encode::{ResultHead, finding_json, result_json};
+pub use error::{LoadError, SampleError};
+pub use floorhand_plugin_host::{
+    CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Severity, Stats as HostStats,
+    compile_worker,
+};
+pub use golden::{GoldenError, GoldenReport, run_golden};
+pub use pipeline::{Outcome, Pipeline, Processed, StageFinding, model_signature};
+pub use serving::{Loaded, Serving, Trial};
+pub use stage::{StageEvent, StageTelemetry};
+
+use floorhand_tensor::Tensor;
+
+/// One sample, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The id that its source gave it; empty where it gave none.
+    pub id: String,
+    /// Its own time in milliseconds since 1970 UTC; that of its arrival where its source gave none.
+    pub time_ms: u64,
+    /// Its tensors, as the bundle's inputs say.
+    pub tensors: Vec<Tensor>,
+}

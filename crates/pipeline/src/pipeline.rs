@@ -1,0 +1,321 @@
+//! One generation's stages, put together, and a sample's way through them.
+
+use crate::Sample;
+use crate::error::{LoadError, SampleError};
+use crate::stage::{Read, Stage, StageEvent, StageTelemetry};
+use floorhand_bundle::{InputSpec, ModelSpec, PipelineSpec, StageSpec};
+use floorhand_inference::{LoadOptions, Model};
+use floorhand_plugin_host::{Context, Finding, Host, Monitor, Origin, Processor};
+use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
+use std::time::Instant;
+
+/// What came of a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The outputs of the last stage.
+    Result(Vec<Tensor>),
+    /// A stage is filling a window: there is no result for this sample, and nothing is wrong.
+    NotYet,
+    /// No result.
+    Failed(SampleError),
+}
+
+/// A finding and the monitor that made it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageFinding {
+    /// The monitor's stage.
+    pub stage: String,
+    /// What it found.
+    pub finding: Finding,
+}
+
+/// All that came of a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Processed {
+    /// The sample's number in this pipeline.
+    pub sequence: u64,
+    /// The result.
+    pub outcome: Outcome,
+    /// What the monitors found.
+    pub findings: Vec<StageFinding>,
+    /// Faults of plugins.
+    pub events: Vec<StageEvent>,
+    /// The time from the decoded sample to here, in microseconds.
+    pub latency_us: u64,
+}
+
+/// One generation of a bundle, loaded. It may move between threads; a sample's way blocks the one it is on.
+pub struct Pipeline {
+    inputs: Vec<InputSpec>,
+    preprocess: Vec<Stage<Processor>>,
+    model: Model,
+    postprocess: Vec<Stage<Processor>>,
+    monitors: Vec<Stage<Monitor>>,
+    sequence: u64,
+}
+
+/// The tensors of a sample as far as it got.
+#[derive(Default)]
+struct Seen {
+    features: Option<Vec<Tensor>>,
+    outputs: Option<Vec<Tensor>>,
+}
+
+impl Pipeline {
+    /// Loads every stage and checks that they fit. `read` gives components by name.
+    pub fn load(
+        spec: &PipelineSpec,
+        read: &mut dyn FnMut(&floorhand_bundle::ComponentName) -> Result<Vec<u8>, String>,
+        host: &Host,
+    ) -> Result<Self, LoadError> {
+        let model = load_model(&spec.model, read)?;
+        let preprocess = load_stages(&spec.preprocess, read, host)?;
+        let postprocess = load_stages(&spec.postprocess, read, host)?;
+        let monitors = spec
+            .monitors
+            .iter()
+            .map(|spec| Stage::load(spec, read, host))
+            .collect::<Result<_, _>>()?;
+        let pipeline = Self {
+            inputs: spec.inputs.clone(),
+            preprocess,
+            model,
+            postprocess,
+            monitors,
+            sequence: 0,
+        };
+        pipeline.check_fit()?;
+        Ok(pipeline)
+    }
+
+    /// What a sample has to be.
+    #[must_use]
+    pub fn inputs(&self) -> &[InputSpec] {
+        &self.inputs
+    }
+
+    /// The tensors that a result is made of.
+    #[must_use]
+    pub fn outputs(&self) -> &[TensorSpec] {
+        self.postprocess
+            .last()
+            .map_or(&self.model.signature().outputs, |stage| {
+                &stage.plugin.signature().outputs
+            })
+    }
+
+    /// Takes a sample through every stage. `now_ms` is on a clock that only goes forward; breakers go by it.
+    pub fn process(&mut self, sample: &Sample, now_ms: u64) -> Processed {
+        let started = Instant::now();
+        let sequence = self.sequence;
+        self.sequence += 1;
+        let context = Context {
+            sequence,
+            time_ms: sample.time_ms,
+        };
+        let mut events = Vec::new();
+        let mut seen = Seen::default();
+        let ended = self.run(sample, context, now_ms, &mut events, &mut seen);
+        let findings = self.observe(sample, &seen, context, now_ms, &mut events);
+        let outcome = match ended {
+            Ok(()) => seen.outputs.map_or(Outcome::NotYet, Outcome::Result),
+            Err(error) => Outcome::Failed(error),
+        };
+        let latency_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Processed {
+            sequence,
+            outcome,
+            findings,
+            events,
+            latency_us,
+        }
+    }
+
+    /// Runs the model once on zeros.
+    pub fn warm_up(&mut self) -> Result<(), SampleError> {
+        self.model
+            .warm_up()
+            .map_err(|error| SampleError::Model(error.to_string()))
+    }
+
+    /// What the plugins counted and measured since the last time.
+    pub fn take_telemetry(&mut self) -> StageTelemetry {
+        let mut telemetry = StageTelemetry::default();
+        for stage in self.preprocess.iter_mut().chain(&mut self.postprocess) {
+            stage.collect_telemetry(&mut telemetry);
+        }
+        for stage in &mut self.monitors {
+            stage.collect_telemetry(&mut telemetry);
+        }
+        telemetry
+    }
+
+    fn run(
+        &mut self,
+        sample: &Sample,
+        context: Context,
+        now_ms: u64,
+        events: &mut Vec<StageEvent>,
+        seen: &mut Seen,
+    ) -> Result<(), SampleError> {
+        let mut made = None;
+        for stage in &mut self.preprocess {
+            let given: &[Tensor] = made.as_deref().unwrap_or(&sample.tensors);
+            let Some(outputs) = stage.process(context, given, now_ms, events)? else {
+                return Ok(());
+            };
+            made = Some(outputs);
+        }
+        let features: &[Tensor] = made.as_deref().unwrap_or(&sample.tensors);
+        let answers = self.model.run(features);
+        seen.features = made;
+        let mut outputs = answers.map_err(|error| SampleError::Model(error.to_string()))?;
+        for stage in &mut self.postprocess {
+            let Some(next) = stage.process(context, &outputs, now_ms, events)? else {
+                return Ok(());
+            };
+            outputs = next;
+        }
+        seen.outputs = Some(outputs);
+        Ok(())
+    }
+
+    fn observe(
+        &mut self,
+        sample: &Sample,
+        seen: &Seen,
+        context: Context,
+        now_ms: u64,
+        events: &mut Vec<StageEvent>,
+    ) -> Vec<StageFinding> {
+        // Without preprocessing the model's features are the sample's own tensors.
+        let features = if self.preprocess.is_empty() {
+            Some(&sample.tensors)
+        } else {
+            seen.features.as_ref()
+        };
+        let mut findings = Vec::new();
+        for stage in &mut self.monitors {
+            let watched = stage.plugin.watches().iter().map(|watch| {
+                let among = match watch.origin {
+                    Origin::Input => Some(&sample.tensors),
+                    Origin::Features => features,
+                    Origin::Output => seen.outputs.as_ref(),
+                };
+                among?.iter().find(|tensor| tensor.name() == watch.spec.name)
+            });
+            // A sample that didn't get as far as the tensors a monitor watches isn't shown to it.
+            let Some(watched) = watched.collect::<Option<Vec<&Tensor>>>() else {
+                continue;
+            };
+            let found = stage.observe(context, &watched, now_ms, events);
+            let name = stage.name();
+            findings.extend(found.into_iter().map(|finding| StageFinding {
+                stage: name.to_owned(),
+                finding,
+            }));
+        }
+        findings
+    }
+
+    fn check_fit(&self) -> Result<(), LoadError> {
+        let inputs: Vec<TensorSpec> = self.inputs.iter().map(|input| input.tensor.clone()).collect();
+        let (features, producer) = check_chain(&self.preprocess, inputs.clone(), "the sample")?;
+        let model = self.model.signature();
+        model.check_fed_by("the model", &features, &producer)?;
+        let (outputs, _) = check_chain(&self.postprocess, model.outputs.clone(), "the model")?;
+        for stage in &self.monitors {
+            for watch in stage.plugin.watches() {
+                let (given, producer) = match watch.origin {
+                    Origin::Input => (&inputs, "the sample"),
+                    Origin::Features => (&features, "preprocessing"),
+                    Origin::Output => (&outputs, "the pipeline"),
+                };
+                let wanted = Signature {
+                    inputs: vec![watch.spec.clone()],
+                    outputs: Vec::new(),
+                };
+                wanted.check_fed_by(stage.name(), given, producer)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a model's signature, every open dimension taken as 1.
+pub fn model_signature(onnx: &[u8]) -> Result<Signature, String> {
+    Model::load(onnx, &LoadOptions::default())
+        .map(|model| model.signature().clone())
+        .map_err(|error| error.to_string())
+}
+
+/// Each stage takes what the one before gives. Returns what the last one gives, and its name.
+fn check_chain(
+    stages: &[Stage<Processor>],
+    mut given: Vec<TensorSpec>,
+    producer: &str,
+) -> Result<(Vec<TensorSpec>, String), LoadError> {
+    let mut producer = producer.to_owned();
+    for stage in stages {
+        stage.plugin.signature().check_fed_by(stage.name(), &given, &producer)?;
+        stage.check_bypass()?;
+        given.clone_from(&stage.plugin.signature().outputs);
+        stage.name().clone_into(&mut producer);
+    }
+    Ok((given, producer))
+}
+
+fn load_stages(specs: &[StageSpec], read: &mut Read<'_>, host: &Host) -> Result<Vec<Stage<Processor>>, LoadError> {
+    specs.iter().map(|spec| Stage::load(spec, read, host)).collect()
+}
+
+fn load_model(spec: &ModelSpec, read: &mut Read<'_>) -> Result<Model, LoadError> {
+    let component = spec.component.to_string();
+    let onnx = read(&spec.component).map_err(|problem| LoadError::Component {
+        stage: "model".to_owned(),
+        component: component.clone(),
+        problem,
+    })?;
+    let shapes = spec
+        .signature
+        .inputs
+        .iter()
+        .filter_map(|input| Some((input.name.clone(), sizes(input)?)))
+        .collect();
+    let model = Model::load(&onnx, &LoadOptions { shapes }).map_err(|source| LoadError::Model {
+        component: component.clone(),
+        source,
+    })?;
+    if *model.signature() != spec.signature {
+        let (expected, actual) = (signature_text(&spec.signature), signature_text(model.signature()));
+        return Err(LoadError::Signature {
+            component,
+            expected,
+            actual,
+        });
+    }
+    Ok(model)
+}
+
+/// The sizes of a shape that is fixed throughout.
+fn sizes(spec: &TensorSpec) -> Option<Vec<u64>> {
+    let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+    spec.shape.iter().map(size).collect()
+}
+
+fn signature_text(signature: &Signature) -> String {
+    let list = |specs: &[TensorSpec]| {
+        specs
+            .iter()
+            .map(|spec| format!("{} {spec}", spec.name))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    format!("({}) -> ({})", list(&signature.inputs), list(&signature.outputs))
+}
+
+impl From<TensorError> for SampleError {
+    fn from(error: TensorError) -> Self {
+        Self::Model(error.to_string())
+    }
+}

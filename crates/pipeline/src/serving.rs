@@ -1,0 +1,152 @@
+//! What serves, and what is tried beside it.
+
+use crate::Sample;
+use crate::pipeline::{Outcome, Pipeline, Processed};
+use floorhand_bundle::{Digest, Gates};
+use floorhand_plugin_host::Severity;
+use floorhand_tensor::Tensor;
+
+/// A generation that is loaded.
+pub struct Loaded {
+    /// The device's number for it.
+    pub generation: u64,
+    /// The bundle's digest.
+    pub bundle: Digest,
+    /// Its gates.
+    pub gates: Gates,
+    /// Its stages.
+    pub pipeline: Pipeline,
+}
+
+/// What a candidate made of a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// The candidate's bundle.
+    pub bundle: Digest,
+    /// All that came of the sample. Its outcome goes to nobody.
+    pub processed: Processed,
+    /// It failed, and the active generation, where there is one, did not.
+    pub failed: bool,
+    /// The mean absolute difference of the output that its disagreement gate names.
+    pub disagreement: Option<f64>,
+    /// Findings of severity alarm.
+    pub alarms: u64,
+}
+
+/// The active generation and perhaps a candidate.
+#[derive(Default)]
+pub struct Serving {
+    active: Option<Loaded>,
+    candidate: Option<Loaded>,
+    /// Whether the candidate gets samples. It begins behind an answer of the active one, so that windows of the two begin
+    /// with the same sample; a failure is an answer too, or what fails always could never be replaced.
+    candidate_runs: bool,
+}
+
+impl Serving {
+    /// The generation that serves.
+    #[must_use]
+    pub fn active(&self) -> Option<&Loaded> {
+        self.active.as_ref()
+    }
+
+    /// The generation that serves, to take its telemetry.
+    pub fn active_mut(&mut self) -> Option<&mut Loaded> {
+        self.active.as_mut()
+    }
+
+    /// Whose inputs a sample has to fit: the active generation's, or the candidate's where there is none.
+    #[must_use]
+    pub fn taker(&self) -> Option<&Loaded> {
+        self.active.as_ref().or(self.candidate.as_ref())
+    }
+
+    /// The candidate, to take its telemetry.
+    pub fn candidate_mut(&mut self) -> Option<&mut Loaded> {
+        self.candidate.as_mut()
+    }
+
+    /// Puts a generation in the place of the active one, which is given back to be dropped where that may take time.
+    pub fn activate(&mut self, loaded: Loaded) -> Option<Loaded> {
+        self.active.replace(loaded)
+    }
+
+    /// Begins a trial.
+    pub fn try_candidate(&mut self, candidate: Loaded) -> Option<Loaded> {
+        self.candidate_runs = self.active.is_none();
+        self.candidate.replace(candidate)
+    }
+
+    /// Makes the candidate the active generation, as it is: warm, its windows full. The one before is given back.
+    pub fn promote(&mut self) -> Option<Loaded> {
+        let candidate = self.candidate.take()?;
+        self.active.replace(candidate)
+    }
+
+    /// Ends a trial.
+    pub fn drop_candidate(&mut self) -> Option<Loaded> {
+        self.candidate.take()
+    }
+
+    /// Takes a sample through the active generation, and through the candidate.
+    pub fn process(&mut self, sample: &Sample, now_ms: u64) -> (Option<Processed>, Option<Trial>) {
+        let served = self
+            .active
+            .as_mut()
+            .map(|active| active.pipeline.process(sample, now_ms));
+        let runs = self.candidate_runs;
+        if !runs
+            && served
+                .as_ref()
+                .is_some_and(|served| !matches!(served.outcome, Outcome::NotYet)) {
+            self.candidate_runs = true;
+        }
+        let trial = self.candidate.as_mut().filter(|_| runs).map(|candidate| {
+            let processed = candidate.pipeline.process(sample, now_ms);
+            judge(candidate, processed, served.as_ref())
+        });
+        (served, trial)
+    }
+}
+
+fn judge(candidate: &Loaded, processed: Processed, served: Option<&Processed>) -> Trial {
+    let active_failed = served.is_some_and(|served| matches!(served.outcome, Outcome::Failed(_)));
+    let failed = matches!(processed.outcome, Outcome::Failed(_)) && !active_failed;
+    let alarms = processed
+        .findings
+        .iter()
+        .filter(|found| found.finding.severity == Severity::Alarm)
+        .count() as u64;
+    let disagreement = candidate.gates.disagreement.as_ref().and_then(|gate| {
+        let Outcome::Result(ours) = &processed.outcome else {
+            return None;
+        };
+        let Some(Outcome::Result(theirs)) = served.map(|served| &served.outcome) else {
+            return None;
+        };
+        Some(mean_difference(&gate.output, ours, theirs))
+    });
+    Trial {
+        bundle: candidate.bundle,
+        processed,
+        failed,
+        disagreement,
+        alarms,
+    }
+}
+
+/// The mean absolute difference of one output; infinite when one of the two doesn't have it or they differ in size.
+fn mean_difference(output: &str, ours: &[Tensor], theirs: &[Tensor]) -> f64 {
+    let values = |tensors: &[Tensor]| tensors.iter().find(|tensor| tensor.name() == output)?.to_f64().ok();
+    match (values(ours), values(theirs)) {
+        (Some(ours), Some(theirs)) if ours.len() == theirs.len() && !ours.is_empty() => {
+            let sum: f64 = ours
+                .iter()
+                .zip(&theirs)
+                .map(|(ours, theirs)| (ours - theirs).abs())
+                .sum();
+            sum / ours.len() as f64
+        }
+        _ => f64::INFINITY,
+    }
+}

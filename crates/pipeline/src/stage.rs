@@ -1,0 +1,304 @@
+//! One plugin in a pipeline: how it is started, what its faults lead to, what it reports.
+
+use crate::breaker::Breaker;
+use crate::error::{LoadError, SampleError};
+use floorhand_bundle::{ComponentName, OnBreak, StageSpec};
+use floorhand_plugin_host::{
+    Asset, CompiledPlugin, Context, Finding, Host, Limits, Monitor, PluginError, Processor, Setup, Telemetry,
+};
+use floorhand_tensor::{Tensor, TensorSpec};
+
+/// Samples between two snapshots of a plugin's state: what a fault can cost it.
+const SNAPSHOT_EVERY: u64 = 256;
+
+/// Gives a component's bytes by its name; the error says what is wrong.
+pub(crate) type Read<'a> = dyn FnMut(&ComponentName) -> Result<Vec<u8>, String> + 'a;
+
+/// A plugin's fault. What it leads to is the bundle's choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageEvent {
+    /// The stage.
+    pub stage: String,
+    /// What happened, for people.
+    pub reason: String,
+    /// Set when this fault opened the stage's breaker: what the bundle wants done.
+    pub opened: Option<OnBreak>,
+}
+
+/// What the plugins of a pipeline counted and measured, under `STAGE/NAME`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StageTelemetry {
+    /// What counters rose by.
+    pub counters: Vec<(String, u64)>,
+    /// Gauges that were set, with their last value.
+    pub gauges: Vec<(String, f64)>,
+}
+
+/// What both kinds of plugins have in common, to the pipeline.
+pub(crate) trait Plugin: Sized {
+    fn start(compiled: &CompiledPlugin, setup: Setup) -> Result<Self, PluginError>;
+    fn restart(&mut self) -> Result<(), PluginError>;
+    fn snapshot(&mut self) -> Result<Vec<u8>, PluginError>;
+    fn is_running(&self) -> bool;
+    fn take_telemetry(&mut self) -> Telemetry;
+}
+
+macro_rules! plugin {
+    ($type:ty) => {
+        impl Plugin for $type {
+            fn start(compiled: &CompiledPlugin, setup: Setup) -> Result<Self, PluginError> {
+                <$type>::start(compiled, setup)
+            }
+            fn restart(&mut self) -> Result<(), PluginError> {
+                <$type>::restart(self)
+            }
+            fn snapshot(&mut self) -> Result<Vec<u8>, PluginError> {
+                <$type>::snapshot(self)
+            }
+            fn is_running(&self) -> bool {
+                <$type>::is_running(self)
+            }
+            fn take_telemetry(&mut self) -> Telemetry {
+                <$type>::take_telemetry(self)
+            }
+        }
+    };
+}
+
+plugin!(Processor);
+plugin!(Monitor);
+
+/// One plugin in a pipeline.
+pub(crate) struct Stage<P> {
+    name: String,
+    on_break: OnBreak,
+    pub(crate) plugin: P,
+    breaker: Breaker,
+    samples: u64,
+}
+
+/// What came of calling a stage.
+pub(crate) enum Called<T> {
+    /// Its answer.
+    Answer(T),
+    /// It is at rest, and the bundle says to pass it by.
+    Bypassed,
+    /// Nothing for this sample.
+    Failed(SampleError),
+}
+
+impl<P: Plugin> Stage<P> {
+    pub(crate) fn load(spec: &StageSpec, read: &mut Read<'_>, host: &Host) -> Result<Self, LoadError> {
+        let stage = spec.name.to_string();
+        let mut component = |name: &ComponentName| {
+            let failed = |problem| LoadError::Component {
+                stage: stage.clone(),
+                component: name.to_string(),
+                problem,
+            };
+            read(name).map_err(failed)
+        };
+        let wasm = component(&spec.plugin)?;
+        let assets = spec
+            .assets
+            .iter()
+            .map(|name| {
+                Ok(Asset {
+                    name: name.to_string(),
+                    data: component(name)?,
+                })
+            })
+            .collect::<Result<_, LoadError>>()?;
+        let compiled = host.component(&wasm).map_err(|source| LoadError::Host {
+            stage: stage.clone(),
+            source,
+        })?;
+        let setup = Setup {
+            name: stage.clone(),
+            config: spec.config.clone(),
+            assets,
+            limits: limits(spec),
+        };
+        let plugin = P::start(&compiled, setup).map_err(|source| LoadError::Plugin {
+            stage: stage.clone(),
+            source,
+        })?;
+        Ok(Self {
+            name: stage,
+            on_break: spec.on_break,
+            plugin,
+            breaker: Breaker::default(),
+            samples: 0,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Calls the plugin, unless it is at rest. After a fault of its own it comes back in the state of its last snapshot.
+    fn call<T>(
+        &mut self,
+        now_ms: u64,
+        events: &mut Vec<StageEvent>,
+        call: impl FnOnce(&mut P) -> Result<T, PluginError>,
+    ) -> Called<T> {
+        if !self.breaker.admits(now_ms) {
+            return self.at_rest();
+        }
+        if !self.plugin.is_running()
+            && let Err(error) = self.plugin.restart()
+        {
+            return self.fault(error, now_ms, events);
+        }
+        match call(&mut self.plugin) {
+            Ok(answer) => {
+                self.keep_snapshot(now_ms, events);
+                Called::Answer(answer)
+            }
+            Err(error) if error.is_trap() => self.fault(error, now_ms, events),
+            Err(source) => Called::Failed(SampleError::Plugin {
+                stage: self.name.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn keep_snapshot(&mut self, now_ms: u64, events: &mut Vec<StageEvent>) {
+        self.samples += 1;
+        if self.samples.is_multiple_of(SNAPSHOT_EVERY)
+            && let Err(error) = self.plugin.snapshot()
+        {
+            // The sample has its answer; only what a later fault would cost has grown.
+            let _: Called<()> = self.fault(error, now_ms, events);
+        }
+    }
+
+    fn fault<T>(&mut self, source: PluginError, now_ms: u64, events: &mut Vec<StageEvent>) -> Called<T> {
+        let opened = self.breaker.fault(now_ms).then_some(self.on_break);
+        events.push(StageEvent {
+            stage: self.name.clone(),
+            reason: source.to_string(),
+            opened,
+        });
+        if self.on_break == OnBreak::Bypass && opened.is_some() {
+            return Called::Bypassed;
+        }
+        Called::Failed(SampleError::Plugin {
+            stage: self.name.clone(),
+            source,
+        })
+    }
+
+    fn at_rest<T>(&self) -> Called<T> {
+        match self.on_break {
+            OnBreak::Bypass => Called::Bypassed,
+            OnBreak::Fail | OnBreak::Rollback => Called::Failed(SampleError::Resting {
+                stage: self.name.clone(),
+            }),
+        }
+    }
+
+    /// Adds what the plugin reported since the last time.
+    pub(crate) fn collect_telemetry(&mut self, into: &mut StageTelemetry) {
+        let Telemetry {
+            counters,
+            gauges,
+            log_lines_dropped,
+            metrics_dropped,
+            findings_dropped,
+            ..
+        } = self.plugin.take_telemetry();
+        let named = |name: &str| format!("{}/{name}", self.name);
+        into.counters
+            .extend(counters.iter().map(|(name, &risen)| (named(name), risen)));
+        into.gauges
+            .extend(gauges.iter().map(|(name, &value)| (named(name), value)));
+        let dropped = [
+            ("dropped-log-lines", log_lines_dropped),
+            ("dropped-metrics", metrics_dropped),
+            ("dropped-findings", findings_dropped),
+        ];
+        into.counters.extend(
+            dropped
+                .iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(name, count)| (named(name), *count)),
+        );
+    }
+}
+
+impl Stage<Processor> {
+    /// Refuses `bypass` where passing the stage by would leave the next one without its tensor.
+    pub(crate) fn check_bypass(&self) -> Result<(), LoadError> {
+        if self.on_break != OnBreak::Bypass || self.passage().is_some() {
+            return Ok(());
+        }
+        Err(LoadError::Bypass {
+            stage: self.name.clone(),
+        })
+    }
+
+    /// The one tensor that comes in and the one that goes out, if they are alike.
+    fn passage(&self) -> Option<(&TensorSpec, &TensorSpec)> {
+        let signature = self.plugin.signature();
+        match (signature.inputs.as_slice(), signature.outputs.as_slice()) {
+            ([from], [to]) if from.datatype == to.datatype && from.shape == to.shape => Some((from, to)),
+            _ => None,
+        }
+    }
+
+    /// Gives the plugin a sample. `None`: there is no answer yet.
+    pub(crate) fn process(
+        &mut self,
+        context: Context,
+        tensors: &[Tensor],
+        now_ms: u64,
+        events: &mut Vec<StageEvent>,
+    ) -> Result<Option<Vec<Tensor>>, SampleError> {
+        match self.call(now_ms, events, |plugin| plugin.process(context, tensors)) {
+            Called::Answer(outputs) if outputs.is_empty() => Ok(None),
+            Called::Answer(outputs) => Ok(Some(outputs)),
+            Called::Failed(error) => Err(error),
+            Called::Bypassed => Ok(self.pass(tensors)),
+        }
+    }
+
+    fn pass(&self, tensors: &[Tensor]) -> Option<Vec<Tensor>> {
+        let (from, to) = self.passage()?;
+        let tensor = tensors.iter().find(|tensor| tensor.name() == from.name)?;
+        Some(vec![tensor.clone().renamed(&to.name)])
+    }
+}
+
+impl Stage<Monitor> {
+    /// Shows the plugin a sample. A monitor that fails takes nothing from the sample: it is only heard no more.
+    pub(crate) fn observe(
+        &mut self,
+        context: Context,
+        tensors: &[&Tensor],
+        now_ms: u64,
+        events: &mut Vec<StageEvent>,
+    ) -> Vec<Finding> {
+        match self.call(now_ms, events, |plugin| plugin.observe(context, tensors)) {
+            Called::Answer(findings) => findings,
+            Called::Bypassed | Called::Failed(_) => Vec::new(),
+        }
+    }
+}
+
+/// The host's defaults, and what the manifest says differently.
+fn limits(spec: &StageSpec) -> Limits {
+    let defaults = Limits::default();
+    let given = &spec.limits;
+    Limits {
+        memory_bytes: given.memory_bytes.unwrap_or(defaults.memory_bytes),
+        input_bytes: given.input_bytes.unwrap_or(defaults.input_bytes),
+        output_bytes: given.output_bytes.unwrap_or(defaults.output_bytes),
+        state_bytes: given.state_bytes.unwrap_or(defaults.state_bytes),
+        deadline_ms: given
+            .deadline_ms
+            .map_or(defaults.deadline_ms, |ms| u32::try_from(ms).unwrap_or(u32::MAX)),
+        ..defaults
+    }
+}

@@ -1,0 +1,373 @@
+//! One plugin at work, of either world: its instance, its limits, and how it comes back after a fault.
+//!
+//! An instance that trapped, overran or answered wrongly is dropped at once, memory and all. What it reported stays, and
+//! so does the last good snapshot, from which [`Guest::restart`] goes on.
+
+use crate::sandbox::Sandbox;
+use crate::telemetry::{Outlet, Telemetry};
+use crate::ticker::Overrun;
+use crate::{CompiledPlugin, Limits, PluginError};
+use wasmtime::Store;
+
+/// What an answer may take besides the bytes that are limited: records, names and shapes of sixty-four tensors, with
+/// room. Keeps a plugin from answering with a million tensors of nothing.
+const ANSWER_OVERHEAD: u64 = 64 << 10;
+
+/// What an answer may take where there is hardly any: `configure`, `restore`, a start function. Counts for each log line
+/// too before it is cut, and nobody's is longer.
+const SETUP_ANSWER_BYTES: u64 = 1 << 20;
+
+/// Bytes that are kept of a plugin's or the engine's account of a fault.
+const MAX_REASON_BYTES: usize = 1 << 10;
+
+/// How the engine calls an answer that is over its budget; its error's type is private. A test notices if it changes.
+const BUDGET_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// A file of the bundle that the manifest hands to a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asset {
+    /// The name by which the plugin knows it.
+    pub name: String,
+    /// Its content.
+    pub data: Vec<u8>,
+}
+
+/// Where a sample stands in the stream. The same for every stage that sees the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// Counts the samples of this pipeline since it was started.
+    pub sequence: u64,
+    /// The sample's own time, in milliseconds since 1970-01-01 UTC. May go backwards.
+    pub time_ms: u64,
+}
+
+/// What a plugin is started with, and again after a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// The name under which it logs.
+    pub name: String,
+    /// Its configuration, a JSON object.
+    pub config: String,
+    /// The files it is given.
+    pub assets: Vec<Asset>,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// What a track of the interface offers for one world. The outer result is the engine's, the inner one the plugin's.
+pub(crate) trait Exports: Sized {
+    /// The world's name.
+    const NAME: &'static str;
+    /// What `configure` promises.
+    type Promise: PartialEq;
+
+    /// Instantiates the component; none if it is of another world.
+    fn instantiate(plugin: &CompiledPlugin, store: &mut Store<Sandbox>) -> Option<wasmtime::Result<Self>>;
+    /// Gives the promise, and the largest snapshot in bytes.
+    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<(Self::Promise, u32)>;
+    fn snapshot(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Vec<u8>>;
+    fn restore(&self, store: &mut Store<Sandbox>, state: &[u8]) -> Answer<()>;
+}
+
+/// What comes back from a plugin: the engine may fail, and the plugin may refuse.
+pub(crate) type Answer<T> = wasmtime::Result<Result<T, PluginError>>;
+
+/// One plugin at work.
+pub(crate) struct Guest<E: Exports> {
+    plugin: CompiledPlugin,
+    setup: Setup,
+    promise: E::Promise,
+    state: State<E>,
+    /// Whether the instance has been given a sample or a snapshot, after which it can't be restored any more.
+    touched: bool,
+    last_good: Option<Vec<u8>>,
+}
+
+enum State<E> {
+    Running(Box<Instance<E>>),
+    /// Between instances, with what the last one reported.
+    Stopped(Box<Outlet>),
+}
+
+struct Instance<E> {
+    store: Store<Sandbox>,
+    exports: E,
+}
+
+impl<E: Exports> Guest<E> {
+    /// Instantiates and configures the plugin. `check` looks at what it promises.
+    pub(crate) fn start(
+        plugin: &CompiledPlugin,
+        setup: Setup,
+        check: impl FnOnce(&E::Promise) -> Result<(), PluginError>,
+    ) -> Result<Self, PluginError> {
+        let limits = &setup.limits;
+        let outlet = Outlet::new(
+            setup.name.clone(),
+            limits.log_bytes_per_call,
+            limits.log_lines_per_second,
+        );
+        let (instance, promise) = instantiate::<E>(plugin, &setup, outlet).map_err(|failed| failed.0)?;
+        check(&promise)?;
+        let state = State::Running(Box::new(instance));
+        Ok(Self {
+            plugin: plugin.clone(),
+            setup,
+            promise,
+            state,
+            touched: false,
+            last_good: None,
+        })
+    }
+
+    pub(crate) fn promise(&self) -> &E::Promise {
+        &self.promise
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.setup.limits
+    }
+
+    /// Calls the plugin with a sample, within its deadline and `answer_bytes`.
+    pub(crate) fn sample<T>(
+        &mut self,
+        function: &'static str,
+        answer_bytes: u64,
+        work: impl FnOnce(&E, &mut Store<Sandbox>, &E::Promise) -> Answer<T>,
+    ) -> Result<T, PluginError> {
+        self.touched = true;
+        let budget = Budget {
+            function,
+            deadline_ms: self.setup.limits.deadline_ms,
+            answer_bytes,
+        };
+        self.call(budget, work)
+    }
+
+    /// The plugin's state, which is kept as the last good one.
+    pub(crate) fn snapshot(&mut self) -> Result<Vec<u8>, PluginError> {
+        let max = self.setup.limits.state_bytes;
+        let budget = Budget {
+            function: "snapshot",
+            deadline_ms: self.setup.limits.deadline_ms,
+            answer_bytes: max,
+        };
+        let state = self.call(budget, |exports, store, _| exports.snapshot(store).map(Ok))?;
+        if state.len() as u64 > max {
+            self.stop();
+            return Err(PluginError::OutputTooLarge {
+                function: "snapshot",
+                limit_bytes: max,
+            });
+        }
+        self.last_good = Some(state.clone());
+        Ok(state)
+    }
+
+    /// Puts the plugin into an earlier state: on a fresh instance, unless this one still is. The state is kept as the
+    /// last good one.
+    pub(crate) fn restore(&mut self, state: &[u8]) -> Result<(), PluginError> {
+        self.last_good = None;
+        if self.touched || matches!(self.state, State::Stopped(_)) {
+            self.renew()?;
+        }
+        self.touched = true;
+        let budget = Budget {
+            function: "restore",
+            deadline_ms: self.setup.limits.setup_deadline_ms,
+            answer_bytes: SETUP_ANSWER_BYTES,
+        };
+        self.call(budget, |exports, store, _| exports.restore(store, state))?;
+        self.last_good = Some(state.to_vec());
+        Ok(())
+    }
+
+    /// A fresh instance, configured as the first one was, in the last good state. If that state is refused it is
+    /// forgotten, and the next restart begins without.
+    pub(crate) fn restart(&mut self) -> Result<(), PluginError> {
+        match self.last_good.take() {
+            Some(state) => {
+                self.stop();
+                self.restore(&state)
+            }
+            None => self.renew(),
+        }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.state, State::Running(_))
+    }
+
+    pub(crate) fn outlet(&mut self) -> &mut Outlet {
+        match &mut self.state {
+            State::Running(instance) => &mut instance.store.data_mut().outlet,
+            State::Stopped(outlet) => outlet,
+        }
+    }
+
+    pub(crate) fn take_telemetry(&mut self) -> Telemetry {
+        self.outlet().take()
+    }
+
+    /// Ends the instance and frees what it holds.
+    pub(crate) fn stop(&mut self) {
+        let outlet = std::mem::replace(self.outlet(), Outlet::new(String::new(), 0, 0));
+        self.state = State::Stopped(Box::new(outlet));
+    }
+
+    fn renew(&mut self) -> Result<(), PluginError> {
+        self.stop();
+        let outlet = std::mem::replace(self.outlet(), Outlet::new(String::new(), 0, 0));
+        let (instance, promise) = match instantiate::<E>(&self.plugin, &self.setup, outlet) {
+            Ok(renewed) => renewed,
+            Err(failed) => {
+                let (error, outlet) = *failed;
+                self.state = State::Stopped(Box::new(outlet));
+                return Err(error);
+            }
+        };
+        self.state = State::Running(Box::new(instance));
+        self.touched = false;
+        if promise != self.promise {
+            self.stop();
+            let reason = "it promised something else under the same configuration before".to_owned();
+            return Err(PluginError::BadOutput {
+                function: "configure",
+                reason,
+            });
+        }
+        Ok(())
+    }
+
+    fn call<T>(
+        &mut self,
+        budget: Budget,
+        work: impl FnOnce(&E, &mut Store<Sandbox>, &E::Promise) -> Answer<T>,
+    ) -> Result<T, PluginError> {
+        let State::Running(instance) = &mut self.state else {
+            return Err(PluginError::Stopped);
+        };
+        let inside = self.plugin.ticker.enter();
+        budget.begin(&mut instance.store);
+        let answer = work(&instance.exports, &mut instance.store, &self.promise);
+        drop(inside);
+        match answer {
+            Ok(answer) => {
+                if answer.as_ref().is_err_and(PluginError::is_trap) {
+                    self.stop();
+                }
+                answer
+            }
+            Err(error) => {
+                let error = explain(&budget, &self.setup.limits, instance.store.data(), &error);
+                self.stop();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What one call may use.
+struct Budget {
+    function: &'static str,
+    deadline_ms: u32,
+    /// Besides the overhead that any answer has.
+    answer_bytes: u64,
+}
+
+impl Budget {
+    fn begin(&self, store: &mut Store<Sandbox>) {
+        store.data_mut().begin(self.deadline_ms);
+        store.set_epoch_deadline(1);
+        let bytes = self.answer_bytes.saturating_add(ANSWER_OVERHEAD);
+        store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+}
+
+/// A new instance and what it promises. An error gives the outlet back.
+fn instantiate<E: Exports>(
+    plugin: &CompiledPlugin,
+    setup: &Setup,
+    outlet: Outlet,
+) -> Result<(Instance<E>, E::Promise), Box<(PluginError, Outlet)>> {
+    let mut store = Store::new(&plugin.engine, Sandbox::new(&setup.limits, outlet));
+    store.limiter(|sandbox| &mut sandbox.ceiling);
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().stopwatch.tick()));
+    let _inside = plugin.ticker.enter();
+    match configure::<E>(plugin, setup, &mut store) {
+        Ok((exports, promise)) => Ok((Instance { store, exports }, promise)),
+        Err(error) => Err(Box::new((error, store.into_data().outlet))),
+    }
+}
+
+fn configure<E: Exports>(
+    plugin: &CompiledPlugin,
+    setup: &Setup,
+    store: &mut Store<Sandbox>,
+) -> Result<(E, E::Promise), PluginError> {
+    let limits = &setup.limits;
+    let mut budget = Budget {
+        function: "instantiate",
+        deadline_ms: limits.setup_deadline_ms,
+        answer_bytes: SETUP_ANSWER_BYTES,
+    };
+    budget.begin(store);
+    let exports = E::instantiate(plugin, store)
+        .ok_or(PluginError::World {
+            wanted: E::NAME,
+            actual: plugin.world().name(),
+        })?
+        .map_err(|error| explain(&budget, limits, store.data(), &error))?;
+    budget.function = "configure";
+    budget.begin(store);
+    let (promise, state_bytes) = exports
+        .configure(store, setup)
+        .map_err(|error| explain(&budget, limits, store.data(), &error))??;
+    if u64::from(state_bytes) > limits.state_bytes {
+        let text = format!(
+            "its snapshots may have {state_bytes} bytes, and the limit is {}",
+            limits.state_bytes
+        );
+        return Err(PluginError::BadConfig(text));
+    }
+    Ok((exports, promise))
+}
+
+/// What an error of the engine's comes from.
+fn explain(budget: &Budget, limits: &Limits, sandbox: &Sandbox, error: &wasmtime::Error) -> PluginError {
+    let function = budget.function;
+    if let Some(overrun) = sandbox.stopwatch.overrun() {
+        return match overrun {
+            Overrun::Cpu { deadline_ms } => PluginError::Deadline { function, deadline_ms },
+            Overrun::Wall { wall_ms } => PluginError::Starved { function, wall_ms },
+        };
+    }
+    if sandbox.ceiling.hit {
+        return PluginError::MemoryLimit {
+            function,
+            limit_bytes: limits.memory_bytes,
+        };
+    }
+    let reason = format!("{error:#}");
+    if reason.contains(BUDGET_EXHAUSTED) {
+        return PluginError::OutputTooLarge {
+            function,
+            limit_bytes: budget.answer_bytes,
+        };
+    }
+    PluginError::Trap {
+        function,
+        reason: cut(reason, MAX_REASON_BYTES),
+    }
+}
+
+/// The text, at most `max` bytes of it.
+pub(crate) fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
+}
+
+/// What a plugin says about a failure, shortened.
+pub(crate) fn reason(text: String) -> String {
+    cut(text, MAX_REASON_BYTES)
+}

@@ -1,0 +1,214 @@
+//! What is loaded and what is refused, and a plugin's life: samples, snapshots, restarts.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod guests;
+
+use floorhand_plugin_host::{
+    Fault, Host, HostConfig, HostError, Limits, Monitor, Origin, PluginError, Processor, Severity, World,
+};
+use floorhand_tensor::{Datatype, Dim, Tensor};
+use guests::{CONTEXT, setup, x};
+
+fn host() -> Host {
+    Host::new(HostConfig::default()).unwrap()
+}
+
+#[test]
+fn a_processor_processes() {
+    let plugin = host().component(&guests::Processor::default().component()).unwrap();
+    assert_eq!(plugin.world(), World::Processor);
+    let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    let signature = processor.signature();
+    assert_eq!(
+        (signature.inputs[0].name.as_str(), &signature.inputs[0].shape[..]),
+        ("x", &[Dim::Any][..])
+    );
+    for values in [&[][..], &[1.0], &[f32::NAN, f32::INFINITY, -0.0], &[0.5; 100_000]] {
+        let outputs = processor.process(CONTEXT, &[x(values)]).unwrap();
+        assert_eq!(outputs, [x(values).renamed("y")]);
+    }
+    let pending = "(i32.store (i32.const 168) (i32.const 0))";
+    let pending = guests::Processor {
+        process: pending,
+        ..Default::default()
+    }
+    .component();
+    let mut pending = Processor::start(&host().component(&pending).unwrap(), setup(Limits::default())).unwrap();
+    assert_eq!(pending.process(CONTEXT, &[x(&[1.0])]).unwrap(), [], "not yet");
+}
+
+#[test]
+fn plugins_move_between_threads() {
+    fn moves<T: Send>() {}
+    moves::<Processor>();
+    moves::<Monitor>();
+    moves::<Host>();
+}
+
+#[test]
+fn inputs_are_held_against_the_signature() {
+    let plugin = host().component(&guests::Processor::default().component()).unwrap();
+    let limits = Limits {
+        input_bytes: 16,
+        ..Limits::default()
+    };
+    let mut processor = Processor::start(&plugin, setup(limits)).unwrap();
+    let other = x(&[0.0]).renamed("z");
+    let error = processor.process(CONTEXT, &[&other]).unwrap_err();
+    assert_eq!(error.to_string(), r#"tensor "x" is missing; there are ["z"]"#);
+    let error = processor.process(
+        CONTEXT,
+        &[Tensor::from_f64("x", Datatype::Fp64, vec![1], &[0.0]).unwrap()],
+    );
+    assert_eq!(error.unwrap_err().fault(), Fault::Bundle);
+    let error = processor.process(CONTEXT, &[x(&[0.0; 5])]).unwrap_err();
+    assert_eq!(
+        error,
+        PluginError::InputTooLarge {
+            bytes: 20,
+            limit_bytes: 16
+        }
+    );
+    assert!(
+        processor.process(CONTEXT, &[&other, &x(&[0.0; 4])]).is_ok(),
+        "others are ignored"
+    );
+}
+
+#[test]
+fn a_restart_goes_on_from_the_last_good_snapshot() {
+    let trap = "(if (f32.lt (f32.load (i32.load (i32.const 212))) (f32.const 0)) (then (unreachable)))";
+    let guest = guests::Processor {
+        process: trap,
+        ..Default::default()
+    };
+    let plugin = host().component(&guest.component()).unwrap();
+    let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    let samples = |processor: &mut Processor, n: u32| {
+        (0..n).for_each(|_| drop(processor.process(CONTEXT, &[x(&[1.0])]).unwrap()));
+    };
+    samples(&mut processor, 3);
+    assert_eq!(processor.snapshot().unwrap(), 3_u32.to_le_bytes());
+    samples(&mut processor, 2);
+    assert!(processor.process(CONTEXT, &[x(&[-1.0])]).unwrap_err().is_trap());
+    assert_eq!(processor.snapshot(), Err(PluginError::Stopped));
+    processor.restart().unwrap();
+    samples(&mut processor, 1);
+    assert_eq!(processor.snapshot().unwrap(), 4_u32.to_le_bytes());
+    processor.restore(&9_u32.to_le_bytes()).unwrap();
+    assert_eq!(processor.snapshot().unwrap(), 9_u32.to_le_bytes());
+    let mut moved = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    moved.restore(&processor.snapshot().unwrap()).unwrap();
+    samples(&mut moved, 1);
+    assert_eq!(moved.snapshot().unwrap(), 10_u32.to_le_bytes());
+}
+
+#[test]
+fn snapshots_are_bounded_and_refusals_are_not_fatal() {
+    let large = "(i32.store (i32.const 260) (i32.const 5000))";
+    let guest = guests::Processor {
+        snapshot: large,
+        ..Default::default()
+    };
+    let limits = Limits {
+        state_bytes: 4999,
+        ..Limits::default()
+    };
+    let plugin = host().component(&guest.component()).unwrap();
+    let mut processor = Processor::start(&plugin, setup(limits)).unwrap();
+    let error = processor.snapshot().unwrap_err();
+    assert_eq!(
+        error,
+        PluginError::OutputTooLarge {
+            function: "snapshot",
+            limit_bytes: 4999
+        }
+    );
+    let refuse = "(i32.store (i32.const 272) (i32.const 1)) (i32.store (i32.const 276) (i32.const 1))
+        (i32.store (i32.const 280) (i32.const 16)) (i32.store (i32.const 284) (i32.const 1))";
+    let guest = guests::Processor {
+        restore: refuse,
+        ..Default::default()
+    };
+    let plugin = host().component(&guest.component()).unwrap();
+    let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    assert_eq!(processor.restore(&[0; 4]), Err(PluginError::BadConfig("x".to_owned())));
+    processor.restart().unwrap();
+    assert!(processor.process(CONTEXT, &[x(&[1.0])]).is_ok());
+}
+
+#[test]
+fn a_monitor_finds() {
+    let plugin = host().component(&guests::monitor()).unwrap();
+    assert_eq!(plugin.world(), World::Monitor);
+    let mut monitor = Monitor::start(&plugin, setup(Limits::default())).unwrap();
+    let watch = &monitor.watches()[0];
+    assert_eq!((watch.origin, watch.spec.name.as_str()), (Origin::Features, "x"));
+    let findings = monitor.observe(CONTEXT, &[x(&[1.0, 2.0]).renamed("whatever")]).unwrap();
+    assert_eq!(findings.len(), 2);
+    let finding = &findings[0];
+    assert_eq!(
+        (finding.kind.as_str(), finding.subject.as_str(), finding.severity),
+        ("drift", "x", Severity::Alarm)
+    );
+    assert_eq!(
+        (finding.value, finding.threshold, finding.message.len()),
+        (0.5, 0.25, 1024)
+    );
+    assert_eq!(monitor.observe(CONTEXT, &[x(&[0.0; 100])]).unwrap().len(), 64);
+    assert_eq!(monitor.take_telemetry().findings_dropped, 36);
+    assert!(monitor.observe::<Tensor>(CONTEXT, &[]).is_err());
+    assert_eq!(monitor.snapshot().unwrap(), [0; 4]);
+    monitor.restart().unwrap();
+    let error = Processor::start(&plugin, setup(Limits::default())).unwrap_err();
+    assert_eq!(
+        error,
+        PluginError::World {
+            wanted: "processor",
+            actual: "monitor"
+        }
+    );
+}
+
+#[test]
+fn what_is_no_plugin_is_refused() {
+    let host = host();
+    let refused = |text: &str| host.component(&wat::parse_str(text).unwrap()).unwrap_err();
+    let error = refused(
+        r#"(component (import "wasi:cli/environment@0.2.0"
+            (instance (export "get-arguments" (func (result (list string)))))))"#,
+    );
+    assert!(
+        matches!(&error, HostError::Import { import } if import == "wasi:cli/environment@0.2.0"),
+        "{error}"
+    );
+    let two =
+        r#"(component (core module $m (memory 1)) (core instance (instantiate $m)) (core instance (instantiate $m)))"#;
+    assert!(matches!(refused(two), HostError::Memories { count: 2 }));
+    assert!(matches!(refused("(component)"), HostError::World(_)));
+    assert!(matches!(
+        refused("(module)"),
+        HostError::NotAComponent("it is a core module")
+    ));
+    let other = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+        (func (export "process") (canon lift (core func $i "f"))))"#;
+    assert!(matches!(refused(other), HostError::World(_)));
+    let unknown = r#"(component (import "floorhand:plugin/host@0.1.0" (instance (export "sleep" (func))))
+        (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+        (func (export "process") (canon lift (core func $i "f"))))"#;
+    let error = refused(unknown).to_string();
+    assert!(error.contains("sleep"), "{error}");
+    assert!(matches!(
+        host.component(b"\x7fELF machine code"),
+        Err(HostError::NotAComponent("it is machine code"))
+    ));
+    assert!(matches!(host.component(b""), Err(HostError::NotAComponent(_))));
+    let whole = guests::Processor::default().component();
+    for end in [9, whole.len() / 2, whole.len() - 1] {
+        assert!(
+            matches!(host.component(&whole[..end]), Err(HostError::Refused(_))),
+            "{end}"
+        );
+    }
+}

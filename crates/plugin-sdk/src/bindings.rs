@@ -1,0 +1,35 @@
+//! What wit-bindgen makes of `wit/next`: the vocabulary's types, the host's functions, and a macro per world that
+//! exports a component's functions.
+//!
+//! Generated once, here, so that all plugins share one copy. Both worlds use the same types. Not for plugin authors: the
+//! types are re-exported from the crate's root, and [`export!`](crate::export) wraps the rest.
+
+/// The world `processor`, and the types that both worlds share.
+pub mod processor {
+    wit_bindgen::generate!({
+        path: "../../wit/next",
+        world: "processor",
+        additional_derives: [PartialEq],
+        export_macro_name: "export_processor",
+        pub_export_macro: true,
+        default_bindings_module: "floorhand_plugin_sdk::bindings::processor",
+        type_section_suffix: "processor",
+    });
+}
+
+/// The world `monitor`.
+pub mod monitor {
+    wit_bindgen::generate!({
+        path: "../../wit/next",
+        world: "monitor",
+        additional_derives: [PartialEq],
+        export_macro_name: "export_monitor",
+        pub_export_macro: true,
+        default_bindings_module: "floorhand_plugin_sdk::bindings::monitor",
+        type_section_suffix: "monitor",
+        with: {
+            "floorhand:plugin/types@0.1.0": crate::bindings::processor::floorhand::plugin::types,
+            "floorhand:plugin/host@0.1.0": crate::bindings::processor::floorhand::plugin::host,
+        },
+    });
+}

@@ -1,0 +1,101 @@
+//! What monitors and feature plugins compute: moments, vibration features, spectra, drift, stuck sensors, ranges.
+//!
+//! Shared by the plugins, their tests and training code. Owns formulas and nothing else: no tensors, no configuration, no
+//! files, no clock, no randomness. Memory is bounded by a window or a reference, never by the number of samples.
+//!
+//! Results are the same bits natively and in WebAssembly. Additions, multiplications, divisions and square roots are
+//! exact to the last bit by IEEE 754 and are never fused here; sines, logarithms and the rest come from the `libm`
+//! crate, which is the same code everywhere, and never from the platform.
+//!
+//! ```
+//! use floorhand_statistics::{psi::{Reference, TumblingPsi}, signal, spectrum::Spectrum};
+//!
+//! // A sine of amplitude 2 at 16 Hz, sampled at 256 Hz for one second.
+//! let wave: Vec<f64> = (0..256).map(|n| 2.0 * libm::sin(core::f64::consts::TAU * 16.0 * f64::from(n) / 256.0)).collect();
+//! assert!((signal::rms(&wave) - 2.0_f64.sqrt()).abs() < 1e-12);
+//! assert!((signal::kurtosis(&wave).unwrap_or(0.0) - 1.5).abs() < 1e-12);
+//!
+//! let mut spectrum = Spectrum::new(256)?;
+//! let power = spectrum.power(&wave)?;
+//! assert!((power.iter().sum::<f64>() - 2.0).abs() < 1e-9, "the bins add up to the mean square");
+//!
+//! let reference = Reference::from_samples(&wave, 4)?;
+//! let mut drift = TumblingPsi::new(reference, 256)?;
+//! let report = wave.iter().filter_map(|&value| drift.push(value)).next();
+//! assert!(report.is_some_and(|report| !report.drifted()));
+//! # Ok::<(), floorhand_statistics::StatisticsError>(())
+//! ```
+//!
+//! # Testing
+//!
+//! Everything is a function of its arguments. `tests/cases/oracle.json` holds what NumPy and SciPy give on recorded
+//! inputs, written by `tests/oracle.py`; `tests/oracle.rs` compares to 1e-9 relative.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod chi_square;
+pub mod episode;
+pub mod moments;
+pub mod psi;
+pub mod range;
+pub mod scaling;
+pub mod signal;
+pub mod spectrum;
+pub mod stuck;
+
+use core::fmt;
+
+/// Why a statistic can't be set up or computed. Each names the argument.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatisticsError {
+    /// A window's length isn't a power of two in the range that is supported.
+    WindowLength(usize),
+    /// A slice hasn't the length that was agreed on.
+    Length {
+        /// Elements that were expected.
+        expected: usize,
+        /// Elements there are.
+        actual: usize,
+    },
+    /// Bin edges aren't finite and strictly rising.
+    Edges,
+    /// A reference has no samples, or a count that isn't a finite number of at least 0.
+    Counts,
+    /// There are fewer than two bins or more than [`psi::MAX_BINS`].
+    Bins(usize),
+    /// A window of no samples.
+    EmptyWindow,
+    /// A lower limit above the upper one, or a limit that is no number.
+    Limits {
+        /// The lower limit.
+        min: f64,
+        /// The upper limit.
+        max: f64,
+    },
+    /// Saved state that doesn't belong to this configuration.
+    State(&'static str),
+}
+
+impl fmt::Display for StatisticsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WindowLength(length) => write!(
+                f,
+                "a window of {length} samples: it has to be a power of two from {} to {}",
+                spectrum::MIN_WINDOW,
+                spectrum::MAX_WINDOW
+            ),
+            Self::Length { expected, actual } => write!(f, "{actual} values where {expected} were expected"),
+            Self::Edges => f.write_str("bin edges have to be finite and strictly rising"),
+            Self::Counts => f.write_str("reference counts have to be finite, at least 0, and not all 0"),
+            Self::Bins(bins) => write!(f, "{bins} bins: there have to be 2 to {}", psi::MAX_BINS),
+            Self::EmptyWindow => f.write_str("a window has to hold at least one sample"),
+            Self::Limits { min, max } => write!(f, "limits {min} to {max}: the lower one has to be at most the upper"),
+            Self::State(what) => write!(f, "saved state doesn't fit the configuration: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for StatisticsError {}

@@ -1,0 +1,341 @@
+//! Content-addressed blobs: whole and verified under `blobs/sha256`, being fetched under `partial`.
+//!
+//! A blob gets its final name only after its content was hashed and made durable, so a name that is there is the truth.
+//! One process, one fetcher for each digest; the store's lock sees to the first, the caller to the second.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use floorhand_bundle::Digest;
+
+use crate::disk::Disk;
+use crate::error::{At as _, StoreError};
+use crate::partial::PartialBlob;
+
+/// Blobs of one state directory, within a byte budget.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    disk: Arc<dyn Disk>,
+    whole: PathBuf,
+    partial: PathBuf,
+    budget_bytes: u64,
+}
+
+/// What a collection removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Freed {
+    /// Files, partial ones too.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Blobs {
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path, budget_bytes: u64) -> Result<Self, StoreError> {
+        let blobs = root.join("blobs");
+        let (whole, partial) = (blobs.join("sha256"), root.join("partial"));
+        for dir in [&blobs, &whole, &partial] {
+            disk.create_dir(dir).at("create directory", dir)?;
+        }
+        disk.sync_dir(&blobs).at("fsync directory", &blobs)?;
+        Ok(Self {
+            disk,
+            whole,
+            partial,
+            budget_bytes,
+        })
+    }
+
+    /// Whether the blob is here, whole, with this length in bytes. Its content was verified when it came; [`Blobs::read`]
+    /// verifies it again.
+    #[must_use]
+    pub fn has(&self, digest: Digest, length: u64) -> bool {
+        fs::metadata(self.path(digest)).is_ok_and(|found| found.is_file() && found.len() == length)
+    }
+
+    /// Where the whole blob lies, or would.
+    #[must_use]
+    pub fn path(&self, digest: Digest) -> PathBuf {
+        self.whole.join(digest.to_string())
+    }
+
+    /// Begins or resumes fetching a blob of `length` bytes; `None` when it is here already.
+    ///
+    /// # Errors
+    /// When the budget or the disk has no room for it, or the system refuses.
+    pub fn begin(&self, digest: Digest, length: u64) -> Result<Option<PartialBlob>, StoreError> {
+        if self.has(digest, length) {
+            return Ok(None);
+        }
+        let path = self.partial.join(digest.to_string());
+        let already = fs::metadata(&path).map_or(0, |found| found.len());
+        let used = self.used_bytes()?.saturating_sub(already);
+        let available = self.budget_bytes.saturating_sub(used);
+        if length > available {
+            return Err(StoreError::OverBudget {
+                digest,
+                needed: length,
+                available,
+                budget: self.budget_bytes,
+            });
+        }
+        PartialBlob::open(Arc::clone(&self.disk), path, self.path(digest), digest, length).map(Some)
+    }
+
+    /// Keeps content that is in memory as a whole.
+    ///
+    /// # Errors
+    /// As [`Blobs::begin`] and [`PartialBlob::finish`].
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        let digest = Digest::of(bytes);
+        if let Some(mut partial) = self.begin(digest, bytes.len() as u64)? {
+            partial.write_at(0, bytes)?;
+            partial.finish()?;
+        }
+        Ok(digest)
+    }
+
+    /// Opens a blob for reading after checking its length in bytes.
+    ///
+    /// # Errors
+    /// When it isn't here or has another length.
+    pub fn open_file(&self, digest: Digest, length: u64) -> Result<File, StoreError> {
+        let (file, actual) = self.open_any(digest)?;
+        if actual != length {
+            return Err(StoreError::BlobLength {
+                digest,
+                expected: length,
+                actual,
+            });
+        }
+        Ok(file)
+    }
+
+    /// Reads a blob of at most `max` bytes and verifies its content again: disks rot.
+    ///
+    /// # Errors
+    /// When it isn't here, is longer than `max`, or is damaged.
+    pub fn read(&self, digest: Digest, max: u64) -> Result<Vec<u8>, StoreError> {
+        let (file, length) = self.open_any(digest)?;
+        if length > max {
+            return Err(StoreError::BlobLength {
+                digest,
+                expected: max,
+                actual: length,
+            });
+        }
+        let path = self.path(digest);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        file.take(max).read_to_end(&mut bytes).at("read", &path)?;
+        let actual = Digest::of(&bytes);
+        if actual == digest {
+            Ok(bytes)
+        } else {
+            Err(StoreError::BlobCorrupt { digest, path, actual })
+        }
+    }
+
+    /// Removes one blob, whole or partial; no error when there is none.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove(&self, digest: Digest) -> Result<(), StoreError> {
+        for dir in [&self.whole, &self.partial] {
+            let path = dir.join(digest.to_string());
+            match self.disk.remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => {
+                    done.at("remove", &path)?;
+                    self.disk.sync_dir(dir).at("fsync directory", dir)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every blob, whole or partial, that isn't in `keep`. Call it only after the state that no longer needs them
+    /// is durable.
+    ///
+    /// # Errors
+    /// When the system refuses; what was removed before stays removed.
+    pub fn collect_garbage(&self, keep: &BTreeSet<Digest>) -> Result<Freed, StoreError> {
+        let mut freed = Freed::default();
+        for dir in [&self.whole, &self.partial] {
+            for (path, name, length) in entries(dir)? {
+                if name.parse::<Digest>().is_ok_and(|digest| keep.contains(&digest)) {
+                    continue;
+                }
+                self.disk.remove_file(&path).at("remove", &path)?;
+                freed.files += 1;
+                freed.bytes += length;
+            }
+            self.disk.sync_dir(dir).at("fsync directory", dir)?;
+        }
+        Ok(freed)
+    }
+
+    /// Every whole blob with its length in bytes, in order of digest.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn list(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        let mut found: Vec<_> = entries(&self.whole)?
+            .into_iter()
+            .filter_map(|(_, name, length)| name.parse().ok().map(|digest| (digest, length)))
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Bytes that blobs take, those being fetched with their full length.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn used_bytes(&self) -> Result<u64, StoreError> {
+        let mut used = 0;
+        for dir in [&self.whole, &self.partial] {
+            used += entries(dir)?.iter().map(|(_, _, length)| length).sum::<u64>();
+        }
+        Ok(used)
+    }
+
+    fn open_any(&self, digest: Digest) -> Result<(File, u64), StoreError> {
+        let path = self.path(digest);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::BlobMissing { digest }),
+            opened => opened.at("open", &path)?,
+        };
+        let length = file.metadata().at("look at", &path)?.len();
+        Ok((file, length))
+    }
+}
+
+/// The files of a directory: path, name, length.
+fn entries(dir: &Path) -> Result<Vec<(PathBuf, String, u64)>, StoreError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).at("list", dir)? {
+        let entry = entry.at("list", dir)?;
+        let length = entry.metadata().at("look at", &entry.path())?.len();
+        found.push((entry.path(), entry.file_name().to_string_lossy().into_owned(), length));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::faults::FaultyDisk;
+
+    fn blobs(dir: &Path, budget_bytes: u64) -> Blobs {
+        Blobs::open(Arc::new(RealDisk), dir, budget_bytes).unwrap()
+    }
+
+    #[test]
+    fn keeps_reads_lists_and_removes() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path(), 1000);
+        let digest = blobs.put(b"weights").unwrap();
+        assert!(blobs.has(digest, 7) && !blobs.has(digest, 8));
+        assert_eq!(blobs.read(digest, 7).unwrap(), b"weights");
+        assert!(matches!(
+            blobs.read(digest, 6),
+            Err(StoreError::BlobLength {
+                expected: 6,
+                actual: 7,
+                ..
+            })
+        ));
+        assert!(matches!(blobs.open_file(digest, 9), Err(StoreError::BlobLength { .. })));
+        assert_eq!(blobs.list().unwrap(), vec![(digest, 7)]);
+        assert!(blobs.begin(digest, 7).unwrap().is_none());
+        blobs.remove(digest).unwrap();
+        blobs.remove(digest).unwrap();
+        assert!(matches!(blobs.read(digest, 7), Err(StoreError::BlobMissing { .. })));
+    }
+
+    #[test]
+    fn rotten_content_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path(), 1000);
+        let digest = blobs.put(b"weights").unwrap();
+        fs::write(blobs.path(digest), b"weighty").unwrap();
+        assert!(matches!(blobs.read(digest, 7), Err(StoreError::BlobCorrupt { .. })));
+    }
+
+    #[test]
+    fn the_budget_counts_partial_blobs_with_their_full_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path(), 100);
+        let first = Digest::of(&[1; 60]);
+        drop(blobs.begin(first, 60).unwrap());
+        assert_eq!(blobs.used_bytes().unwrap(), 60);
+        let error = blobs.begin(Digest::of(&[2; 41]), 41).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                StoreError::OverBudget {
+                    needed: 41,
+                    available: 40,
+                    budget: 100,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(blobs.begin(first, 60).unwrap().is_some(), "resuming takes nothing more");
+        let freed = blobs.collect_garbage(&BTreeSet::new()).unwrap();
+        assert_eq!(freed, Freed { files: 1, bytes: 60 });
+        assert!(blobs.begin(Digest::of(&[2; 41]), 41).unwrap().is_some());
+    }
+
+    #[test]
+    fn garbage_is_what_nobody_keeps() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path(), 1000);
+        let (keep, lose) = (blobs.put(b"keep").unwrap(), blobs.put(b"lose it").unwrap());
+        let freed = blobs.collect_garbage(&BTreeSet::from([keep])).unwrap();
+        assert_eq!(freed, Freed { files: 1, bytes: 7 });
+        assert!(blobs.has(keep, 4) && !blobs.has(lose, 7));
+    }
+
+    #[test]
+    fn whichever_step_fails_the_blob_is_whole_or_not_there() {
+        let content = vec![9; 5000];
+        let digest = Digest::of(&content);
+        for step in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            drop(blobs(dir.path(), 10_000));
+            let faulty = FaultyDisk::failing_at(step);
+            let result =
+                Blobs::open(Arc::new(faulty.clone()), dir.path(), 10_000).and_then(|blobs| blobs.put(&content));
+            let after = blobs(dir.path(), 10_000);
+            if after.has(digest, 5000) {
+                assert_eq!(after.read(digest, 5000).unwrap(), content, "step {step}");
+            }
+            if !faulty.has_failed() {
+                result.unwrap();
+                assert!(after.has(digest, 5000));
+                return;
+            }
+            result.unwrap_err();
+            assert_eq!(after.put(&content).unwrap(), digest, "step {step}: the next try works");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(blobs(dir.path(), 1000));
+        // Four steps make the directories durable, the fifth creates the file, the sixth reserves its space.
+        for step in 4..7 {
+            let faulty = FaultyDisk::failing_with(step, io::ErrorKind::StorageFull);
+            let blobs = Blobs::open(Arc::new(faulty), dir.path(), 1000).unwrap();
+            let error = blobs.put(b"weights").unwrap_err();
+            assert!(matches!(error, StoreError::Full { .. }), "step {step}: {error}");
+        }
+    }
+}

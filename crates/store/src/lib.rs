@@ -1,0 +1,63 @@
+//! Durable files: blobs, generations, the state record, the telemetry spool.
+//!
+//! Records and state are opaque bytes here: this crate knows how they survive a power cut and nothing of what they mean.
+//! No network, no signatures, no clock. The only crate that names redb. Everything blocks: call it from a thread that may.
+//!
+//! ```text
+//! <root>/format                    version of this layout
+//! <root>/lock                      held while a process has the directory open
+//! <root>/blobs/sha256/<hex>        whole, verified content
+//! <root>/partial/<hex>             content being fetched
+//! <root>/gens/<n>/manifest.cose    and what else belongs to the generation
+//! <root>/state                     one small checksummed record
+//! <root>/spool.redb                telemetry, see [`Spool`]
+//! ```
+//!
+//! A power cut at any instruction leaves each of them as it was before or after an operation, never between. Every
+//! durable step of files (not of the spool, which redb writes) goes through [`Disk`], so that tests can fail each one.
+//!
+//! ```
+//! use floorhand_bundle::Digest;
+//! use floorhand_store::{Store, StoreOptions};
+//!
+//! let root = tempfile::tempdir()?;
+//! let store = Store::open(root.path(), StoreOptions { blob_budget_bytes: 1 << 20 })?;
+//! let content = b"a model";
+//! let digest = Digest::of(content);
+//! if let Some(mut partial) = store.blobs().begin(digest, content.len() as u64)? {
+//!     partial.write_at(0, content)?;
+//!     partial.finish()?;
+//! }
+//! assert_eq!(store.blobs().read(digest, 1024)?, content);
+//! store.state().save(b"active = 1")?;
+//! assert_eq!(store.state().load()?.as_deref(), Some(b"active = 1".as_slice()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Testing
+//!
+//! Give [`Store::open_on`] a [`Disk`] of your own that records or fails operations; `src/faults.rs` has one that fails
+//! the k-th. The spool is tested on real files, since redb's own crash tests stand behind its transactions.
+
+mod blobs;
+mod disk;
+mod error;
+#[cfg(test)]
+mod faults;
+mod generations;
+mod partial;
+mod spool;
+mod state;
+mod store;
+
+pub use blobs::{Blobs, Freed};
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::StoreError;
+pub use generations::{Generations, MANIFEST};
+pub use partial::PartialBlob;
+pub use spool::{
+    Batch, BatchLimits, Cursor, Gap, MAX_RECORD_BYTES, NewRecord, Order, Priority, Record, Spool, SpoolConfig,
+    SpoolError, SpoolStats,
+};
+pub use state::StateFile;
+pub use store::{FORMAT_VERSION, Store, StoreOptions};

@@ -1,0 +1,35 @@
+//! What tests of several crates share: a real broker, throw-away certificates, a clock that moves by hand, a network
+//! that fails on demand.
+//!
+//! Only ever a dev-dependency. It names no other crate of the workspace, so that any of them can use it.
+//!
+//! ```no_run
+//! use floorhand_testkit::{Mosquitto, MosquittoConfig, Proxy};
+//!
+//! let Some(broker) = Mosquitto::start_or_skip(MosquittoConfig::default()) else { return Ok(()) };
+//! let proxy = Proxy::start(broker.port())?;
+//! // connect to 127.0.0.1:proxy.port(), then:
+//! proxy.cut();
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
+//! # Time
+//!
+//! Pure code takes time as a value: give it [`ManualClock::now_ms`]. [`eventually`] and [`eventually_async`] poll with a
+//! deadline and are meant for other processes alone, which no clock of ours can move.
+
+mod clock;
+mod fake;
+mod mosquitto;
+mod pki;
+mod poll;
+mod port;
+mod proxy;
+
+pub use clock::ManualClock;
+pub use fake::{FakeEnd, fake_transport};
+pub use mosquitto::{Mosquitto, MosquittoConfig, MosquittoTls};
+pub use pki::{Identity, Pki};
+pub use poll::{eventually, eventually_async};
+pub use port::free_port;
+pub use proxy::Proxy;

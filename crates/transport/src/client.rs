@@ -1,0 +1,387 @@
+//! What callers hold: [`Client`] to send with, [`Incoming`] to receive from.
+//!
+//! Neither touches the connection: they pass values through bounded queues to the task that drives it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Publish;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::config::{Config, ConfigError, is_filter, is_topic};
+use crate::driver;
+use crate::outbox::{Ack, Command, Outbox};
+use crate::tracker::Tracker;
+
+/// Subscriptions are renewed at every connection, one packet each; nobody here needs more than a dozen.
+const MAX_SUBSCRIPTIONS: usize = 256;
+/// Connection events and refusals that may wait beside messages.
+pub(crate) const STATUS_ROOM: usize = 32;
+/// QoS 0 messages that may wait for the consumer; more are dropped and counted.
+pub(crate) const QOS0_ROOM: usize = 256;
+/// Acknowledgements that may wait for the connection: MQTT has that many packet identifiers. The receive maximum would be
+/// the bound, but Mosquitto 2.0.11 sends up to as many again for each acknowledgement, and stalls when one is missing.
+const MAX_ACKS: usize = u16::MAX as usize;
+/// When the last clone is dropped without a shutdown, what is queued has this long.
+const DRAIN_WHEN_DROPPED: Duration = Duration::from_secs(1);
+
+/// How surely a message is handed over. QoS 2 isn't offered: receivers here know duplicates by their own numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qos {
+    /// QoS 0: sent once, perhaps lost.
+    AtMostOnce,
+    /// QoS 1: sent until the broker answers, perhaps received twice.
+    AtLeastOnce,
+}
+
+impl From<Qos> for QoS {
+    fn from(qos: Qos) -> Self {
+        match qos {
+            Qos::AtMostOnce => Self::AtMostOnce,
+            Qos::AtLeastOnce => Self::AtLeastOnce,
+        }
+    }
+}
+
+/// What comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A connection stands; subscriptions are being renewed.
+    Connected {
+        /// Whether the broker had kept the session.
+        session_present: bool,
+    },
+    /// The connection that stood has ended. It will be made again.
+    Disconnected {
+        /// Why, for people.
+        reason: String,
+    },
+    /// There is no connection, and it will be tried again. Left out when the queue is full: the next one tells the same.
+    Retrying {
+        /// Why, for people.
+        reason: String,
+        /// How long until the next try.
+        wait: Duration,
+    },
+    /// A message.
+    Message(Message),
+    /// The broker refused a publish or a subscribe. Left out when the queue is full; [`Stats::refused`] counts all.
+    Refused {
+        /// The topic or the filter.
+        topic: String,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// A message that came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// Whether the broker had kept it from before the subscription.
+    pub retain: bool,
+}
+
+/// Why a message wasn't taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Nothing can be published on it, or subscribed to it.
+    #[error("{0:?} is no topic that can be used here")]
+    Topic(String),
+    /// The packet is larger than the configuration or the broker allows.
+    #[error("message of {size} bytes is larger than {max}")]
+    TooLarge {
+        /// The packet's bytes.
+        size: usize,
+        /// The most it may have.
+        max: usize,
+    },
+    /// The queue is full: the connection is down or slow.
+    #[error("the queue to the broker is full")]
+    Full,
+    /// There are too many subscriptions.
+    #[error("more than {MAX_SUBSCRIPTIONS} subscriptions")]
+    TooManySubscriptions,
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    Closed,
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Connections made.
+    pub connects: u64,
+    /// Publishes and subscribes that the broker refused, or that were too large for it.
+    pub refused: u64,
+    /// Messages that came and were dropped: QoS 0 that found the queue full, and topics that aren't UTF-8.
+    pub dropped: u64,
+}
+
+/// What a client, its consumer and its task share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) max_packet_bytes: AtomicU32,
+    pub(crate) connected: AtomicBool,
+    pub(crate) connects: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    /// Payload bytes of QoS 0 messages that wait for the consumer.
+    pub(crate) qos0_bytes: AtomicUsize,
+    subscriptions: Mutex<BTreeMap<String, Qos>>,
+    tracker: Mutex<Tracker>,
+    /// Set once: until when what is queued may still go out.
+    pub(crate) closing: watch::Sender<Option<Instant>>,
+    /// Set once, when the task has ended: messages that weren't handed over.
+    pub(crate) finished: watch::Sender<Option<usize>>,
+}
+
+impl Shared {
+    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, BTreeMap<String, Qos>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the client is closing, and returns its deadline.
+    pub(crate) async fn closing_asked(&self) -> Instant {
+        let mut closing = self.closing.subscribe();
+        // The sender is `self.closing`, so this ends with a deadline and not with an error.
+        let deadline = closing
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|deadline| *deadline);
+        deadline.unwrap_or_else(Instant::now)
+    }
+
+    /// Asks the task to end by `deadline`, unless it was asked before.
+    pub(crate) fn close_by(&self, deadline: Instant) {
+        self.closing.send_if_modified(|closing| {
+            let first = closing.is_none();
+            closing.get_or_insert(deadline);
+            first
+        });
+    }
+}
+
+/// Sends messages. Clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    _last: Arc<LastClone>,
+}
+
+/// Ends the task when the last clone of a client is dropped, connected or not.
+#[derive(Debug)]
+struct LastClone(Arc<Shared>);
+
+impl Drop for LastClone {
+    fn drop(&mut self) {
+        self.0.close_by(Instant::now() + DRAIN_WHEN_DROPPED);
+    }
+}
+
+impl Client {
+    /// Checks the configuration and starts the task that connects, within the current tokio runtime. Returns before
+    /// there is a connection. The client ends when it is shut down, or when its last clone is dropped.
+    ///
+    /// # Errors
+    /// When the configuration has mistakes.
+    pub fn start(config: Config) -> Result<(Self, Incoming), ConfigError> {
+        let prepared = config.prepare()?;
+        let (commands, queued_commands) = mpsc::channel(config.queue);
+        let underway = usize::from(config.receive_maximum);
+        let (items, queued_items) = mpsc::channel(underway + STATUS_ROOM + QOS0_ROOM);
+        let (acks, queued_acks) = mpsc::channel(MAX_ACKS);
+        let shared = Arc::new(Shared {
+            max_packet_bytes: AtomicU32::new(config.max_packet_bytes),
+            connected: AtomicBool::new(false),
+            connects: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            qos0_bytes: AtomicUsize::new(0),
+            subscriptions: Mutex::default(),
+            tracker: Mutex::default(),
+            closing: watch::Sender::new(None),
+            finished: watch::Sender::new(None),
+        });
+        let outbox = Outbox::new(queued_commands, queued_acks);
+        tokio::spawn(driver::run(prepared, Arc::clone(&shared), outbox, items));
+        let last = Arc::new(LastClone(Arc::clone(&shared)));
+        let client = Self {
+            commands,
+            shared: Arc::clone(&shared),
+            _last: last,
+        };
+        Ok((
+            client,
+            Incoming {
+                items: queued_items,
+                acks,
+                taken: None,
+                shared,
+            },
+        ))
+    }
+
+    /// Queues a message, waiting while the queue is full: without a connection that can be long, so put a limit around it
+    /// or use [`Client::try_publish`].
+    ///
+    /// # Errors
+    /// When the topic can't be published on, the message is too large, or the client was shut down.
+    pub async fn publish(
+        &self,
+        topic: impl Into<String>,
+        payload: impl Into<Vec<u8>>,
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), PublishError> {
+        let command = self.checked(topic.into(), payload.into(), qos, retain)?;
+        self.commands.send(command).await.map_err(|_| PublishError::Closed)
+    }
+
+    /// Queues a message, or fails at once when the queue is full.
+    ///
+    /// # Errors
+    /// As [`Client::publish`], and [`PublishError::Full`].
+    pub fn try_publish(
+        &self,
+        topic: impl Into<String>,
+        payload: impl Into<Vec<u8>>,
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), PublishError> {
+        let command = self.checked(topic.into(), payload.into(), qos, retain)?;
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => PublishError::Full,
+            mpsc::error::TrySendError::Closed(_) => PublishError::Closed,
+        })
+    }
+
+    /// Subscribes now and at every later connection. The broker's refusal is an [`Event::Refused`].
+    ///
+    /// # Errors
+    /// When the filter is none, there are too many, or the client was shut down.
+    pub async fn subscribe(&self, filter: impl Into<String>, qos: Qos) -> Result<(), PublishError> {
+        let filter = filter.into();
+        if !is_filter(&filter) {
+            return Err(PublishError::Topic(filter));
+        }
+        {
+            let mut subscriptions = self.shared.subscriptions();
+            if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(&filter) {
+                return Err(PublishError::TooManySubscriptions);
+            }
+            subscriptions.insert(filter.clone(), qos);
+        }
+        self.commands
+            .send(Command::Subscribe(filter, qos))
+            .await
+            .map_err(|_| PublishError::Closed)
+    }
+
+    /// Ends a subscription.
+    ///
+    /// # Errors
+    /// When the client was shut down.
+    pub async fn unsubscribe(&self, filter: impl Into<String>) -> Result<(), PublishError> {
+        let filter = filter.into();
+        self.shared.subscriptions().remove(&filter);
+        self.commands
+            .send(Command::Unsubscribe(filter))
+            .await
+            .map_err(|_| PublishError::Closed)
+    }
+
+    /// Whether a connection stands at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.connected.load(Ordering::Relaxed)
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let shared = &self.shared;
+        Stats {
+            connects: read(&shared.connects),
+            refused: read(&shared.refused),
+            dropped: read(&shared.dropped),
+        }
+    }
+
+    /// Takes no more messages, sends what is queued and waits for the broker's answers, `within` at most, then
+    /// disconnects in order, so that the last will isn't sent. Returns how many messages weren't handed over: 0 when all
+    /// were.
+    pub async fn shutdown(&self, within: Duration) -> usize {
+        self.shared.close_by(Instant::now() + within);
+        let mut finished = self.shared.finished.subscribe();
+        // The sender is in `shared`, so it can't be gone; the task sets it at its end, a second after `within` at most.
+        finished
+            .wait_for(Option::is_some)
+            .await
+            .map_or(0, |count| count.unwrap_or(0))
+    }
+
+    fn checked(&self, topic: String, payload: Vec<u8>, qos: Qos, retain: bool) -> Result<Command, PublishError> {
+        if !is_topic(&topic) {
+            return Err(PublishError::Topic(topic));
+        }
+        let mut publish = Publish::new(topic, qos.into(), payload, None);
+        publish.retain = retain;
+        let (size, max) = (
+            publish.size(),
+            self.shared.max_packet_bytes.load(Ordering::Relaxed) as usize,
+        );
+        if size > max {
+            return Err(PublishError::TooLarge { size, max });
+        }
+        Ok(Command::Publish(publish))
+    }
+}
+
+/// What waits for the consumer.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) event: Event,
+    pub(crate) ack: Option<Ack>,
+    /// Payload bytes, when they count against the limit of QoS 0.
+    pub(crate) qos0_bytes: usize,
+}
+
+/// Receives what comes in.
+#[derive(Debug)]
+pub struct Incoming {
+    items: mpsc::Receiver<Item>,
+    acks: mpsc::Sender<Ack>,
+    /// The message in the consumer's hands.
+    taken: Option<Ack>,
+    shared: Arc<Shared>,
+}
+
+impl Incoming {
+    /// The next event, and the acknowledgement of the message before it: ask for the next one when you are done with it.
+    /// `None` when the client has ended. May be dropped while it waits without losing anything.
+    pub async fn recv(&mut self) -> Option<Event> {
+        if let Some(ack) = self.taken.take() {
+            // Full only when a broker uses an identifier twice; gone only when the client has ended.
+            drop(self.acks.try_send(ack));
+        }
+        let item = self.items.recv().await?;
+        self.taken = item.ack;
+        self.shared.qos0_bytes.fetch_sub(item.qos0_bytes, Ordering::Relaxed);
+        Some(item.event)
+    }
+}

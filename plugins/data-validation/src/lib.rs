@@ -1,0 +1,200 @@
+//! `data-validation`: values out of range, missing, not finite or stuck, and tensors of the wrong type or shape.
+//!
+//! A finding at the start of an episode and another one, for information, at its end; in between only counters go on.
+//! README.md has the configuration and the findings.
+
+mod field;
+
+use field::Field;
+use floorhand_plugin_sdk::{
+    Assets, Datatype, Error, Finding, Monitor, Observation, Origin, Severity, Subscription, TensorSpec, Watch, host,
+    state,
+};
+use floorhand_statistics::episode::{Change, Episode};
+use serde::Deserialize;
+
+pub use field::FieldConfig;
+
+floorhand_plugin_sdk::export!(DataValidation as monitor);
+
+/// Each field can raise four counters, and the host bounds their names.
+const MAX_FIELDS: usize = 256;
+
+/// More findings in one sample, which can be a batch, tell nobody anything. What is beyond is counted.
+const MAX_FINDINGS: usize = 256;
+
+/// The format of the snapshot.
+const STATE_VERSION: u32 = 1;
+
+/// The plugin's configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The tensor to watch. Its last dimension holds the fields; each row along the others is a sample.
+    pub input: String,
+    /// Where the tensor is seen: `"input"`, `"features"` or `"output"`. `"input"` by default.
+    #[serde(default = "default_origin")]
+    pub origin: Origin,
+    /// The tensor's type. `"FP32"` by default.
+    #[serde(default = "default_datatype")]
+    pub datatype: Datatype,
+    /// The tensor's shape; -1 for any size. `[-1, -1]` by default.
+    #[serde(default = "default_shape")]
+    pub shape: Vec<i64>,
+    /// What to check, column by column; columns that aren't named aren't checked.
+    pub fields: Vec<FieldConfig>,
+}
+
+/// The configured plugin, and which episodes last.
+#[derive(Debug)]
+pub struct DataValidation {
+    watch: Watch,
+    fields: Vec<Field>,
+    misfit: Episode,
+}
+
+impl Monitor for DataValidation {
+    type Config = Config;
+
+    fn configure(config: Config, _assets: &Assets) -> Result<Self, Error> {
+        if config.fields.is_empty() || config.fields.len() > MAX_FIELDS {
+            return Err(Error::BadConfig(format!(
+                "fields has {} entries: 1 to {MAX_FIELDS}",
+                config.fields.len()
+            )));
+        }
+        let width = *config
+            .shape
+            .last()
+            .ok_or_else(|| Error::BadConfig("shape needs a dimension".into()))?;
+        let mut fields: Vec<Field> = Vec::with_capacity(config.fields.len());
+        for (position, field) in config.fields.into_iter().enumerate() {
+            if fields.iter().any(|other| other.name() == field.name) {
+                return Err(Error::BadConfig(format!(
+                    "fields[{position}].name {:?} is taken already",
+                    field.name
+                )));
+            }
+            fields.push(Field::new(field, position, width)?);
+        }
+        let watch = Watch {
+            origin: config.origin,
+            spec: TensorSpec::new(config.input, config.datatype, config.shape),
+        };
+        Ok(Self {
+            watch,
+            fields,
+            misfit: Episode::new(),
+        })
+    }
+
+    fn subscription(&self) -> Subscription {
+        let state_bytes =
+            (state::VERSION_BYTES + 8 + state::LENGTH_BYTES + self.fields.len() * Field::STATE_BYTES) as u32;
+        Subscription {
+            watches: vec![self.watch.clone()],
+            state_bytes,
+        }
+    }
+
+    fn observe(&mut self, observation: Observation) -> Result<Vec<Finding>, Error> {
+        let mut findings = Vec::new();
+        let [tensor] = observation.tensors.as_slice() else {
+            return Err(Error::BadInput(format!(
+                "{} tensors where one is watched",
+                observation.tensors.len()
+            )));
+        };
+        let checked = tensor.check(&self.watch.spec);
+        findings.extend(self.misfit(checked.as_ref().err()));
+        if checked.is_err() {
+            return Ok(findings);
+        }
+        let width = tensor
+            .shape
+            .last()
+            .map_or(0, |&width| usize::try_from(width).unwrap_or(usize::MAX));
+        let rows = (tensor.data.len() / tensor.datatype.size())
+            .checked_div(width)
+            .unwrap_or(0);
+        for row in 0..rows {
+            for field in &mut self.fields {
+                let present = field.index() < width;
+                let value = tensor.number(row * width + field.index()).filter(|_| present);
+                field.observe(value.unwrap_or(f64::NAN), &mut findings);
+            }
+        }
+        if findings.len() > MAX_FINDINGS {
+            host::counter("findings-dropped", (findings.len() - MAX_FINDINGS) as u64);
+            findings.truncate(MAX_FINDINGS);
+        }
+        Ok(findings)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let mut writer = state::Writer::new(STATE_VERSION);
+        writer.u64(self.misfit.length());
+        writer.u32(self.fields.len() as u32);
+        self.fields.iter().for_each(|field| field.save(&mut writer));
+        writer.finish()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
+        let misfit = reader.u64()?;
+        if reader.u32()? as usize != self.fields.len() {
+            return Err(Error::BadConfig("saved state has another number of fields".into()));
+        }
+        let mut fields = self.fields.clone();
+        fields.iter_mut().try_for_each(|field| field.load(&mut reader))?;
+        reader.finish()?;
+        self.misfit.restore(misfit);
+        self.fields = fields;
+        Ok(())
+    }
+}
+
+impl DataValidation {
+    fn misfit(&mut self, error: Option<&Error>) -> Option<Finding> {
+        if error.is_some() {
+            host::counter("misfit", 1);
+        }
+        let (severity, value, message) = match self.misfit.push(error.is_some()) {
+            Change::Began => (
+                Severity::Alarm,
+                1.0,
+                error.map_or_else(String::new, |error| error.message().to_owned()),
+            ),
+            Change::Ended(samples) => (
+                Severity::Info,
+                samples as f64,
+                format!("the tensor has its type and shape again, after {samples} samples"),
+            ),
+            Change::None => return None,
+        };
+        let subject = self.watch.spec.name.clone();
+        Some(Finding {
+            kind: "misfit".into(),
+            severity,
+            subject,
+            value,
+            threshold: 0.0,
+            message,
+        })
+    }
+}
+
+const fn default_origin() -> Origin {
+    Origin::Input
+}
+
+const fn default_datatype() -> Datatype {
+    Datatype::Fp32
+}
+
+fn default_shape() -> Vec<i64> {
+    vec![-1, -1]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Tests of the plugin as the component runs it: JSON in, observations in, findings out.
+
+use super::*;
+use floorhand_plugin_sdk::{Tensor, monitor::Instance, testing};
+use serde_json::{Value, json};
+
+type Plugin = Instance<DataValidation>;
+
+fn config() -> Value {
+    json!({"input": "x", "fields": [
+        {"name": "pressure", "index": 0, "min": 0, "max": 10, "stuck_after": 3},
+        {"name": "flow", "index": 1, "max_missing_run": 2},
+    ]})
+}
+
+fn configured(config: &Value) -> Plugin {
+    let mut plugin = Plugin::new();
+    plugin.configure(&config.to_string(), vec![]).unwrap();
+    plugin
+}
+
+/// Observes one row, and gives each finding as "kind subject severity value".
+fn see(plugin: &mut Plugin, row: &[f32]) -> Vec<String> {
+    let tensor = Tensor::from_f32("x", vec![1, row.len() as u64], row);
+    let findings = plugin.observe(testing::observation(0, vec![tensor])).unwrap();
+    let severity = |finding: &Finding| match finding.severity {
+        Severity::Info => "Info",
+        Severity::Warning => "Warning",
+        Severity::Alarm => "Alarm",
+    };
+    findings
+        .iter()
+        .map(|f| format!("{} {} {} {}", f.kind, f.subject, severity(f), f.value))
+        .collect()
+}
+
+#[test]
+fn an_episode_is_two_findings_and_its_samples_are_counted() {
+    let mut plugin = configured(&config());
+    assert!(see(&mut plugin, &[5.0, 1.0]).is_empty());
+    assert_eq!(see(&mut plugin, &[11.0, 1.0]), ["out-of-range pressure Warning 11"]);
+    assert!(see(&mut plugin, &[12.0, 1.0]).is_empty());
+    assert!(
+        see(&mut plugin, &[f32::INFINITY, 1.0])
+            .iter()
+            .all(|finding| finding.starts_with("not-finite pressure Alarm"))
+    );
+    assert_eq!(
+        see(&mut plugin, &[9.0, 1.0]),
+        ["out-of-range pressure Info 9", "not-finite pressure Info 9"]
+    );
+    assert_eq!(see(&mut plugin, &[-1.0, 1.0]), ["out-of-range pressure Warning -1"]);
+    let counters = testing::take_recorded().counters;
+    assert_eq!(
+        counters,
+        [
+            ("not-finite/pressure".to_owned(), 1),
+            ("out-of-range/pressure".to_owned(), 3)
+        ]
+        .into()
+    );
+}
+
+#[test]
+fn missing_values_are_tolerated_for_as_long_as_configured() {
+    let mut plugin = configured(&config());
+    assert!(see(&mut plugin, &[1.0, f32::NAN]).is_empty());
+    assert!(see(&mut plugin, &[2.0, f32::NAN]).is_empty());
+    assert_eq!(see(&mut plugin, &[3.0, f32::NAN]), ["missing flow Warning 3"]);
+    assert_eq!(see(&mut plugin, &[4.0, 0.0]), ["missing flow Info 0"]);
+    assert_eq!(see(&mut plugin, &[f32::NAN, 0.0]), ["missing pressure Warning 1"]);
+    assert_eq!(
+        see(&mut plugin, &[5.0]),
+        ["missing pressure Info 0"],
+        "a column that isn't there is missing"
+    );
+    assert_eq!(testing::take_recorded().counters["missing/flow"], 4);
+}
+
+#[test]
+fn a_stuck_sensor_is_found_and_let_go() {
+    let mut plugin = configured(&config());
+    let found: Vec<Vec<String>> = [4.0, 4.0, 4.0, 4.0, 5.0]
+        .map(|value| see(&mut plugin, &[value, 0.0]))
+        .into();
+    assert_eq!(found[2], ["stuck pressure Warning 4"]);
+    assert_eq!(found[4], ["stuck pressure Info 5"]);
+    assert!(found[0].is_empty() && found[1].is_empty() && found[3].is_empty());
+}
+
+#[test]
+fn every_row_of_a_batch_is_a_sample() {
+    let mut plugin = configured(&config());
+    let tensor = Tensor::from_f32("x", vec![3, 2], &[1.0, 0.0, 11.0, 0.0, 2.0, 0.0]);
+    let findings = plugin.observe(testing::observation(0, vec![tensor])).unwrap();
+    assert_eq!(findings.len(), 2);
+    assert_eq!(findings[0].message, "11 is outside of 0 to 10");
+    assert_eq!((findings[0].threshold, findings[1].threshold), (10.0, 0.0));
+}
+
+#[test]
+fn a_batch_gives_a_bounded_number_of_findings() {
+    let mut plugin = configured(&config());
+    let rows: Vec<f32> = (0..2_000)
+        .flat_map(|row| [if row % 2 == 0 { 20.0 } else { 5.0 }, 0.0])
+        .collect();
+    let findings = plugin
+        .observe(testing::observation(
+            0,
+            vec![Tensor::from_f32("x", vec![2_000, 2], &rows)],
+        ))
+        .unwrap();
+    assert_eq!(findings.len(), MAX_FINDINGS);
+    assert_eq!(
+        testing::take_recorded().counters["findings-dropped"],
+        2_000 - MAX_FINDINGS as u64
+    );
+}
+
+#[test]
+fn a_tensor_of_another_type_is_a_finding() {
+    let mut plugin = configured(&config());
+    let wrong = || {
+        let tensor = Tensor {
+            datatype: Datatype::Int32,
+            ..Tensor::from_f32("x", vec![1, 2], &[0.0; 2])
+        };
+        testing::observation(0, vec![tensor])
+    };
+    let findings = plugin.observe(wrong()).unwrap();
+    assert_eq!(
+        (findings[0].kind.as_str(), findings[0].severity),
+        ("misfit", Severity::Alarm)
+    );
+    assert_eq!(findings[0].message, r#"tensor "x" is INT32, expected FP32"#);
+    assert!(plugin.observe(wrong()).unwrap().is_empty());
+    assert_eq!(see(&mut plugin, &[1.0, 1.0]), ["misfit x Info 2"]);
+}
+
+#[test]
+fn a_restored_instance_finds_the_same() {
+    let rows = [
+        [4.0, 0.0],
+        [4.0, f32::NAN],
+        [4.0, f32::NAN],
+        [11.0, f32::NAN],
+        [11.0, 1.0],
+        [5.0, 1.0],
+        [f32::NAN, 1.0],
+    ];
+    for cut in 0..rows.len() {
+        let (mut whole, mut before, mut after) = (configured(&config()), configured(&config()), configured(&config()));
+        let expected: Vec<_> = rows.iter().flat_map(|row| see(&mut whole, row)).collect();
+        let mut found: Vec<_> = rows[..cut].iter().flat_map(|row| see(&mut before, row)).collect();
+        let snapshot = before.snapshot();
+        assert_eq!(
+            snapshot.len(),
+            before.plugin().unwrap().subscription().state_bytes as usize
+        );
+        after.restore(&snapshot).unwrap();
+        found.extend(rows[cut..].iter().flat_map(|row| see(&mut after, row)));
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn broken_snapshots_leave_the_state_alone() {
+    let mut plugin = configured(&config());
+    see(&mut plugin, &[11.0, 0.0]);
+    let snapshot = plugin.snapshot();
+    for broken in [&[][..], &snapshot[..30], &[&snapshot[..], &[0]].concat()] {
+        assert!(matches!(plugin.restore(broken), Err(Error::BadConfig(_))));
+        assert_eq!(plugin.snapshot(), snapshot);
+    }
+    let one = json!({"input": "x", "fields": [{"name": "a", "index": 0}]});
+    assert_eq!(
+        testing::message(configured(&one).restore(&snapshot)),
+        "saved state has another number of fields"
+    );
+}
+
+#[test]
+fn configurations_that_are_refused() {
+    for (key, value, expected) in [
+        ("field", json!([]), "configuration, key field: unknown field `field`"),
+        ("fields", json!([]), "fields has 0 entries"),
+        (
+            "fields",
+            json!([{"name": "a", "index": 0, "mim": 1}]),
+            "configuration, key fields[0].mim: unknown field `mim`",
+        ),
+        (
+            "fields",
+            json!([{"name": "a"}]),
+            "configuration, key fields[0]: missing field `index`",
+        ),
+        (
+            "fields",
+            json!([{"name": "a", "index": 0, "min": 2, "max": 1}]),
+            "fields[0] (a): min and max: limits 2 to 1",
+        ),
+        (
+            "fields",
+            json!([{"name": "a", "index": 0, "stuck_after": 1}]),
+            "fields[0] (a): stuck_after has to be at least 2",
+        ),
+        (
+            "fields",
+            json!([{"name": "a", "index": 0}, {"name": "a", "index": 1}]),
+            "fields[1].name \"a\" is taken",
+        ),
+        ("shape", json!([]), "shape needs a dimension"),
+        (
+            "shape",
+            json!([1, 1]),
+            "fields[1] (flow): index 1 is beyond the 1 columns",
+        ),
+        (
+            "datatype",
+            json!("FLOAT"),
+            "configuration, key datatype: \"FLOAT\" is no datatype",
+        ),
+        (
+            "origin",
+            json!("model"),
+            "configuration, key origin: unknown variant `model`",
+        ),
+    ] {
+        let mut config = config();
+        config[key] = value;
+        let message = testing::message(Plugin::new().configure(&config.to_string(), vec![]));
+        assert!(message.starts_with(expected), "{key}: {message}");
+    }
+}
+
+#[test]
+fn hostile_inputs_are_findings_or_errors() {
+    let mut plugin = configured(&config());
+    let spec = plugin.plugin().unwrap().watch.spec.clone();
+    for tensor in testing::hostile(&spec) {
+        assert!(plugin.observe(testing::observation(0, vec![tensor])).is_ok());
+    }
+    assert!(plugin.observe(testing::observation(0, vec![])).is_err());
+    see(&mut plugin, &[5.0, 5.0]);
+    assert_eq!(see(&mut plugin, &[11.0, 5.0]), ["out-of-range pressure Warning 11"]);
+}

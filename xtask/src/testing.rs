@@ -1,0 +1,235 @@
+//! `cargo xtask test`: everything the tests need, then every test.
+//!
+//! Owns what happens before `cargo test`: a broker is found or installed, the plugins are built or proven to be the
+//! committed ones, the daemons that end-to-end tests start are built. It changes nothing in the working tree. What can't
+//! be had is said in one line, and the tests that need it then fail and say so again: a green run is a whole one.
+
+use crate::{
+    plugins,
+    system::{Apt, find_program, output_of},
+    workspace,
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A broker test without a broker fails instead of being skipped (floorhand-testkit).
+const REQUIRE_MOSQUITTO: &str = "FLOORHAND_REQUIRE_MOSQUITTO";
+
+/// Debian's compiler for WebAssembly: the one package of each that builds for a target whose library isn't installed.
+const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+
+/// Where tests find the components that were built for this run, to hold the committed ones against.
+const FRESH_PLUGINS: &str = "FLOORHAND_FRESH_PLUGINS";
+
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// What `cargo xtask test` takes.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Install what is missing with apt-get, where that is possible without a password
+    #[arg(long)]
+    install: bool,
+    /// Passed on to `cargo test --workspace`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs every test of the workspace. An error is a test that failed, or something that kept them from running.
+pub fn run(options: &Options) -> Result<()> {
+    let started = Instant::now();
+    let may_install = options.install || workspace::in_ci();
+    let broker = broker(may_install);
+    let fresh_plugins = fresh_plugins(may_install)?;
+    build_programs()?;
+    let (passed, counts) = run_tests(&options.arguments, fresh_plugins.as_deref())?;
+    println!("\n{}", summary(&counts, started.elapsed()));
+    if let Err(missing) = &broker {
+        println!("{missing}");
+    }
+    ensure!(passed, "tests failed");
+    broker.map_err(anyhow::Error::msg)
+}
+
+/// Finds or installs Mosquitto. The error is the line for people.
+fn broker(may_install: bool) -> Result<(), String> {
+    if find_program("mosquitto").is_some() {
+        return Ok(());
+    }
+    const ADVICE: &str = "mosquitto is missing, and the tests with a real broker need it: install it \
+                          (Debian, Ubuntu: apt-get install mosquitto; or run this again with --install)";
+    let installed = match Apt::permitted(may_install) {
+        Some(apt) => apt
+            .install(&["mosquitto"])
+            .map_err(|error| format!("{ADVICE}: {error:#}")),
+        None => Err(ADVICE.to_owned()),
+    };
+    if let Err(advice) = &installed {
+        eprintln!("xtask: {advice}");
+    }
+    installed
+}
+
+/// Builds the plugins beside the committed ones, and tells where. Elsewhere than in CI the committed ones are enough.
+fn fresh_plugins(may_install: bool) -> Result<Option<PathBuf>> {
+    let folder = workspace::manifests()?
+        .target_directory
+        .join("plugins/fresh")
+        .into_std_path_buf();
+    // What an earlier run left would be taken for this one's.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    }
+    let require_fresh = workspace::in_ci();
+    match plugins::run(true, require_fresh) {
+        Err(error) if require_fresh && !has_wasm_compiler()? => {
+            eprintln!("xtask: {error:#}");
+            install_wasm_compiler(may_install)?;
+            plugins::run(true, require_fresh)?;
+        }
+        outcome => outcome?,
+    }
+    Ok(folder.is_dir().then_some(folder))
+}
+
+fn has_wasm_compiler() -> Result<bool> {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--print", "target-libdir", "--target", WASM_TARGET]);
+    let folder = output_of(&mut rustc)?;
+    Ok(Path::new(&folder).is_dir())
+}
+
+/// Debian's compiler where there is Debian, which is one package source less to trust; rustup's target elsewhere.
+fn install_wasm_compiler(may_install: bool) -> Result<()> {
+    if let Some(apt) = Apt::permitted(may_install) {
+        return apt.install(&WASM_PACKAGES);
+    }
+    let mut rustup = Command::new("rustup");
+    let status = rustup.args(["target", "add", WASM_TARGET]).status();
+    let status = status.with_context(|| format!("no compiler for {WASM_TARGET}, and neither apt-get nor rustup"))?;
+    ensure!(status.success(), "rustup could not add {WASM_TARGET}");
+    Ok(())
+}
+
+/// The programs that end-to-end tests start. With the tests' own targets in the same command, since cargo would otherwise
+/// build what they share twice, with other features.
+fn build_programs() -> Result<()> {
+    let mut cargo = workspace::cargo()?;
+    let status = cargo.args(["build", "--workspace", "--bins", "--tests"]).status();
+    ensure!(status.context("start cargo build")?.success(), "the build failed");
+    Ok(())
+}
+
+fn run_tests(arguments: &[String], fresh_plugins: Option<&Path>) -> Result<(bool, Counts)> {
+    let mut cargo = workspace::cargo()?;
+    cargo.args(["test", "--workspace", "--no-fail-fast"]).args(arguments);
+    cargo.env(REQUIRE_MOSQUITTO, "1").stdout(Stdio::piped());
+    cargo.env_remove(FRESH_PLUGINS);
+    cargo.envs(fresh_plugins.map(|folder| (FRESH_PLUGINS, folder)));
+    let mut child = cargo.spawn().context("start cargo test")?;
+    let mut counts = Counts::default();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.context("read what cargo test prints")?;
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(&line)?;
+            stdout.write_all(b"\n")?;
+            counts.add(&String::from_utf8_lossy(&line));
+        }
+    }
+    let status = child.wait().context("wait for cargo test")?;
+    Ok((status.success(), counts))
+}
+
+/// What the test programs counted.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    /// Test programs, and crates with examples in their documentation.
+    suites: usize,
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+}
+
+impl Counts {
+    /// Takes in a line as libtest ends a suite: `test result: ok. 3 passed; 0 failed; 1 ignored; ..`.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        self.suites += 1;
+        let counts = result.split_once(". ").map_or("", |(_, counts)| counts);
+        for count in counts.split("; ") {
+            let Some((number, what)) = count.split_once(' ') else {
+                continue;
+            };
+            let number = number.parse().unwrap_or(0);
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn summary(counts: &Counts, took: Duration) -> String {
+    let Counts {
+        suites,
+        passed,
+        failed,
+        ignored,
+    } = counts;
+    let minutes = took.as_secs() / 60;
+    let seconds = took.as_secs() % 60;
+    format!(
+        "{passed} tests passed, {failed} failed, {ignored} ignored, in {suites} suites; {minutes} min {seconds} s in all"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_libtest_prints() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 0.00s",
+            "test result: ",
+        ] {
+            counts.add(line);
+        }
+        assert_eq!(
+            counts,
+            Counts {
+                suites: 3,
+                passed: 4,
+                failed: 2,
+                ignored: 1
+            }
+        );
+    }
+
+    #[test]
+    fn the_summary_is_plain() {
+        let counts = Counts {
+            suites: 2,
+            passed: 4,
+            failed: 0,
+            ignored: 1,
+        };
+        assert_eq!(
+            summary(&counts, Duration::from_secs(754)),
+            "4 tests passed, 0 failed, 1 ignored, in 2 suites; 12 min 34 s in all"
+        );
+    }
+}
