@@ -319,7 +319,7 @@ impl Daemon {
         self.core.send(CoreMessage::Stop(done)).await;
         let telemetry = self.telemetry.clone();
         let end = move || {
-            drop(ended.recv_timeout(DRAIN));
+            let _ = ended.recv_timeout(DRAIN);
             telemetry.stop(DRAIN);
         };
         drop(tokio::task::spawn_blocking(end).await);

@@ -103,7 +103,7 @@ impl ServeSender {
     pub(crate) async fn stop(&self, within: Duration) {
         let (done, ended) = std::sync::mpsc::sync_channel(1);
         if self.0.send(Message::Stop(done)).await.is_ok() {
-            let wait = move || drop(ended.recv_timeout(within));
+            let wait = move || ended.recv_timeout(within).is_ok();
             drop(tokio::task::spawn_blocking(wait).await);
         }
     }
@@ -188,7 +188,7 @@ impl Server {
                 Message::Stop(done) => {
                     self.flush();
                     self.report_metrics(monotonic_ms());
-                    drop(done.try_send(()));
+                    let _ = done.try_send(());
                     return;
                 }
                 other => self.control(other),

@@ -114,7 +114,7 @@ impl Telemetry {
     pub(crate) fn stop(&self, within: Duration) {
         let (done, ended) = sync_channel(1);
         if self.sender.send(Message::Stop(done)).is_ok() {
-            drop(ended.recv_timeout(within));
+            let _ = ended.recv_timeout(within);
         }
     }
 
@@ -161,7 +161,7 @@ impl Drain {
             }
             self.send();
             if let Some(done) = stop {
-                drop(done.try_send(()));
+                let _ = done.try_send(());
                 return;
             }
         }
@@ -276,7 +276,7 @@ impl Drain {
         let waiting = batch.records.iter().map(|record| record.seq).collect();
         let sent = Sent { boot_id: batch.boot_id, waiting, sent_ms: now_ms, gaps };
         let sealed = self.seal(batch, &sent.gaps);
-        if !sealed.is_some_and(|bytes| fleet.publish(Up::Batch, bytes).is_ok()) {
+        if sealed.is_none_or(|bytes| fleet.publish(Up::Batch, bytes).is_err()) {
             self.cursor = before;
             return Ok(false);
         }

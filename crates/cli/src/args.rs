@@ -11,12 +11,15 @@ use crate::watch::WatchArgs;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+/// Behind every option that a command has of its own, before help and version.
+const LAST: usize = 990;
+
 /// Run models on machines you can't walk to: signed, tried before they serve, rolled back when they do worse
 #[derive(Debug, Parser)]
 #[command(name = "floorhand", version, propagate_version = false, max_term_width = 110, after_help = exit::HELP)]
 pub struct Cli {
     /// Write results as JSON, for programs
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     pub json: bool,
     /// What to do.
     #[command(subcommand)]

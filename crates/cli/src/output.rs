@@ -13,6 +13,8 @@ use std::time::Duration;
 /// Redraws of a bar in a second: smooth for an eye, nothing for a processor.
 const REDRAWS_HZ: u8 = 10;
 
+/// Wide enough for every name that is shown before a value.
+const NAME_WIDTH: usize = 15;
 /// Blanks before and behind the content of a column.
 const PADDING: (u16, u16) = (0, 2);
 
@@ -126,14 +128,16 @@ impl Output {
         Ok(())
     }
 
-    /// Names and values below each other.
+    /// Names and values below each other; a value that is empty is left out.
     pub fn pairs(&self, pairs: &[(&str, String)]) -> Result<()> {
-        let mut table = self.table(&[]);
-        table.load_style(presets::NOTHING);
         for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-            table.add_row(vec![self.cell(name, Tone::Dim), Cell::new(value)]);
+            let mut name = self.paint(&format!("{name:<NAME_WIDTH$}"), Tone::Dim);
+            for line in value.lines() {
+                self.line(&format!("{name}{line}"))?;
+                name = " ".repeat(NAME_WIDTH);
+            }
         }
-        self.print(table)
+        Ok(())
     }
 
     /// A cell of a table.

@@ -45,7 +45,12 @@ pub struct BrokerArgs {
     #[arg(long, value_name = "FILE", requires = "ca")]
     pub key: Option<PathBuf>,
     /// What to log.
-    #[arg(long, value_name = "FILTER", env = "FLOORHAND_LOG", default_value = "warn")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "FLOORHAND_LOG",
+        default_value = "warn,rumqttd=off"
+    )]
     pub log: String,
     /// How to write the log.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -156,9 +161,10 @@ pub(crate) async fn start(address: SocketAddr) -> Result<tokio::sync::oneshot::R
     let (tell, mut ended) = tokio::sync::oneshot::channel();
     let mut broker = Broker::new(config(address));
     let run = move || {
-        let reason = broker
-            .start()
-            .map_or_else(|error| error.to_string(), |()| "see the log above".to_owned());
+        let reason = broker.start().map_or_else(
+            |error| error.to_string(),
+            |()| "--log rumqttd=error tells why".to_owned(),
+        );
         drop(tell.send(BrokerError::Ended { address, reason }));
     };
     std::thread::Builder::new()

@@ -39,7 +39,12 @@ pub struct HubArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub http_listen: Option<String>,
     /// What to log, as in `info` or `floorhand_hub=debug,warn`.
-    #[arg(long, value_name = "FILTER", env = "FLOORHAND_LOG", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "FLOORHAND_LOG",
+        default_value = "info,rumqttd=off"
+    )]
     pub log: String,
     /// How to write the log.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -122,7 +122,7 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
     };
     tracing::info!("ending");
     // It fails only when the server is gone already.
-    drop(stop.send(true));
+    let _ = stop.send(true);
     if tokio::time::timeout(DRAIN, served).await.is_err() {
         tracing::warn!("requests were cut off");
     }

@@ -51,7 +51,7 @@ impl Model {
         let proto = decode(&onnx, bytes, options)?;
         let outputs = proto.graph.iter().flat_map(|graph| &graph.output);
         let names: Vec<String> = outputs.map(|output| output.name.clone()).collect();
-        let typed = guarded("translate", || Ok(onnx.model_for_proto_model(&proto)?.into_typed()?))?;
+        let typed = guarded("translate", || onnx.model_for_proto_model(&proto)?.into_typed())?;
         drop(proto);
         check_sizes(&typed)?;
         let (signature, inputs) = interface(&typed, &names)?;

@@ -23,7 +23,7 @@ pub enum LoadError {
         /// The component.
         component: String,
         /// The engine's reason.
-        source: InferenceError,
+        source: Box<InferenceError>,
     },
     /// A plugin that isn't a component, or imports what it may not.
     #[error("stage {stage}: {source}")]
@@ -31,7 +31,7 @@ pub enum LoadError {
         /// The stage.
         stage: String,
         /// The host's reason.
-        source: HostError,
+        source: Box<HostError>,
     },
     /// A plugin that can't be started with its configuration.
     #[error("stage {stage}: {source}")]
@@ -39,7 +39,7 @@ pub enum LoadError {
         /// The stage.
         stage: String,
         /// The plugin's or the host's reason.
-        source: PluginError,
+        source: Box<PluginError>,
     },
     /// Stages that don't fit together.
     #[error("stages don't fit: {0}")]
@@ -74,7 +74,7 @@ pub enum SampleError {
         /// The stage.
         stage: String,
         /// Its reason.
-        source: PluginError,
+        source: Box<PluginError>,
     },
     /// A plugin that is at rest after too many faults.
     #[error("stage {stage} is at rest after three faults within a minute")]

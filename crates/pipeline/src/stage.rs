@@ -109,20 +109,17 @@ impl<P: Plugin> Stage<P> {
                 })
             })
             .collect::<Result<_, LoadError>>()?;
-        let compiled = host.component(&wasm).map_err(|source| LoadError::Host {
-            stage: stage.clone(),
-            source,
-        })?;
+        let compiled = host
+            .component(&wasm)
+            .map_err(|error| LoadError::Host { stage: stage.clone(), source: Box::new(error) })?;
         let setup = Setup {
             name: stage.clone(),
             config: spec.config.clone(),
             assets,
             limits: limits(spec),
         };
-        let plugin = P::start(&compiled, setup).map_err(|source| LoadError::Plugin {
-            stage: stage.clone(),
-            source,
-        })?;
+        let plugin = P::start(&compiled, setup)
+            .map_err(|error| LoadError::Plugin { stage: stage.clone(), source: Box::new(error) })?;
         Ok(Self {
             name: stage,
             on_break: spec.on_break,
@@ -157,10 +154,7 @@ impl<P: Plugin> Stage<P> {
                 Called::Answer(answer)
             }
             Err(error) if error.is_trap() => self.fault(error, now_ms, events),
-            Err(source) => Called::Failed(SampleError::Plugin {
-                stage: self.name.clone(),
-                source,
-            }),
+            Err(error) => Called::Failed(SampleError::Plugin { stage: self.name.clone(), source: Box::new(error) }),
         }
     }
 
@@ -184,10 +178,7 @@ impl<P: Plugin> Stage<P> {
         if self.on_break == OnBreak::Bypass && opened.is_some() {
             return Called::Bypassed;
         }
-        Called::Failed(SampleError::Plugin {
-            stage: self.name.clone(),
-            source,
-        })
+        Called::Failed(SampleError::Plugin { stage: self.name.clone(), source: Box::new(source) })
     }
 
     fn at_rest<T>(&self) -> Called<T> {

@@ -17,8 +17,8 @@ mod reload;
 mod tests;
 
 pub(crate) use connections::host_and_port;
-pub use connections::{FleetConnection, PlantConnection};
-pub use flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
+pub(crate) use connections::{FleetConnection, PlantConnection};
+pub(crate) use flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ use floorhand_pipeline::{Host, Loaded};
 use floorhand_protocol::{Answer, Severity};
 use floorhand_store::Store;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ impl Core {
             let waited = async { tokio::time::timeout(TICK, messages.recv()).await };
             match runtime.block_on(waited) {
                 Ok(Some(Message::Stop(done))) => {
-                    drop(done.try_send(()));
+                    let _ = done.try_send(());
                     return;
                 }
                 Ok(Some(message)) => self.take(message),

@@ -11,7 +11,7 @@ mod fetching;
 mod load;
 mod status;
 
-pub(crate) use assembly::{Core, Setup, start};
+pub(crate) use assembly::{Setup, start};
 pub(crate) use status::Board;
 
 use crate::fleet::FleetEvent;

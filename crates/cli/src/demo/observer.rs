@@ -124,17 +124,4 @@ impl Seen {
             .map(|(_, report)| report.step.name())
             .collect()
     }
-
-    /// Numbers that are missing between the first and the last record of a device.
-    #[must_use]
-    pub fn missing(&self, device: &DeviceId) -> u64 {
-        self.records
-            .iter()
-            .filter(|((of, _), _)| of == device)
-            .map(|(_, known)| match (known.first(), known.last()) {
-                (Some(first), Some(last)) => last - first + 1 - known.len() as u64,
-                _ => 0,
-            })
-            .sum()
-    }
 }

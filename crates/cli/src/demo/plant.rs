@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Chunks a second and machine. A real sensor gives 47; the demo is in a hurry.
 const CHUNKS_PER_S: u64 = 100;
 
+/// Between two chunks of a machine that doesn't run yet.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+
 /// The devices, one beside each machine.
 pub const DEVICES: [&str; 3] = ["press-1", "press-2", "press-3"];
 
@@ -19,6 +22,8 @@ pub const DEVICES: [&str; 3] = ["press-1", "press-2", "press-3"];
 #[derive(Debug, Default)]
 pub struct Plant {
     wears: AtomicBool,
+    probes: AtomicBool,
+    runs: AtomicBool,
     stopped: AtomicBool,
     /// Chunks that each machine has published.
     published: [AtomicU64; 3],
@@ -46,12 +51,22 @@ impl Plant {
         self.wears.store(true, Ordering::Relaxed);
     }
 
+    /// Machines send a chunk now and then, or don't, so that it can be seen who listens.
+    pub fn probe(&self, probes: bool) {
+        self.probes.store(probes, Ordering::Relaxed);
+    }
+
+    /// Machines run from now on.
+    pub fn run(&self) {
+        self.runs.store(true, Ordering::Relaxed);
+    }
+
     /// Machines stop.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Chunks that a machine has published.
+    /// Chunks that a machine has published since it runs.
     #[must_use]
     pub fn published(&self, index: usize) -> u64 {
         self.published
@@ -87,6 +102,17 @@ async fn run(index: usize, device: &'static str, client: Client, plant: Arc<Plan
     let mut ticks = tokio::time::interval(Duration::from_millis(1000 / CHUNKS_PER_S));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let topic = format!("plant/{device}/vibration");
+    let mut probes = tokio::time::interval(PROBE_EVERY);
+    while !plant.runs.load(Ordering::Relaxed) {
+        probes.tick().await;
+        if !plant.probes.load(Ordering::Relaxed) {
+            continue;
+        }
+        let payload = json!({ "acceleration": vec![0.0_f32; CHUNK] }).to_string();
+        if client.publish(&topic, payload, Qos::AtLeastOnce, false).await.is_err() {
+            return;
+        }
+    }
     while !plant.stopped.load(Ordering::Relaxed) {
         ticks.tick().await;
         if index == 2 && plant.wears.load(Ordering::Relaxed) {

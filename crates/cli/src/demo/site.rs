@@ -10,7 +10,7 @@ use floorhand_transport::{Config, TlsFiles};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The demo's fleet.
 pub const FLEET: &str = "demo";
@@ -94,7 +94,7 @@ impl Site {
             crate::files::create(&folder.join("device.key"), key.to_pem()?.as_bytes(), 0o600, false)?;
             let pem = key.public().to_pem()?;
             self.hub
-                .put(&format!("/api/v1/devices/{device}"), &json!({ "public_key_pem": pem }))?;
+                .put(&format!("devices/{device}"), &json!({ "public_key_pem": pem }))?;
             self.write_agent_config(device, &folder)?;
             let config = folder.join("agent.toml");
             let process = Process::start(self.dir.path(), device, &["agent", "--config", &text(&config)])?;
@@ -193,9 +193,4 @@ fn write_toml(path: &Path, value: &serde_json::Value) -> Result<()> {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
-}
-
-/// Where a process of the site writes its log.
-pub fn log(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}.log"))
 }

@@ -19,6 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the fleet's broker is away.
 const OUTAGE: Duration = Duration::from_secs(5);
+/// After this, what agents have counted is in the hub: they report every second.
+const SETTLE: Duration = Duration::from_secs(4);
 /// Samples that each device has to give before the story goes on.
 const ENOUGH_RESULTS: u64 = 20;
 
@@ -28,6 +30,8 @@ pub struct Story<'a> {
     observer: Observer,
     plant: Arc<Plant>,
     devices: Vec<DeviceId>,
+    /// Samples that the hub knew of before the machines ran, by device.
+    before: Vec<u64>,
     out: &'a Output,
     steps: Vec<StepSeen>,
 }
@@ -49,6 +53,7 @@ impl<'a> Story<'a> {
             observer,
             plant,
             devices,
+            before: Vec::new(),
             out,
             steps: Vec::new(),
         })
@@ -76,6 +81,7 @@ impl<'a> Story<'a> {
 
     async fn chapters(&mut self) -> Result<bool> {
         Ok(self.devices_come().await?
+            && self.machines_start().await?
             && self.first_bundle().await?
             && self.samples_flow().await?
             && self.bearing_wears().await?
@@ -89,7 +95,7 @@ impl<'a> Story<'a> {
 
     async fn devices_come(&mut self) -> Result<bool> {
         self.see("three agents say hello to the hub", |story| {
-            let devices = story.hub("/api/v1/devices")?;
+            let devices = story.hub("devices")?;
             let here = items(&devices, "devices")
                 .iter()
                 .filter(|device| device["online"] == true && device.pointer("/hello/agent").is_some())
@@ -97,6 +103,23 @@ impl<'a> Story<'a> {
             Ok((here == DEVICES.len()).then(|| json!({ "hub": "GET /api/v1/devices", "online": here })))
         })
         .await
+    }
+
+    /// From here on, every sample is counted at both ends.
+    async fn machines_start(&mut self) -> Result<bool> {
+        self.plant.probe(true);
+        let listens = self
+            .see("the agents listen to their machines", |story| {
+                let counts: Vec<u64> = story.devices.iter().map(|device| story.observer.seen().samples_of(device)).collect();
+                Ok((!counts.contains(&0)).then(|| json!({ "mqtt": "samples counted", "by device": counts })))
+            })
+            .await?;
+        self.plant.probe(false);
+        tokio::time::sleep(SETTLE).await;
+        let counts = self.devices.iter().map(|device| Ok(self.totals(device)?.0)).collect::<Result<Vec<u64>>>()?;
+        self.before = counts;
+        self.plant.run();
+        Ok(listens)
     }
 
     async fn first_bundle(&mut self) -> Result<bool> {
@@ -134,7 +157,7 @@ impl<'a> Story<'a> {
                         is.then(|| finding.message.clone())
                     });
                     let Some(message) = on_the_wire else { return Ok(None) };
-                    let found = story.hub("/api/v1/findings?device=press-3&limit=50")?;
+                    let found = story.hub("findings?device=press-3&limit=50")?;
                     let in_the_hub = items(&found, "findings")
                         .iter()
                         .any(|finding| finding.to_string().contains("drift"));
@@ -275,11 +298,11 @@ impl<'a> Story<'a> {
         let archive = bundles::archive(bundles::assemble(2)?, &self.site.release)?;
         let tampered = forger::tamper(&archive.manifest)?;
         let seq = self
-            .hub("/api/v1/devices/press-2")?
+            .hub("devices/press-2")?
             .pointer("/device/hello/seq")
             .and_then(Value::as_u64);
         let seq = seq.or_else(|| {
-            self.hub("/api/v1/devices/press-2")
+            self.hub("devices/press-2")
                 .ok()?
                 .pointer("/hello/seq")?
                 .as_u64()
@@ -334,14 +357,8 @@ impl<'a> Story<'a> {
                 let mut counted = Vec::new();
                 for (index, device) in devices.iter().enumerate() {
                     let published = story.plant.published(index);
-                    let view = story.hub(&format!("/api/v1/devices/{device}"))?;
-                    let totals = view
-                        .pointer("/device/totals")
-                        .or_else(|| view.pointer("/totals"))
-                        .cloned();
-                    let totals = totals.unwrap_or_default();
-                    let in_hub = totals["samples"].as_u64().unwrap_or(0);
-                    let lost = totals["lost"].as_u64().unwrap_or(u64::MAX);
+                    let (counted_by_now, lost) = story.totals(device)?;
+                    let in_hub = counted_by_now - story.before.get(index).copied().unwrap_or(0);
                     let missing = story.missing_records(device)?;
                     if in_hub < published || missing > 0 {
                         return Ok(None);
@@ -462,14 +479,14 @@ impl Story<'_> {
         tokio::task::block_in_place(|| {
             self.site
                 .hub
-                .upload("/api/v1/bundles", std::io::Cursor::new(bytes), length)
+                .upload("bundles", std::io::Cursor::new(bytes), length)
         })
     }
 
     fn deploy(&self, bundle: &str, devices: &[DeviceId]) -> Result<String> {
         let body = json!({ "bundle": bundle, "devices": devices });
-        let issued = tokio::task::block_in_place(|| self.site.hub.post("/api/v1/deployments", &body))?;
-        let job = issued["job"].as_str().unwrap_or_default().to_owned();
+        let issued = tokio::task::block_in_place(|| self.site.hub.post("deployments", &body))?;
+        let job = issued.get("job").and_then(Value::as_str).unwrap_or_default().to_owned();
         anyhow::ensure!(!job.is_empty(), "the hub gave no job: {issued}");
         Ok(job)
     }
@@ -480,7 +497,7 @@ impl Story<'_> {
 
     /// The digest of what the hub says that a device runs.
     fn active(&self, device: &str) -> Result<String> {
-        let view = self.hub(&format!("/api/v1/devices/{device}"))?;
+        let view = self.hub(&format!("devices/{device}"))?;
         let active = view
             .pointer("/device/hello/active")
             .or_else(|| view.pointer("/hello/active"));
@@ -492,7 +509,7 @@ impl Story<'_> {
 
     /// The status of a job on a device, as the hub has it.
     fn job_status(&self, job: &str, device: &str) -> Result<String> {
-        let view = self.hub(&format!("/api/v1/jobs/{job}"))?;
+        let view = self.hub(&format!("jobs/{job}"))?;
         let assignments = items(&view, "assignments");
         let of_device = assignments.iter().find(|assignment| assignment["device"] == device);
         Ok(of_device
@@ -501,12 +518,23 @@ impl Story<'_> {
             .to_owned())
     }
 
+    /// Samples that the hub knows a device has counted, and records that the device has declared lost.
+    fn totals(&self, device: &DeviceId) -> Result<(u64, u64)> {
+        let view = self.hub(&format!("devices/{device}"))?;
+        let totals = view.pointer("/device/totals").or_else(|| view.pointer("/totals"));
+        let number = |key: &str| totals.and_then(|totals| totals.get(key)?.as_u64());
+        match (number("samples"), number("lost")) {
+            (Some(samples), Some(lost)) => Ok((samples, lost)),
+            _ => anyhow::bail!("the hub tells no totals of {device}"),
+        }
+    }
+
     /// Sequence numbers of a device's records that the hub lacks between the first and the last.
     fn missing_records(&self, device: &DeviceId) -> Result<u64> {
         let mut numbers = std::collections::BTreeSet::new();
         let mut after = 0;
         loop {
-            let page = self.hub(&format!("/api/v1/records?device={device}&after={after}&limit=1000"))?;
+            let page = self.hub(&format!("records?device={device}&after={after}&limit=1000"))?;
             let records = items(&page, "records");
             numbers.extend(records.iter().filter_map(|record| record["seq"].as_u64()));
             let next = records.iter().filter_map(|record| record["id"].as_u64()).max();
@@ -525,7 +553,7 @@ impl Story<'_> {
 async fn wait_for_hub(site: &mut Site) -> Result<()> {
     let started = Instant::now();
     loop {
-        let answered = tokio::task::block_in_place(|| site.hub.get("/api/v1/devices"));
+        let answered = tokio::task::block_in_place(|| site.hub.get("devices"));
         match answered {
             Ok(_) => return Ok(()),
             Err(error) if started.elapsed() > PATIENCE => return Err(error),

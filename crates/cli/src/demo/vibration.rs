@@ -116,12 +116,6 @@ impl Vibration {
         self.wears = true;
     }
 
-    /// How worn it is, 0 to 1.
-    #[must_use]
-    pub fn wear(&self) -> f64 {
-        self.wear
-    }
-
     /// The next chunk, in m/s².
     pub fn chunk(&mut self) -> [f32; CHUNK] {
         if self.wears {

@@ -31,7 +31,8 @@ pub struct HubOptions {
         value_name = "URL",
         env = "FLOORHAND_HUB",
         default_value = "http://127.0.0.1:8460",
-        global = true
+        global = true,
+        help_heading = "Hub"
     )]
     pub hub: String,
     /// The operator's token, where the hub asks for one
@@ -40,11 +41,18 @@ pub struct HubOptions {
         value_name = "TOKEN",
         env = "FLOORHAND_TOKEN",
         hide_env_values = true,
-        global = true
+        global = true,
+        help_heading = "Hub"
     )]
     pub token: Option<String>,
     /// The certificate of the CA that an https:// hub's certificate is from (PEM)
-    #[arg(long, value_name = "FILE", env = "FLOORHAND_HUB_CA", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FLOORHAND_HUB_CA",
+        global = true,
+        help_heading = "Hub"
+    )]
     pub hub_ca: Option<PathBuf>,
 }
 

@@ -31,8 +31,8 @@ const SHOWN_FAILURES: u64 = 10;
 #[command(after_help = "\
 Example: floorhand run my-bundle/ --input shift-7.csv --output results.jsonl
 
-A sample's time and id are taken from columns or fields `time_ms` and `id`, where the file has them; otherwise its time
-is that of its arrival, as on a device. The exit code is 1 when not one sample could be worked with.")]
+A sample's time and id are taken from columns or fields `time_ms` and `id`, where the file has them; otherwise its \
+time is that of its arrival, as on a device. The exit code is 1 when not one sample could be worked with.")]
 pub struct RunArgs {
     /// The bundle: a .fhb file, or a folder with bundle.toml
     bundle: PathBuf,

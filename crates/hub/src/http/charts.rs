@@ -2,16 +2,37 @@
 
 use maud::{Markup, html};
 
-/// The drawing's size in its own units; the page scales it.
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 170.0;
+/// The drawing's height in its own units; the page scales it.
+const HEIGHT: f64 = 150.0;
 /// Room for the axes' labels.
-const LEFT: f64 = 44.0;
-const RIGHT: f64 = 12.0;
+const LEFT: f64 = 40.0;
+const RIGHT: f64 = 8.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 22.0;
 /// More points than this can't be told apart at that width.
 const MAX_POINTS: usize = 280;
+
+/// Below this a drift statistic is noise, and is drawn as such.
+const LEAST_TOP: f64 = 0.1;
+
+/// How much room a drawing has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Size {
+    /// One among others.
+    Card,
+    /// The width of the page.
+    Page,
+}
+
+impl Size {
+    /// The drawing's width in its own units.
+    const fn width(self) -> f64 {
+        match self {
+            Self::Card => 420.0,
+            Self::Page => 1000.0,
+        }
+    }
+}
 
 /// One gauge over time.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,13 +54,14 @@ pub(crate) struct Chart {
 
 /// Where times and values go.
 struct Scale {
+    right: f64,
     first_ms: u64,
     span_ms: f64,
     top: f64,
 }
 
 impl Scale {
-    fn of(chart: &Chart) -> Option<Self> {
+    fn of(chart: &Chart, size: Size) -> Option<Self> {
         let points = || chart.lines.iter().flat_map(|line| &line.points);
         let first_ms = points().map(|(time_ms, _)| *time_ms).min()?;
         let last_ms = points().map(|(time_ms, _)| *time_ms).max()?;
@@ -49,14 +71,15 @@ impl Scale {
             .fold(0.0, f64::max);
         let span_ms = (last_ms - first_ms).max(1) as f64;
         Some(Self {
+            right: size.width() - RIGHT,
             first_ms,
             span_ms,
-            top: nice_above(highest * 1.08),
+            top: nice_above((highest * 1.08).max(LEAST_TOP)),
         })
     }
 
     fn x(&self, time_ms: u64) -> f64 {
-        LEFT + time_ms.saturating_sub(self.first_ms) as f64 / self.span_ms * (WIDTH - LEFT - RIGHT)
+        LEFT + time_ms.saturating_sub(self.first_ms) as f64 / self.span_ms * (self.right - LEFT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -65,8 +88,8 @@ impl Scale {
 }
 
 /// Draws the chart; a sentence where there is nothing to draw.
-pub(crate) fn draw(chart: &Chart) -> Markup {
-    let Some(scale) = Scale::of(chart) else {
+pub(crate) fn draw(chart: &Chart, size: Size) -> Markup {
+    let Some(scale) = Scale::of(chart, size) else {
         return html! { p.empty { "No values so far." } };
     };
     let minutes = scale.span_ms / 60_000.0;
@@ -75,16 +98,16 @@ pub(crate) fn draw(chart: &Chart) -> Markup {
     } else {
         format!("{minutes:.0} min")
     };
-    let bottom = HEIGHT - BOTTOM;
+    let (bottom, width, right) = (HEIGHT - BOTTOM, size.width(), scale.right);
     html! {
-        svg.chart viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="values over time" {
+        svg.chart viewBox=(format!("0 0 {width} {HEIGHT}")) role="img" aria-label="values over time" {
             @for share in [0.0, 0.5, 1.0] {
                 @let y = scale.y(scale.top * share);
-                line.grid x1=(LEFT) x2=(WIDTH - RIGHT) y1=(point(y)) y2=(point(y)) {}
+                line.grid x1=(LEFT) x2=(right) y1=(point(y)) y2=(point(y)) {}
                 text.tick x=(LEFT - 6.0) y=(point(y + 3.5)) text-anchor="end" { (label(scale.top * share)) }
             }
             text.tick x=(LEFT) y=(point(bottom + 15.0)) { (span) " ago" }
-            text.tick x=(WIDTH - RIGHT) y=(point(bottom + 15.0)) text-anchor="end" { "newest" }
+            text.tick x=(right) y=(point(bottom + 15.0)) text-anchor="end" { "newest" }
             @for (index, line) in chart.lines.iter().enumerate().rev() {
                 polyline.line.other[index > 0] points=(path(&line.points, &scale)) {
                     title { (line.name) }
@@ -92,7 +115,7 @@ pub(crate) fn draw(chart: &Chart) -> Markup {
             }
             @if let Some(threshold) = chart.threshold {
                 @let y = scale.y(threshold);
-                line.threshold x1=(LEFT) x2=(WIDTH - RIGHT) y1=(point(y)) y2=(point(y)) {}
+                line.threshold x1=(LEFT) x2=(right) y1=(point(y)) y2=(point(y)) {}
                 text.limit x=(LEFT + 4.0) y=(point(y - 4.0)) { "limit " (label(threshold)) }
             }
         }
@@ -151,18 +174,21 @@ mod tests {
             name: "psi/<rms>".to_owned(),
             points,
         };
-        draw(&Chart {
-            lines: vec![line],
-            threshold,
-        })
+        draw(
+            &Chart {
+                lines: vec![line],
+                threshold,
+            },
+            Size::Card,
+        )
         .into_string()
     }
 
     #[test]
     fn lines_and_limit_are_drawn_to_one_scale() {
         let svg = chart(vec![(0, 0.0), (1000, 0.5)], Some(0.25));
-        assert!(svg.contains(r#"points="44.0,148.0 548.0,79.0""#), "{svg}");
-        assert!(svg.contains(r#"y1="113.5""#) && svg.contains("limit 0.25"), "{svg}");
+        assert!(svg.contains(r#"points="40.0,128.0 412.0,69.0""#), "{svg}");
+        assert!(svg.contains(r#"y1="98.5""#) && svg.contains("limit 0.25"), "{svg}");
         assert!(svg.contains("psi/&lt;rms&gt;"), "names are escaped");
     }
 

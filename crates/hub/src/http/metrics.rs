@@ -135,10 +135,10 @@ impl Text {
 
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a string doesn't fail.
-        drop(writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}"));
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     fn sample(&mut self, name: &str, labels: &str, value: f64) {
-        drop(writeln!(self.0, "{name}{labels} {value}"));
+        let _ = writeln!(self.0, "{name}{labels} {value}");
     }
 }

@@ -6,7 +6,7 @@ use super::parts::{ago, bundle, count, iso, notes, page as whole, progress, text
 use crate::fleet::HubError;
 use crate::http::App;
 use crate::http::api::{devices, records};
-use crate::http::charts::label;
+use crate::http::charts::{Size, label};
 use crate::http::models::{AnswerView, DeviceDetail, DeviceView, HelloView, MetricsView, RecordView};
 use axum::extract::{Path, State};
 use axum::response::Html;
@@ -49,7 +49,7 @@ pub(crate) async fn page(State(app): State<App>, Path(id): Path<String>) -> Resu
             section { h2 { "Device" } (facts(device, now_ms)) }
             section { h2 { "Last window" } (numbers(device.metrics.as_ref(), now_ms)) }
         }
-        @if let Some(chart) = &chart { section { h2 { "Drift" } div.charts { (card(&device.id, chart)) } } }
+        @if let Some(chart) = &chart { section { h2 { "Drift" } div.chart-alone { (card(&device.id, chart, Size::Page)) } } }
         section { h2 { "Assignments" } (assignments(&detail, now_ms)) }
         div.columns {
             section { h2 { "Findings" } (notes(&findings, now_ms, false)) }

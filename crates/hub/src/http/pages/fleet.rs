@@ -5,7 +5,7 @@ use super::parts::{ago, bundle, count, notes, page as whole, progress};
 use crate::fleet::HubError;
 use crate::http::App;
 use crate::http::api::{devices, orders, records};
-use crate::http::charts::{Chart, draw, label};
+use crate::http::charts::{Chart, Size, draw, label};
 use crate::http::models::{DeviceView, JobView, RecordView, Stats};
 use axum::extract::State;
 use axum::response::Html;
@@ -48,7 +48,7 @@ pub(crate) async fn page(State(app): State<App>) -> Result<Html<String>, HubErro
         (tiles(&stats, &all))
         section { h2 { "Devices" } (table(&all, now_ms)) }
         @if !charts.is_empty() {
-            section { h2 { "Drift" } div.charts { @for (id, chart) in &charts { (card(id, chart)) } } }
+            section { h2 { "Drift" } div.charts { @for (id, chart) in &charts { (card(id, chart, Size::Card)) } } }
         }
         div.columns {
             section { h2 { "Jobs" } (job_list(&jobs, now_ms)) }
@@ -133,7 +133,7 @@ fn row(device: &DeviceView, now_ms: u64) -> Markup {
                     div.dim { "candidate " (bundle(&candidate.bundle)) }
                 }
             }
-            td { @match &device.assignment { Some(assignment) => (progress(assignment)), None => span.dim { "none" } } }
+            td { @match &device.assignment { Some(assignment) => { (progress(assignment)) div.dim { (kind(&assignment.job)) } }, None => span.dim { "none" } } }
             td { @if let Some(hello) = hello { (hello.mode) } }
             td.number { @if let Some(metrics) = &device.metrics { (label(metrics.samples_per_s)) } }
             td.number.bad[device.totals.failures > 0] { (count(device.totals.failures)) }
@@ -142,8 +142,13 @@ fn row(device: &DeviceView, now_ms: u64) -> Markup {
     }
 }
 
+/// What kind of job it is, by its name.
+fn kind(job: &str) -> &str {
+    job.rsplit_once('-').map_or(job, |(kind, _)| kind)
+}
+
 /// A chart with its device and what it draws.
-pub(crate) fn card(device: &str, chart: &Chart) -> Markup {
+pub(crate) fn card(device: &str, chart: &Chart, size: Size) -> Markup {
     let first = chart.lines.first();
     let value = newest(chart);
     let over = chart.threshold.is_some_and(|threshold| value > threshold);
@@ -154,7 +159,7 @@ pub(crate) fn card(device: &str, chart: &Chart) -> Markup {
                 @if let Some(line) = first { span.dim { (line.name) } }
                 span.now.bad[over] { (label(value)) }
             }
-            (draw(chart))
+            (draw(chart, size))
         }
     }
 }
