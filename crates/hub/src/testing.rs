@@ -12,7 +12,7 @@ use floorhand_protocol::{
     Deployment, Finding, Hello, JobReport, JobStatus, Metrics, Mode, Parameters, Record, RecordBody, Severity, Step,
 };
 use floorhand_store::{Store, StoreOptions};
-use floorhand_tensor::{Datatype, Signature, TensorSpec};
+use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
 use sqlx::{Connection as _, Executor as _};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -124,7 +124,7 @@ pub(crate) fn manifest(version: &str, release_counter: u64) -> (Manifest, BTreeM
         role,
         blob: BlobRef::of(bytes),
     };
-    let tensor = TensorSpec::new("x".to_owned(), Datatype::Fp32, vec![2.into()]);
+    let tensor = TensorSpec::new("x".to_owned(), Datatype::Fp32, vec![Dim::Fixed(2)]);
     let manifest = Manifest {
         name: "valve".parse().unwrap(),
         version: version.parse().unwrap(),

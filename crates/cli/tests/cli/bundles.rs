@@ -17,7 +17,7 @@ fn shop() -> Shop {
         &[json!({ "input": { "x": vec![0.0; FIELDS] }, "output": { "probability": 0.5 } })],
     );
     let results = shop.run(&["run", "bundle", "--input", "samples.csv"]).ok().stdout;
-    let cases: Vec<_> = results.lines().zip(rows()).map(|(line, row)| {
+    let cases = results.lines().zip(rows()).map(|(line, row)| {
         let result: Value = serde_json::from_str(line).unwrap();
         json!({ "input": { "x": row }, "output": result["outputs"] })
     });

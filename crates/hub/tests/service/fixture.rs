@@ -4,7 +4,7 @@ use floorhand_bundle::{
     Archive, BlobRef, Component, ComponentRole, Digest, FleetId, Gates, Golden, InputSpec, Lineage, Manifest,
     ModelSpec, PipelineSpec, RoleKeys, SecretKey, TrustRoot, Verified,
 };
-use floorhand_tensor::{Datatype, Signature, TensorSpec};
+use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
 use std::collections::BTreeMap;
 
 pub(crate) const NEVER_MS: u64 = 4_000_000_000_000;
@@ -41,7 +41,7 @@ pub(crate) fn bundle() -> (Vec<u8>, Manifest) {
         role,
         blob: BlobRef::of(bytes),
     };
-    let tensor = TensorSpec::new("x", Datatype::Fp32, vec![2.into()]);
+    let tensor = TensorSpec::new("x", Datatype::Fp32, vec![Dim::Fixed(2)]);
     let manifest = Manifest {
         name: "valve".parse().unwrap(),
         version: "1.0.0".parse().unwrap(),
