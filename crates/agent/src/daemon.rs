@@ -57,7 +57,10 @@ fn serve(path: &Path, config: Config, compiler: Compiler) -> ExitCode {
         Ok(log) => log,
         Err(error) => return Exit::Configuration.say(&error),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Exit::Failure.say(&error),
@@ -101,7 +104,9 @@ struct Prepared {
 
 fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared, Failed> {
     let storage = |problem: String| (Exit::StateDirectory, problem);
-    let options = StoreOptions { blob_budget_bytes: config.store.blob_budget_bytes };
+    let options = StoreOptions {
+        blob_budget_bytes: config.store.blob_budget_bytes,
+    };
     let store = Store::open(&config.state_dir, options).map_err(|error| storage(error.to_string()))?;
     let state = match store.state().load().map_err(|error| storage(error.to_string()))? {
         Some(bytes) => State::decode(&bytes).map_err(|error| storage(error.to_string()))?,
@@ -111,13 +116,17 @@ fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared
         budget_bytes: config.telemetry.spool_budget_bytes,
         high_reserve_bytes: config.telemetry.high_reserve_bytes,
     };
-    let spool =
-        Spool::open(&store.spool_path(), boot_id, spool_config).map_err(|error| storage(error.to_string()))?;
+    let spool = Spool::open(&store.spool_path(), boot_id, spool_config).map_err(|error| storage(error.to_string()))?;
     if let Some(aside) = spool.moved_aside() {
         tracing::error!(path = %aside.display(), "the spool was damaged and was moved aside; a new one is begun");
     }
     let host = host(config, compiler)?;
-    Ok(Prepared { store: Arc::new(store), state, spool, host: Arc::new(host) })
+    Ok(Prepared {
+        store: Arc::new(store),
+        state,
+        spool,
+        host: Arc::new(host),
+    })
 }
 
 fn host(config: &Config, compiler: Compiler) -> Result<Host, Failed> {
@@ -126,14 +135,23 @@ fn host(config: &Config, compiler: Compiler) -> Result<Host, Failed> {
     } else {
         let key = cache_key(&config.state_dir).map_err(|error| (Exit::StateDirectory, error.to_string()))?;
         let dir = config.state_dir.join("plugin-cache");
-        Some(CacheConfig { dir, key, max_bytes: config.plugins.cache_bytes })
+        Some(CacheConfig {
+            dir,
+            key,
+            max_bytes: config.plugins.cache_bytes,
+        })
     };
     let limits = CompileLimits {
         compile_ms: u32::try_from(config.plugins.compile_timeout_s * 1000).unwrap_or(u32::MAX),
         compile_memory_bytes: config.plugins.compile_memory_bytes,
         ..CompileLimits::default()
     };
-    Host::new(HostConfig { compiler, cache, limits }).map_err(|error| (Exit::Failure, error.to_string()))
+    Host::new(HostConfig {
+        compiler,
+        cache,
+        limits,
+    })
+    .map_err(|error| (Exit::Failure, error.to_string()))
 }
 
 /// The secret by which this device knows the machine code that it made itself. Made at the first start.
@@ -148,7 +166,12 @@ fn cache_key(state_dir: &Path) -> std::io::Result<[u8; 32]> {
     }
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(std::io::Error::other)?;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)?;
     file.write_all(&key)?;
     Ok(key)
 }
@@ -235,7 +258,12 @@ impl Daemon {
     async fn start(path: &Path, config: Config, compiler: Compiler, log: LogHandle) -> Result<Self, Failed> {
         let boot_id = crate::random::u64();
         let (root, key) = load_trust(&config).map_err(|problem| (Exit::Configuration, problem))?;
-        let Prepared { store, state, spool, host } = prepare(&config, compiler, boot_id)?;
+        let Prepared {
+            store,
+            state,
+            spool,
+            host,
+        } = prepare(&config, compiler, boot_id)?;
         let shared = Shared {
             boot_id,
             root: Arc::new(root),
@@ -252,7 +280,10 @@ impl Daemon {
         let (core, core_queue) = core::queue();
         let telemetry = start_telemetry(&config, &shared, spool, fleet.clone())?;
         let serving = start_serving(&config, &shared, plant.as_ref(), &core, &telemetry)?;
-        let device = Device { hardware: config.hardware.clone(), agent: crate::version() };
+        let device = Device {
+            hardware: config.hardware.clone(),
+            agent: crate::version(),
+        };
         let setup = core::Setup {
             device: config.device.clone(),
             hardware: config.hardware.clone(),
@@ -277,7 +308,18 @@ impl Daemon {
         core::start(setup, core_queue).map_err(io)?;
         let path = path.to_owned();
         let stop_sources = Arc::default();
-        let daemon = Self { path, config, log, core, serving, telemetry, fleet, plant, shared, stop_sources };
+        let daemon = Self {
+            path,
+            config,
+            log,
+            core,
+            serving,
+            telemetry,
+            fleet,
+            plant,
+            shared,
+            stop_sources,
+        };
         daemon.start_tasks(fleet_incoming, plant_incoming).await?;
         daemon.serve_socket()?;
         Ok(daemon)
@@ -292,11 +334,17 @@ impl Daemon {
             };
             let (connection, core, telemetry) = (connection.clone(), self.core.clone(), self.telemetry.clone());
             let boot_id = self.shared.boot_id;
-            tokio::spawn(crate::fleet::receive(incoming, connection, boot_id, core, telemetry, acks));
+            tokio::spawn(crate::fleet::receive(
+                incoming, connection, boot_id, core, telemetry, acks,
+            ));
         }
         if let (Some(client), Some(incoming)) = (&self.plant, plant) {
             sources::subscribe(client, &self.config.sources).await;
-            tokio::spawn(sources::receive(incoming, self.config.sources.clone(), self.serving.clone()));
+            tokio::spawn(sources::receive(
+                incoming,
+                self.config.sources.clone(),
+                self.serving.clone(),
+            ));
         }
         for source in &self.config.sources {
             if let Source::File(file) = source {

@@ -40,11 +40,25 @@ impl Fleet {
         device: DeviceId,
         boot_id: u64,
     ) -> Result<(Self, Incoming), ConfigError> {
-        let topic = |kind| Topic::Up { fleet: fleet.clone(), device: device.clone(), kind }.to_string();
+        let topic = |kind| {
+            Topic::Up {
+                fleet: fleet.clone(),
+                device: device.clone(),
+                kind,
+            }
+            .to_string()
+        };
         let offline = Presence { boot_id, online: false }.encode().unwrap_or_default();
-        config.last_will = Some(LastWill { topic: topic(Up::Presence), payload: offline, retain: false });
+        config.last_will = Some(LastWill {
+            topic: topic(Up::Presence),
+            payload: offline,
+            retain: false,
+        });
         let (client, incoming) = Client::start(config)?;
-        if let Err(error) = client.subscribe(Topic::filter_down(&fleet, &device), Qos::AtLeastOnce).await {
+        if let Err(error) = client
+            .subscribe(Topic::filter_down(&fleet, &device), Qos::AtLeastOnce)
+            .await
+        {
             tracing::error!(%error, "failed to subscribe to what is for this device");
         }
         Ok((Self { client, fleet, device }, incoming))
@@ -52,8 +66,13 @@ impl Fleet {
 
     /// Queues a message to the hub, or fails at once.
     pub(crate) fn publish(&self, kind: Up, payload: Vec<u8>) -> Result<(), PublishError> {
-        let topic = Topic::Up { fleet: self.fleet.clone(), device: self.device.clone(), kind };
-        self.client.try_publish(topic.to_string(), payload, Qos::AtLeastOnce, false)
+        let topic = Topic::Up {
+            fleet: self.fleet.clone(),
+            device: self.device.clone(),
+            kind,
+        };
+        self.client
+            .try_publish(topic.to_string(), payload, Qos::AtLeastOnce, false)
     }
 
     /// Whether a connection stands.
@@ -68,7 +87,10 @@ impl Fleet {
         }
         let left = self.client.shutdown(within).await;
         if left > 0 {
-            tracing::warn!(left, "messages to the hub were left unsent; what is in the spool is sent at the next start");
+            tracing::warn!(
+                left,
+                "messages to the hub were left unsent; what is in the spool is sent at the next start"
+            );
         }
     }
 }
@@ -83,7 +105,10 @@ pub(crate) struct AckCheck {
 impl AckCheck {
     fn take(&self, bytes: &[u8], telemetry: &Telemetry) {
         let floor_ms = self.clock_floor_ms.load(Ordering::Relaxed);
-        let clock = TrustedClock { floor_ms, root_expires_ms: self.root.expires_ms };
+        let clock = TrustedClock {
+            floor_ms,
+            root_expires_ms: self.root.expires_ms,
+        };
         match Ack::open(bytes, &self.root, &self.device, clock.now_ms(crate::clock::system_ms())) {
             Ok(ack) => {
                 let ranges = ack.ranges.iter().map(|range| (range.first, range.last)).collect();
@@ -114,19 +139,28 @@ pub(crate) async fn receive(
                 core.fleet(FleetEvent::Connected).await;
             }
             Event::Disconnected { reason } => {
-                tracing::warn!(reason, "the connection to the fleet's broker ended; what serves goes on");
+                tracing::warn!(
+                    reason,
+                    "the connection to the fleet's broker ended; what serves goes on"
+                );
                 telemetry.connected(false);
                 core.fleet(FleetEvent::Disconnected).await;
             }
             Event::Retrying { reason, wait } => {
-                tracing::warn!(reason, wait_ms = wait.as_millis() as u64, "failed to reach the fleet's broker");
+                tracing::warn!(
+                    reason,
+                    wait_ms = wait.as_millis() as u64,
+                    "failed to reach the fleet's broker"
+                );
             }
             Event::Refused { topic, reason } => {
                 tracing::error!(topic, reason, "the fleet's broker refused; check its access list");
             }
             Event::Message(message) => match message.topic.parse() {
                 Ok(Topic::Down { kind: Down::Assign, .. }) => core.fleet(FleetEvent::Assign(message.payload)).await,
-                Ok(Topic::Down { kind: Down::Command, .. }) => core.fleet(FleetEvent::Command(message.payload)).await,
+                Ok(Topic::Down {
+                    kind: Down::Command, ..
+                }) => core.fleet(FleetEvent::Command(message.payload)).await,
                 Ok(Topic::Down { kind: Down::Chunk, .. }) => core.fleet(FleetEvent::Chunk(message.payload)).await,
                 Ok(Topic::Down { kind: Down::Ack, .. }) => acks.take(&message.payload, &telemetry),
                 Ok(_) | Err(_) => tracing::debug!(topic = message.topic, "a message that is not for a device"),

@@ -37,7 +37,11 @@ fn check(config: &Config, archive: &Archive) -> Result<(), String> {
 fn write(archive: &Archive, inbox: &Path, state_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let temporary = state_dir.join(format!("inbox.{:016x}.tmp", crate::random::u64()));
     // `create_new` follows no link and takes no file that is there: the directory is another user's than ours, perhaps.
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
     let written = write_to(&mut file, archive, state_dir);
     if let Err(error) = written {
         drop(std::fs::remove_file(&temporary));
@@ -59,7 +63,11 @@ fn write_to(file: &mut File, archive: &Archive, state_dir: &Path) -> Result<(), 
 
 /// The trust root and the device's key that the configuration names.
 pub(crate) fn load_trust(config: &Config) -> Result<(TrustRoot, SecretKey), String> {
-    let root = config.read_trust_root().map_err(|problem| format!("trust_root: {problem}"))?;
-    let key = config.read_device_key().map_err(|problem| format!("device_key: {problem}"))?;
+    let root = config
+        .read_trust_root()
+        .map_err(|problem| format!("trust_root: {problem}"))?;
+    let key = config
+        .read_device_key()
+        .map_err(|problem| format!("device_key: {problem}"))?;
     Ok((root.into_inner(), key))
 }

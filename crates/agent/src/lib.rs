@@ -42,5 +42,7 @@ pub use daemon::run;
 /// This agent's version.
 #[must_use]
 pub fn version() -> floorhand_bundle::Version {
-    env!("CARGO_PKG_VERSION").parse().unwrap_or(floorhand_bundle::Version::new(0, 0, 0))
+    env!("CARGO_PKG_VERSION")
+        .parse()
+        .unwrap_or(floorhand_bundle::Version::new(0, 0, 0))
 }

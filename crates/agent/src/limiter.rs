@@ -18,7 +18,11 @@ impl Limiter {
     pub(crate) fn admit(&mut self, kind: &'static str, subject: &str, now_ms: u64) -> Option<u64> {
         let full = self.told.len() >= MAX_SUBJECTS;
         let key = (kind, subject.to_owned());
-        let key = if full && !self.told.contains_key(&key) { (kind, String::new()) } else { key };
+        let key = if full && !self.told.contains_key(&key) {
+            (kind, String::new())
+        } else {
+            key
+        };
         match self.told.get_mut(&key) {
             Some((told_ms, held_back)) if now_ms.saturating_sub(*told_ms) < EVERY_MS => {
                 *held_back += 1;
@@ -41,7 +45,10 @@ mod tests {
     fn the_first_is_told_and_the_rest_are_counted() {
         let mut limiter = Limiter::default();
         assert_eq!(limiter.admit("a", "x", 0), Some(0));
-        assert_eq!((limiter.admit("a", "x", 1), limiter.admit("a", "x", 29_999)), (None, None));
+        assert_eq!(
+            (limiter.admit("a", "x", 1), limiter.admit("a", "x", 29_999)),
+            (None, None)
+        );
         assert_eq!(limiter.admit("a", "y", 1), Some(0));
         assert_eq!(limiter.admit("a", "x", 30_000), Some(2));
         for k in 0..1000 {

@@ -22,8 +22,8 @@ use floorhand_pipeline::{
 use floorhand_protocol::{Finding, Mode, Parameters, Prediction, RecordBody, Severity};
 use floorhand_tensor::Tensor;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use window::Window;
@@ -50,13 +50,19 @@ pub(crate) struct Input {
 pub(crate) enum Payload {
     Json(Vec<u8>),
     Raw(Vec<u8>),
-    Csv { header: Arc<StringRecord>, row: StringRecord },
+    Csv {
+        header: Arc<StringRecord>,
+        row: StringRecord,
+    },
 }
 
 /// What the thread is told.
 pub(crate) enum Message {
     Sample(Input),
-    SourceError { source: String, problem: String },
+    SourceError {
+        source: String,
+        problem: String,
+    },
     Activate(Box<Loaded>),
     Try(Box<Loaded>),
     Promote,
@@ -86,7 +92,10 @@ impl ServeSender {
 
     /// Says that a source can't go on.
     pub(crate) fn source_error(&self, source: &str, problem: String) {
-        self.tell(Message::SourceError { source: source.to_owned(), problem });
+        self.tell(Message::SourceError {
+            source: source.to_owned(),
+            problem,
+        });
     }
 
     /// Tells the thread something, from a thread that isn't the runtime's.
@@ -132,7 +141,9 @@ pub(crate) fn start(setup: Setup, queue: ServeQueue) -> std::io::Result<()> {
         limiter: Limiter::default(),
         setup,
     };
-    std::thread::Builder::new().name("serving".to_owned()).spawn(move || server.run(queue.0))?;
+    std::thread::Builder::new()
+        .name("serving".to_owned())
+        .spawn(move || server.run(queue.0))?;
     Ok(())
 }
 
@@ -182,7 +193,9 @@ impl Server {
             if self.window.is_over(now_ms, self.setup.interval_ms) {
                 self.report_metrics(now_ms);
             }
-            let Some(message) = self.next(&mut messages) else { continue };
+            let Some(message) = self.next(&mut messages) else {
+                continue;
+            };
             match message {
                 Message::Sample(input) => self.sample(&input),
                 Message::Stop(done) => {
@@ -296,7 +309,12 @@ impl Server {
             return;
         };
         self.window.latency.add(served.latency_us);
-        let head = ResultHead { id: &sample.id, time_ms: sample.time_ms, sequence: served.sequence, bundle };
+        let head = ResultHead {
+            id: &sample.id,
+            time_ms: sample.time_ms,
+            sequence: served.sequence,
+            bundle,
+        };
         match &served.outcome {
             Outcome::Result(outputs) => self.result(&head, outputs),
             Outcome::NotYet => {}
@@ -306,7 +324,11 @@ impl Server {
             }
         }
         for found in &served.findings {
-            tracing::info!(stage = found.stage, finding = found.finding.message, "a monitor found something");
+            tracing::info!(
+                stage = found.stage,
+                finding = found.finding.message,
+                "a monitor found something"
+            );
             let object = finding_json(&head, found);
             self.write(Kind::Finding, &object);
         }
@@ -319,7 +341,9 @@ impl Server {
         self.window.results += 1;
         self.write(Kind::Result, &result_json(head, outputs));
         if self.sampling.picks() {
-            let outputs = outputs.iter().map(|tensor| (tensor.name().to_owned(), tensor.to_f64().unwrap_or_default()));
+            let outputs = outputs
+                .iter()
+                .map(|tensor| (tensor.name().to_owned(), tensor.to_f64().unwrap_or_default()));
             self.setup.telemetry.report(RecordBody::Prediction(Prediction {
                 bundle: head.bundle,
                 sample: head.sequence,
@@ -365,10 +389,16 @@ impl Server {
             self.window.count("plugin-faults", 1);
             self.event("plugin-fault", &event.stage, &event.reason);
             let Some(policy) = event.opened else { continue };
-            let message = format!("three faults within a minute; the bundle says {policy:?}: {}", event.reason);
+            let message = format!(
+                "three faults within a minute; the bundle says {policy:?}: {}",
+                event.reason
+            );
             self.event("plugin-breaker", &event.stage, &message);
             if policy == OnBreak::Rollback {
-                let reason = format!("plugin {} failed three times within a minute: {}", event.stage, event.reason);
+                let reason = format!(
+                    "plugin {} failed three times within a minute: {}",
+                    event.stage, event.reason
+                );
                 self.setup.core.notice(Notice::Broken { generation, reason });
             }
         }
@@ -384,7 +414,11 @@ impl Server {
             .setup
             .sinks
             .iter_mut()
-            .filter_map(|sink| sink.write(kind, object).err().map(|problem| (sink.name().to_owned(), problem)))
+            .filter_map(|sink| {
+                sink.write(kind, object)
+                    .err()
+                    .map(|problem| (sink.name().to_owned(), problem))
+            })
             .collect();
         for (sink, problem) in problems {
             self.window.count("sink-errors", 1);
@@ -400,7 +434,12 @@ impl Server {
         };
         let flows = self.setup.sinks.iter().map(flow).collect();
         *self.setup.totals.sinks.lock().unwrap_or_else(PoisonError::into_inner) = flows;
-        let problems: Vec<String> = self.setup.sinks.iter_mut().filter_map(|sink| sink.flush().err()).collect();
+        let problems: Vec<String> = self
+            .setup
+            .sinks
+            .iter_mut()
+            .filter_map(|sink| sink.flush().err())
+            .collect();
         for problem in problems {
             self.event("sink-error", "flush", &problem);
         }
@@ -408,10 +447,18 @@ impl Server {
 
     /// Logs and reports something that went wrong, but not with every sample.
     fn event(&mut self, kind: &'static str, subject: &str, problem: &str) {
-        let Some(held_back) = self.limiter.admit(kind, subject, monotonic_ms()) else { return };
-        let more = if held_back > 0 { format!(" ({held_back} more like this before)") } else { String::new() };
+        let Some(held_back) = self.limiter.admit(kind, subject, monotonic_ms()) else {
+            return;
+        };
+        let more = if held_back > 0 {
+            format!(" ({held_back} more like this before)")
+        } else {
+            String::new()
+        };
         tracing::warn!(kind, subject, "{problem}{more}");
-        self.setup.telemetry.event(kind, Severity::Warning, subject, format!("{problem}{more}"));
+        self.setup
+            .telemetry
+            .event(kind, Severity::Warning, subject, format!("{problem}{more}"));
     }
 
     fn report_metrics(&mut self, now_ms: u64) {
@@ -420,7 +467,11 @@ impl Server {
             drop(candidate.pipeline.take_telemetry());
         }
         let bundle = self.serving.active().map(|active| active.bundle);
-        let plugins = self.serving.active_mut().map(|active| active.pipeline.take_telemetry()).unwrap_or_default();
+        let plugins = self
+            .serving
+            .active_mut()
+            .map(|active| active.pipeline.take_telemetry())
+            .unwrap_or_default();
         let metrics = self.window.close(now_ms, bundle, plugins);
         self.setup.telemetry.report(RecordBody::Metrics(metrics));
     }
@@ -444,6 +495,9 @@ mod tests {
             let mut sampling = Sampling { ppm, sum: 0 };
             (0..1000).filter(|_| sampling.picks()).count()
         };
-        assert_eq!([picked(0), picked(10_000), picked(500_000), picked(1_000_000)], [0, 10, 500, 1000]);
+        assert_eq!(
+            [picked(0), picked(10_000), picked(500_000), picked(1_000_000)],
+            [0, 10, 500, 1000]
+        );
     }
 }

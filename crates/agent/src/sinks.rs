@@ -30,28 +30,36 @@ pub(crate) struct SinkWriter {
 }
 
 enum To {
-    Mqtt { sink: MqttSink, client: Client, runtime: tokio::runtime::Handle },
+    Mqtt {
+        sink: MqttSink,
+        client: Client,
+        runtime: tokio::runtime::Handle,
+    },
     File(JsonlFile),
 }
 
 impl SinkWriter {
     /// Opens a sink. An MQTT sink takes the plant connection that the configuration promises.
-    pub(crate) fn open(
-        sink: &Sink,
-        plant: Option<&Client>,
-        runtime: &tokio::runtime::Handle,
-    ) -> Result<Self, String> {
+    pub(crate) fn open(sink: &Sink, plant: Option<&Client>, runtime: &tokio::runtime::Handle) -> Result<Self, String> {
         let name = sink.to_string();
         let to = match (sink, plant) {
-            (Sink::Mqtt(sink), Some(client)) => {
-                To::Mqtt { sink: sink.clone(), client: client.clone(), runtime: runtime.clone() }
-            }
+            (Sink::Mqtt(sink), Some(client)) => To::Mqtt {
+                sink: sink.clone(),
+                client: client.clone(),
+                runtime: runtime.clone(),
+            },
             (Sink::Mqtt(_), None) => return Err(format!("sink {name} needs [plant_connection]")),
             (Sink::Jsonl(sink), _) => {
                 To::File(JsonlFile::open(sink).map_err(|error| format!("sink {name} can't be opened: {error}"))?)
             }
         };
-        Ok(Self { name, findings: sink.findings(), to, written: 0, dropped: 0 })
+        Ok(Self {
+            name,
+            findings: sink.findings(),
+            to,
+            written: 0,
+            dropped: 0,
+        })
     }
 
     /// The sink as status and log name it.
@@ -84,12 +92,7 @@ impl SinkWriter {
     }
 }
 
-fn publish(
-    sink: &MqttSink,
-    client: &Client,
-    runtime: &tokio::runtime::Handle,
-    object: &Value,
-) -> Result<(), String> {
+fn publish(sink: &MqttSink, client: &Client, runtime: &tokio::runtime::Handle, object: &Value) -> Result<(), String> {
     let payload = object.to_string().into_bytes();
     match client.try_publish(&sink.topic, payload, sink.qos, sink.retain) {
         Ok(()) => Ok(()),
@@ -118,7 +121,12 @@ impl JsonlFile {
     fn open(sink: &JsonlSink) -> io::Result<Self> {
         let file = append(&sink.path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path: sink.path.clone(), max_bytes: sink.max_bytes, bytes, out: BufWriter::new(file) })
+        Ok(Self {
+            path: sink.path.clone(),
+            max_bytes: sink.max_bytes,
+            bytes,
+            out: BufWriter::new(file),
+        })
     }
 
     fn write(&mut self, object: &Value) -> io::Result<()> {
@@ -155,7 +163,11 @@ mod tests {
     fn a_full_file_makes_room_and_keeps_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("results.jsonl");
-        let sink = JsonlSink { path: path.clone(), max_bytes: 30, findings: false };
+        let sink = JsonlSink {
+            path: path.clone(),
+            max_bytes: 30,
+            findings: false,
+        };
         let mut file = JsonlFile::open(&sink).unwrap();
         for k in 0..5 {
             file.write(&json!({"k": k, "pad": "xx"})).unwrap();
@@ -163,6 +175,9 @@ mod tests {
         file.out.flush().unwrap();
         let now = std::fs::read_to_string(&path).unwrap();
         let before = std::fs::read_to_string(dir.path().join("results.jsonl.1")).unwrap();
-        assert!(now.contains(r#""k":4"#) && before.contains(r#""k":3"#), "{now} {before}");
+        assert!(
+            now.contains(r#""k":4"#) && before.contains(r#""k":3"#),
+            "{now} {before}"
+        );
     }
 }

@@ -32,14 +32,24 @@ pub(crate) async fn subscribe(client: &Client, sources: &[Source]) {
 pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, serving: ServeSender) {
     let sources: Vec<MqttSource> = sources
         .into_iter()
-        .filter_map(|source| if let Source::Mqtt(source) = source { Some(source) } else { None })
+        .filter_map(|source| {
+            if let Source::Mqtt(source) = source {
+                Some(source)
+            } else {
+                None
+            }
+        })
         .collect();
     while let Some(event) = incoming.recv().await {
         match event {
             Event::Connected { .. } => tracing::info!("connected to the plant's broker"),
             Event::Disconnected { reason } => tracing::warn!(reason, "the connection to the plant's broker ended"),
             Event::Retrying { reason, wait } => {
-                tracing::warn!(reason, wait_ms = wait.as_millis() as u64, "failed to reach the plant's broker");
+                tracing::warn!(
+                    reason,
+                    wait_ms = wait.as_millis() as u64,
+                    "failed to reach the plant's broker"
+                );
             }
             Event::Refused { topic, reason } => {
                 tracing::error!(topic, reason, "the plant's broker refused; check its access list");
@@ -52,7 +62,13 @@ pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, servin
                     SampleFormat::Json => Payload::Json(message.payload),
                     SampleFormat::Raw => Payload::Raw(message.payload),
                 };
-                serving.sample(Input { payload, time_ms: system_ms(), source: source.topic.clone() }).await;
+                serving
+                    .sample(Input {
+                        payload,
+                        time_ms: system_ms(),
+                        source: source.topic.clone(),
+                    })
+                    .await;
             }
         }
     }
@@ -95,7 +111,10 @@ fn replay_csv(
         None => sniff(&source.path)?,
     };
     let file = BufReader::new(File::open(&source.path)?);
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(file);
+    let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .from_reader(file);
     let mut header = reader.headers().map_err(io::Error::other)?.clone();
     strip_byte_order_mark(&mut header);
     let header = Arc::new(header);
@@ -103,8 +122,15 @@ fn replay_csv(
     let mut samples = 0;
     while !stop.load(Ordering::Relaxed) && reader.read_record(&mut row).map_err(io::Error::other)? {
         pace.wait();
-        let payload = Payload::Csv { header: Arc::clone(&header), row: row.clone() };
-        if !serving.sample_blocking(Input { payload, time_ms: system_ms(), source: name.to_owned() }) {
+        let payload = Payload::Csv {
+            header: Arc::clone(&header),
+            row: row.clone(),
+        };
+        if !serving.sample_blocking(Input {
+            payload,
+            time_ms: system_ms(),
+            source: name.to_owned(),
+        }) {
             break;
         }
         samples += 1;
@@ -130,7 +156,11 @@ fn replay_jsonl(
             continue;
         }
         pace.wait();
-        let input = Input { payload: Payload::Json(line), time_ms: system_ms(), source: name.to_owned() };
+        let input = Input {
+            payload: Payload::Json(line),
+            time_ms: system_ms(),
+            source: name.to_owned(),
+        };
         if !serving.sample_blocking(input) {
             break;
         }
@@ -142,14 +172,19 @@ fn replay_jsonl(
 /// `,` or `;`, whichever the first line has more of.
 fn sniff(path: &std::path::Path) -> io::Result<u8> {
     let mut line = Vec::new();
-    BufReader::new(File::open(path)?).take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    BufReader::new(File::open(path)?)
+        .take(MAX_LINE_BYTES)
+        .read_until(b'\n', &mut line)?;
     let count = |wanted: u8| line.iter().filter(|&&byte| byte == wanted).count();
     Ok(if count(b';') > count(b',') { b';' } else { b',' })
 }
 
 fn strip_byte_order_mark(header: &mut StringRecord) {
     if header.get(0).is_some_and(|first| first.starts_with('\u{feff}')) {
-        *header = header.iter().map(|column| column.trim_start_matches('\u{feff}')).collect();
+        *header = header
+            .iter()
+            .map(|column| column.trim_start_matches('\u{feff}'))
+            .collect();
     }
 }
 
@@ -161,7 +196,10 @@ struct Pace {
 
 impl Pace {
     fn new(rate_hz: Option<f64>) -> Self {
-        Self { every: rate_hz.map(|rate| Duration::from_secs_f64(1.0 / rate)), next: Instant::now() }
+        Self {
+            every: rate_hz.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            next: Instant::now(),
+        }
     }
 
     fn wait(&mut self) {

@@ -77,13 +77,22 @@ impl Telemetry {
             overflow: Arc::clone(&overflow),
             figures: Arc::clone(&figures),
         };
-        std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || drain.run(&receiver))?;
-        Ok(Self { sender, overflow, figures })
+        std::thread::Builder::new()
+            .name("telemetry".to_owned())
+            .spawn(move || drain.run(&receiver))?;
+        Ok(Self {
+            sender,
+            overflow,
+            figures,
+        })
     }
 
     /// Reports something, at the system's time.
     pub(crate) fn report(&self, body: RecordBody) {
-        let message = Message::Report { time_ms: system_ms(), body: Box::new(body) };
+        let message = Message::Report {
+            time_ms: system_ms(),
+            body: Box::new(body),
+        };
         if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
             self.overflow.fetch_add(1, Ordering::Relaxed);
         }
@@ -148,7 +157,11 @@ impl Drain {
         let mut waiting: Vec<(u64, RecordBody)> = Vec::new();
         let mut oldest_ms = 0;
         loop {
-            let idle_ms = if waiting.is_empty() { 1000 } else { self.setup.delay_ms.max(1) };
+            let idle_ms = if waiting.is_empty() {
+                1000
+            } else {
+                self.setup.delay_ms.max(1)
+            };
             let message = messages.recv_timeout(Duration::from_millis(idle_ms));
             let stop = match message {
                 Ok(message) => self.take(message, &mut waiting, &mut oldest_ms),
@@ -202,7 +215,11 @@ impl Drain {
         let encoded: Vec<_> = waiting.drain(..).filter_map(encode).collect();
         let records: Vec<NewRecord<'_>> = encoded
             .iter()
-            .map(|(priority, time_ms, payload)| NewRecord { priority: *priority, time_ms: *time_ms, payload })
+            .map(|(priority, time_ms, payload)| NewRecord {
+                priority: *priority,
+                time_ms: *time_ms,
+                payload,
+            })
             .collect();
         if let Err(error) = self.setup.spool.append_batch(&records) {
             let lost = records.len();
@@ -214,7 +231,11 @@ impl Drain {
 
     fn publish_figures(&self) {
         let stats = self.setup.spool.stats();
-        let figures = SpoolFigures { records: stats.records, bytes: stats.bytes, dropped: stats.dropped };
+        let figures = SpoolFigures {
+            records: stats.records,
+            bytes: stats.bytes,
+            dropped: stats.dropped,
+        };
         *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
@@ -224,7 +245,8 @@ impl Drain {
             return;
         }
         for sent in self.sent.iter_mut().filter(|sent| sent.boot_id == boot_id) {
-            sent.waiting.retain(|seq| !ranges.iter().any(|&(first, last)| first <= *seq && *seq <= last));
+            sent.waiting
+                .retain(|seq| !ranges.iter().any(|&(first, last)| first <= *seq && *seq <= last));
         }
         let (done, waiting): (Vec<Sent>, Vec<Sent>) = self.sent.drain(..).partition(|sent| sent.waiting.is_empty());
         self.sent = waiting.into();
@@ -247,7 +269,11 @@ impl Drain {
             return;
         }
         let now_ms = monotonic_ms();
-        if self.sent.front().is_some_and(|sent| now_ms.saturating_sub(sent.sent_ms) > ACK_TIMEOUT_MS) {
+        if self
+            .sent
+            .front()
+            .is_some_and(|sent| now_ms.saturating_sub(sent.sent_ms) > ACK_TIMEOUT_MS)
+        {
             tracing::debug!("telemetry was not acknowledged in time and is sent again");
             self.send_again();
         }
@@ -265,16 +291,30 @@ impl Drain {
 
     /// Sends the next batch. False when there is none, or no way to send it now.
     fn send_one(&mut self, now_ms: u64) -> Result<bool, SpoolError> {
-        let Some(fleet) = self.setup.fleet.clone() else { return Ok(false) };
+        let Some(fleet) = self.setup.fleet.clone() else {
+            return Ok(false);
+        };
         let before = self.cursor;
-        let order =
-            if self.batches % BACKFILL_EVERY == BACKFILL_EVERY - 1 { Order::BackfillFirst } else { Order::LiveFirst };
-        let Some(batch) = self.setup.spool.next_batch(&mut self.cursor, self.setup.limits, order)? else {
+        let order = if self.batches % BACKFILL_EVERY == BACKFILL_EVERY - 1 {
+            Order::BackfillFirst
+        } else {
+            Order::LiveFirst
+        };
+        let Some(batch) = self
+            .setup
+            .spool
+            .next_batch(&mut self.cursor, self.setup.limits, order)?
+        else {
             return Ok(false);
         };
         let gaps = self.setup.spool.gaps()?;
         let waiting = batch.records.iter().map(|record| record.seq).collect();
-        let sent = Sent { boot_id: batch.boot_id, waiting, sent_ms: now_ms, gaps };
+        let sent = Sent {
+            boot_id: batch.boot_id,
+            waiting,
+            sent_ms: now_ms,
+            gaps,
+        };
         let sealed = self.seal(batch, &sent.gaps);
         if sealed.is_none_or(|bytes| fleet.publish(Up::Batch, bytes).is_err()) {
             self.cursor = before;
@@ -288,7 +328,11 @@ impl Drain {
     fn seal(&self, batch: Batch, gaps: &[floorhand_store::Gap]) -> Option<Vec<u8>> {
         let records = batch.records.into_iter().filter_map(|record| {
             let body = cbor::decode("record", &record.payload, MAX_RECORD_BYTES).ok()?;
-            Some(Record { seq: record.seq, time_ms: record.time_ms, body })
+            Some(Record {
+                seq: record.seq,
+                time_ms: record.time_ms,
+                body,
+            })
         });
         let up = UpBatch {
             device: self.setup.device.clone(),
@@ -297,7 +341,12 @@ impl Drain {
             records: records.collect(),
             gaps: gaps
                 .iter()
-                .map(|gap| Gap { boot_id: gap.boot_id, first: gap.first, last: gap.last, count: gap.count })
+                .map(|gap| Gap {
+                    boot_id: gap.boot_id,
+                    first: gap.first,
+                    last: gap.last,
+                    count: gap.count,
+                })
                 .collect(),
         };
         match up.seal(&self.setup.key) {
@@ -329,7 +378,10 @@ fn encode((time_ms, body): (u64, RecordBody)) -> Option<(floorhand_store::Priori
     match cbor::encode("record", &body) {
         Ok(payload) if payload.len() <= MAX_RECORD_BYTES => Some((priority, time_ms, payload)),
         Ok(payload) => {
-            tracing::warn!(bytes = payload.len(), "a report is longer than {MAX_RECORD_BYTES} bytes and is dropped");
+            tracing::warn!(
+                bytes = payload.len(),
+                "a report is longer than {MAX_RECORD_BYTES} bytes and is dropped"
+            );
             None
         }
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -153,9 +153,13 @@ impl SecretKey {
             })
     }
 
-    /// A `PRIVATE KEY` block (PKCS #8), unencrypted.
+    /// A `PRIVATE KEY` block (PKCS #8), unencrypted. Without the public half, which OpenSSL 3.0 doesn't read there.
     pub fn to_pem(&self) -> Result<String, KeyError> {
-        self.0
+        let bytes = KeypairBytes {
+            secret_key: self.0.to_bytes(),
+            public_key: None,
+        };
+        bytes
             .to_pkcs8_pem(LineEnding::LF)
             .map(|pem| pem.as_str().to_owned())
             .map_err(|error| KeyError {

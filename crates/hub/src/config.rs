@@ -277,10 +277,11 @@ impl Checked<'_> {
         let max_bundle_bytes = self.bundle_bytes(file.max_bundle_bytes);
         let assignment_key = self.required("assignment_key", &file.assignment_key, &base);
         let trust_root = self.required("trust_root", &file.trust_root, &base);
+        let database = self.database(args.database.clone().unwrap_or(file.database));
         Some(Config {
             fleet: fleet?,
             data_dir: args.data_dir.clone().unwrap_or_else(|| base.join(&file.data_dir)),
-            database: self.database(args.database.clone().unwrap_or(file.database)),
+            database,
             assignment_key: assignment_key?,
             trust_root: trust_root?,
             http_listen: http_listen?,

@@ -181,9 +181,7 @@ pub(crate) fn archived(archive: &Archive) -> Vec<u8> {
 /// A hub in a directory of its own, and what it sends.
 pub(crate) async fn hub() -> (tempfile::TempDir, Hub, mpsc::Receiver<Outgoing>) {
     let dir = tempfile::tempdir().unwrap();
-    let database = Database::open(&Database::sqlite_url(&dir.path().join("hub.db")))
-        .await
-        .unwrap();
+    let database = Database::open(&database_url(dir.path()).await).await.unwrap();
     let store = Store::open(
         &dir.path().join("files"),
         StoreOptions {

@@ -282,7 +282,10 @@ fn load_model(spec: &ModelSpec, read: &mut Read<'_>) -> Result<Model, LoadError>
         .iter()
         .filter_map(|input| Some((input.name.clone(), sizes(input)?)))
         .collect();
-    let model = Model::load(&onnx, &LoadOptions { shapes }).map_err(|error| LoadError::Model { component: component.clone(), source: Box::new(error) })?;
+    let model = Model::load(&onnx, &LoadOptions { shapes }).map_err(|error| LoadError::Model {
+        component: component.clone(),
+        source: Box::new(error),
+    })?;
     if *model.signature() != spec.signature {
         let (expected, actual) = (signature_text(&spec.signature), signature_text(model.signature()));
         return Err(LoadError::Signature {

@@ -98,7 +98,8 @@ impl Serving {
         if !runs
             && served
                 .as_ref()
-                .is_some_and(|served| !matches!(served.outcome, Outcome::NotYet)) {
+                .is_some_and(|served| !matches!(served.outcome, Outcome::NotYet))
+        {
             self.candidate_runs = true;
         }
         let trial = self.candidate.as_mut().filter(|_| runs).map(|candidate| {

@@ -109,17 +109,20 @@ impl<P: Plugin> Stage<P> {
                 })
             })
             .collect::<Result<_, LoadError>>()?;
-        let compiled = host
-            .component(&wasm)
-            .map_err(|error| LoadError::Host { stage: stage.clone(), source: Box::new(error) })?;
+        let compiled = host.component(&wasm).map_err(|error| LoadError::Host {
+            stage: stage.clone(),
+            source: Box::new(error),
+        })?;
         let setup = Setup {
             name: stage.clone(),
             config: spec.config.clone(),
             assets,
             limits: limits(spec),
         };
-        let plugin = P::start(&compiled, setup)
-            .map_err(|error| LoadError::Plugin { stage: stage.clone(), source: Box::new(error) })?;
+        let plugin = P::start(&compiled, setup).map_err(|error| LoadError::Plugin {
+            stage: stage.clone(),
+            source: Box::new(error),
+        })?;
         Ok(Self {
             name: stage,
             on_break: spec.on_break,
@@ -154,7 +157,10 @@ impl<P: Plugin> Stage<P> {
                 Called::Answer(answer)
             }
             Err(error) if error.is_trap() => self.fault(error, now_ms, events),
-            Err(error) => Called::Failed(SampleError::Plugin { stage: self.name.clone(), source: Box::new(error) }),
+            Err(error) => Called::Failed(SampleError::Plugin {
+                stage: self.name.clone(),
+                source: Box::new(error),
+            }),
         }
     }
 
@@ -178,7 +184,10 @@ impl<P: Plugin> Stage<P> {
         if self.on_break == OnBreak::Bypass && opened.is_some() {
             return Called::Bypassed;
         }
-        Called::Failed(SampleError::Plugin { stage: self.name.clone(), source: Box::new(source) })
+        Called::Failed(SampleError::Plugin {
+            stage: self.name.clone(),
+            source: Box::new(source),
+        })
     }
 
     fn at_rest<T>(&self) -> Called<T> {

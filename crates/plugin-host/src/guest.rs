@@ -288,11 +288,7 @@ impl Budget {
 type Started<E> = Result<(Instance<E>, <E as Exports>::Promise), Box<(PluginError, Outlet)>>;
 
 /// A new instance and what it promises. An error gives the outlet back.
-fn instantiate<E: Exports>(
-    plugin: &CompiledPlugin,
-    setup: &Setup,
-    outlet: Outlet,
-) -> Started<E> {
+fn instantiate<E: Exports>(plugin: &CompiledPlugin, setup: &Setup, outlet: Outlet) -> Started<E> {
     let mut store = Store::new(&plugin.engine, Sandbox::new(&setup.limits, outlet));
     store.limiter(|sandbox| &mut sandbox.ceiling);
     store.epoch_deadline_callback(|mut store| Ok(store.data_mut().stopwatch.tick()));

@@ -208,7 +208,11 @@ fn sinks(config: &Config, mistake: &mut impl FnMut(&str, String)) {
                         &key("topic"),
                         format!("is {:?}; results need a topic without + and #", mqtt.topic),
                     );
-                } else if config.sources.iter().any(|source| matches!(source, Source::Mqtt(source) if source.takes_in(&mqtt.topic))) {
+                } else if config
+                    .sources
+                    .iter()
+                    .any(|source| matches!(source, Source::Mqtt(source) if source.takes_in(&mqtt.topic)))
+                {
                     mistake(
                         &key("topic"),
                         "is taken in by a source: results would come back as samples".to_owned(),

@@ -32,7 +32,10 @@ impl Core {
         let actions = self.setup.machine.handle(Event::Boot, monotonic_ms());
         let mut durable = true;
         for action in actions {
-            let needs_disk = !matches!(action, Action::Activate(_) | Action::SetMode(_) | Action::SetParameters(_));
+            let needs_disk = !matches!(
+                action,
+                Action::Activate(_) | Action::SetMode(_) | Action::SetParameters(_)
+            );
             if !durable && needs_disk {
                 continue;
             }
@@ -66,7 +69,9 @@ impl Core {
 
     fn storage_alarm(&mut self, error: &StoreError) {
         tracing::error!(%error, "the state directory can't be written; what serves goes on, nothing new is begun");
-        self.setup.telemetry.event("storage-error", Severity::Alarm, "state directory", error.to_string());
+        self.setup
+            .telemetry
+            .event("storage-error", Severity::Alarm, "state directory", error.to_string());
     }
 
     fn carry_out(&mut self, action: Action) -> Result<(), StoreError> {
@@ -103,7 +108,9 @@ impl Core {
             Action::SayHello => self.say_hello(),
             Action::Alarm { bundle, reason } => {
                 tracing::error!(bundle = %bundle.short(), reason, "a bundle was given up after it was committed");
-                self.setup.telemetry.event("bundle-broken", Severity::Alarm, &bundle.to_string(), reason);
+                self.setup
+                    .telemetry
+                    .event("bundle-broken", Severity::Alarm, &bundle.to_string(), reason);
             }
         }
         Ok(())
@@ -130,7 +137,11 @@ impl Core {
         let sender = self.setup.sender.clone();
         let spawned = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
             let result = Box::new(task.run());
-            sender.send_blocking(Message::Loaded { generation: number, purpose, result });
+            sender.send_blocking(Message::Loaded {
+                generation: number,
+                purpose,
+                result,
+            });
         });
         if let Err(error) = spawned {
             tracing::error!(%error, "failed to start a thread; the generation is not loaded");
@@ -139,8 +150,13 @@ impl Core {
 
     /// Keeps the manifest of what was fetched under its generation's number.
     fn keep(&mut self, generation: &Generation) -> Result<(), StoreError> {
-        let Some(manifest) = self.fetching.take().and_then(|fetching| fetching.manifest) else { return Ok(()) };
-        self.setup.store.generations().write(generation.number, manifest.envelope(), &[])
+        let Some(manifest) = self.fetching.take().and_then(|fetching| fetching.manifest) else {
+            return Ok(());
+        };
+        self.setup
+            .store
+            .generations()
+            .write(generation.number, manifest.envelope(), &[])
     }
 
     /// Removes what neither a generation nor a fetch needs. What can't be removed now is removed the next time.

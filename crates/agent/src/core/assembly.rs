@@ -6,8 +6,8 @@ use super::{CoreQueue, CoreSender, Message, Notice, Purpose};
 use crate::clock::{monotonic_ms, system_ms};
 use crate::fleet::{Fleet, FleetEvent};
 use crate::limiter::Limiter;
-use crate::notify::Heartbeat;
 use crate::logging::LogHandle;
+use crate::notify::Heartbeat;
 use crate::serving::ServeSender;
 use crate::telemetry::Telemetry;
 use floorhand_bundle::{DeviceId, HardwareClass, SecretKey, TrustRoot};
@@ -80,7 +80,9 @@ pub(crate) fn start(setup: Setup, queue: CoreQueue) -> std::io::Result<()> {
         connected: false,
         limiter: Limiter::default(),
     };
-    std::thread::Builder::new().name("core".to_owned()).spawn(move || core.run(queue))?;
+    std::thread::Builder::new()
+        .name("core".to_owned())
+        .spawn(move || core.run(queue))?;
     Ok(())
 }
 
@@ -126,7 +128,11 @@ impl Core {
             Message::Notice(Notice::Broken { generation, reason }) => {
                 self.handle(Event::Broken { generation, reason });
             }
-            Message::Loaded { generation, purpose, result } => self.loaded(generation, purpose, *result),
+            Message::Loaded {
+                generation,
+                purpose,
+                result,
+            } => self.loaded(generation, purpose, *result),
             Message::Import { archive, reply } => {
                 let result = self.import(&archive);
                 drop(reply.send(result));
@@ -174,7 +180,9 @@ impl Core {
             (Purpose::Stage, Err(reason)) => self.handle(Event::Staged(Err(reason))),
             (Purpose::Activate, Ok(loaded)) => {
                 tracing::info!(generation, bundle = %loaded.bundle.short(), "serving");
-                self.setup.serving.tell(crate::serving::Message::Activate(Box::new(loaded)));
+                self.setup
+                    .serving
+                    .tell(crate::serving::Message::Activate(Box::new(loaded)));
                 self.handle(Event::Activated(Ok(())));
             }
             (Purpose::Activate, Err(reason)) => self.handle(Event::Activated(Err(reason))),
@@ -192,8 +200,12 @@ impl Core {
 
     /// Logs and reports that something was refused, but not again and again.
     pub(super) fn refused(&mut self, subject: &str, problem: &str) {
-        let Some(held_back) = self.limiter.admit("document-refused", subject, monotonic_ms()) else { return };
+        let Some(held_back) = self.limiter.admit("document-refused", subject, monotonic_ms()) else {
+            return;
+        };
         tracing::warn!(subject, held_back, "refused: {problem}");
-        self.setup.telemetry.event("document-refused", Severity::Alarm, subject, problem.to_owned());
+        self.setup
+            .telemetry
+            .event("document-refused", Severity::Alarm, subject, problem.to_owned());
     }
 }

@@ -118,7 +118,9 @@ impl Core {
         if self.saved.seq != seq {
             return Err("the state directory can't be written; free space on its disk".to_owned());
         }
-        Ok(format!("assignment {seq} ({job}) is taken; `floorhand-agent status` tells how far it is"))
+        Ok(format!(
+            "assignment {seq} ({job}) is taken; `floorhand-agent status` tells how far it is"
+        ))
     }
 
     /// Puts what the assignment's manifest names where a fetch would put it. The manifest is verified first.

@@ -44,7 +44,9 @@ pub(crate) struct Download {
 impl Download {
     /// Begins, or goes on with what is on the disk. `None` when the blob is complete already.
     pub(crate) fn begin(store: &Store, blob: &BlobRef, held: &Held) -> Result<Option<Self>, StoreError> {
-        let Some(partial) = store.blobs().begin(blob.sha256, blob.length)? else { return Ok(None) };
+        let Some(partial) = store.blobs().begin(blob.sha256, blob.length)? else {
+            return Ok(None);
+        };
         let mut download = Self {
             offsets: blob.layout().map(|(_, offset, _)| offset).collect(),
             missing: (0..).take(blob.chunks.len()).collect(),
@@ -134,7 +136,9 @@ impl Download {
         let (partial, offsets, blob) = (&self.partial, &self.offsets, &self.blob);
         self.missing.retain(|&index| {
             let at = index as usize;
-            let (Some(chunk), Some(&offset)) = (blob.chunks.get(at), offsets.get(at)) else { return true };
+            let (Some(chunk), Some(&offset)) = (blob.chunks.get(at), offsets.get(at)) else {
+                return true;
+            };
             let on_disk = partial.read_at(offset, chunk.length as usize);
             !on_disk.is_ok_and(|bytes| Digest::of(&bytes) == chunk.sha256)
         });
@@ -146,7 +150,10 @@ impl Download {
             let (Some(chunk), Some(&offset)) = (self.chunk(index).cloned(), self.offsets.get(index as usize)) else {
                 continue;
             };
-            let Some(bytes) = held.get(&chunk.sha256).and_then(|place| read_held(store, *place, chunk.length)) else {
+            let Some(bytes) = held
+                .get(&chunk.sha256)
+                .and_then(|place| read_held(store, *place, chunk.length))
+            else {
                 continue;
             };
             if Digest::of(&bytes) == chunk.sha256 {
@@ -173,14 +180,22 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), StoreOptions { blob_budget_bytes: 1 << 24 }).unwrap();
+        let store = Store::open(
+            dir.path(),
+            StoreOptions {
+                blob_budget_bytes: 1 << 24,
+            },
+        )
+        .unwrap();
         (dir, store)
     }
 
     fn noise(length: usize, seed: u64) -> Vec<u8> {
         let mut state = seed;
         let next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         };
         std::iter::repeat_with(next).take(length).collect()
@@ -215,10 +230,17 @@ mod tests {
         let blob = BlobRef::of(&bytes);
         let mut download = Download::begin(&store, &blob, &Held::new()).unwrap().unwrap();
         let fetch = download.request(0, &mut || 9).unwrap();
-        let asked: u32 = fetch.indices().iter().map(|&index| blob.chunks[index as usize].length).sum();
+        let asked: u32 = fetch
+            .indices()
+            .iter()
+            .map(|&index| blob.chunks[index as usize].length)
+            .sum();
         assert!(u64::from(asked) <= FETCH_WINDOW_BYTES && !fetch.indices().is_empty());
         assert!(download.request(9_999, &mut || 9).is_none(), "one request at a time");
-        assert!(download.request(10_000, &mut || 9).is_some(), "until it has run out of time");
+        assert!(
+            download.request(10_000, &mut || 9).is_some(),
+            "until it has run out of time"
+        );
         download.forget_requests();
         fetch_all(&mut download, &blob, &bytes);
         assert!(download.is_complete());
@@ -238,7 +260,10 @@ mod tests {
         let good = answers(&fetch, &blob, &bytes).remove(0);
         let bent = ChunkMessage::pack(7, blob.sha256, index, b"other bytes");
         assert!(matches!(download.take(bent, 0).unwrap(), Taken::Wrong(_)));
-        let late = ChunkMessage { token: 6, ..good.clone() };
+        let late = ChunkMessage {
+            token: 6,
+            ..good.clone()
+        };
         assert_eq!(download.take(late, 0).unwrap(), Taken::Ignored);
         let none = ChunkMessage::unknown(7, blob.sha256, index);
         assert_eq!(download.take(none, 0).unwrap(), Taken::Unknown);
@@ -254,9 +279,8 @@ mod tests {
         new.splice(5000..5000, noise(148, 4));
         store.blobs().put(&old).unwrap();
         let (old, blob) = (BlobRef::of(&old), BlobRef::of(&new));
-        let place = |(_, offset, chunk): (u32, u64, &floorhand_bundle::Chunk)| {
-            (chunk.sha256, (old.sha256, old.length, offset))
-        };
+        let place =
+            |(_, offset, chunk): (u32, u64, &floorhand_bundle::Chunk)| (chunk.sha256, (old.sha256, old.length, offset));
         let held: Held = old.layout().map(place).collect();
         let mut download = Download::begin(&store, &blob, &held).unwrap().unwrap();
         let fetch = download.request(0, &mut || 1).unwrap();
@@ -266,7 +290,11 @@ mod tests {
         drop(download);
         let mut download = Download::begin(&store, &blob, &Held::new()).unwrap().unwrap();
         let missing = download.missing.len();
-        assert!(missing < blob.chunks.len() / 4, "{missing} of {} are still missing", blob.chunks.len());
+        assert!(
+            missing < blob.chunks.len() / 4,
+            "{missing} of {} are still missing",
+            blob.chunks.len()
+        );
         fetch_all(&mut download, &blob, &new);
         download.finish().unwrap();
         assert_eq!(store.blobs().read(blob.sha256, 1 << 24).unwrap(), new);

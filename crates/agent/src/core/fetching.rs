@@ -149,7 +149,11 @@ impl Core {
             fetching.progress_bytes = 0;
             return;
         }
-        let problem = if fetching.last_problem.is_empty() { "the hub sent too little" } else { &fetching.last_problem };
+        let problem = if fetching.last_problem.is_empty() {
+            "the hub sent too little"
+        } else {
+            &fetching.last_problem
+        };
         let reason = format!(
             "{problem}: {} bytes came in {} s, at least {needed} have to",
             fetching.progress_bytes,
@@ -159,12 +163,16 @@ impl Core {
     }
 
     fn request(&mut self, now_ms: u64) {
-        let (Some(fetching), Some(fleet)) = (&mut self.fetching, &self.setup.fleet) else { return };
+        let (Some(fetching), Some(fleet)) = (&mut self.fetching, &self.setup.fleet) else {
+            return;
+        };
         if !self.connected || now_ms < fetching.wait_until_ms {
             return;
         }
         let Some(download) = &mut fetching.download else { return };
-        let Some(fetch) = download.request(now_ms, &mut crate::random::u64) else { return };
+        let Some(fetch) = download.request(now_ms, &mut crate::random::u64) else {
+            return;
+        };
         let sent = fetch.encode().map(|bytes| fleet.publish(Up::Fetch, bytes));
         if !matches!(sent, Ok(Ok(()))) {
             download.forget_requests();
@@ -214,7 +222,9 @@ impl Core {
     fn held_chunks(&self) -> Held {
         let mut held = Held::new();
         for generation in self.setup.machine.state().generations() {
-            let Ok(manifest) = self.manifest_of(generation.number) else { continue };
+            let Ok(manifest) = self.manifest_of(generation.number) else {
+                continue;
+            };
             for component in &manifest.components {
                 for (_, offset, chunk) in component.blob.layout() {
                     held.insert(chunk.sha256, (component.blob.sha256, component.blob.length, offset));

@@ -52,9 +52,15 @@ impl Task {
 
     /// A component's bytes, hashed again: a disk forgets.
     fn component(&self, manifest: &Manifest, name: &ComponentName) -> Result<Vec<u8>, String> {
-        let component = manifest.component(name).ok_or_else(|| format!("{name} is not in the bundle"))?;
+        let component = manifest
+            .component(name)
+            .ok_or_else(|| format!("{name} is not in the bundle"))?;
         let blob = &component.blob;
-        let bytes = self.store.blobs().read(blob.sha256, blob.length).map_err(|error| error.to_string())?;
+        let bytes = self
+            .store
+            .blobs()
+            .read(blob.sha256, blob.length)
+            .map_err(|error| error.to_string())?;
         if Digest::of(&bytes) != blob.sha256 {
             return Err(format!("{name} is damaged on the disk; assign the bundle again"));
         }
@@ -67,6 +73,9 @@ impl Task {
 /// Its signatures are checked as of time 0: an expired trust root keeps new documents out, and takes nothing from what
 /// was accepted before.
 pub(super) fn manifest(store: &Store, root: &TrustRoot, generation: u64) -> Result<Verified<Manifest>, String> {
-    let bytes = store.generations().read(generation, MANIFEST).map_err(|error| error.to_string())?;
+    let bytes = store
+        .generations()
+        .read(generation, MANIFEST)
+        .map_err(|error| error.to_string())?;
     Manifest::open(&bytes, root, 0).map_err(|error| error.to_string())
 }

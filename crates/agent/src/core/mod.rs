@@ -31,10 +31,7 @@ pub(crate) enum Notice {
     /// The candidate saw a sample.
     Trial(TrialSample),
     /// A breaker opened in a bundle that says this rolls it back.
-    Broken {
-        generation: u64,
-        reason: String,
-    },
+    Broken { generation: u64, reason: String },
 }
 
 /// Why a generation was loaded.
@@ -48,9 +45,19 @@ pub(crate) enum Purpose {
 pub(crate) enum Message {
     Fleet(FleetEvent),
     Notice(Notice),
-    Loaded { generation: u64, purpose: Purpose, result: Box<Result<Loaded, String>> },
-    Import { archive: Vec<u8>, reply: tokio::sync::oneshot::Sender<Result<String, String>> },
-    FetchSettings { timeout_ms: u64, min_rate: u64 },
+    Loaded {
+        generation: u64,
+        purpose: Purpose,
+        result: Box<Result<Loaded, String>>,
+    },
+    Import {
+        archive: Vec<u8>,
+        reply: tokio::sync::oneshot::Sender<Result<String, String>>,
+    },
+    FetchSettings {
+        timeout_ms: u64,
+        min_rate: u64,
+    },
     Stop(SyncSender<()>),
 }
 

@@ -20,7 +20,11 @@ pub(crate) struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { state: State::default(), deployment: Deployment::Idle, trial: None }
+        Self {
+            state: State::default(),
+            deployment: Deployment::Idle,
+            trial: None,
+        }
     }
 }
 
@@ -88,7 +92,10 @@ impl Core {
 }
 
 fn running(generation: &Generation) -> Running {
-    Running { generation: generation.number, bundle: generation.bundle.clone() }
+    Running {
+        generation: generation.number,
+        bundle: generation.bundle.clone(),
+    }
 }
 
 fn named(generation: &Generation) -> serde_json::Value {

@@ -48,12 +48,19 @@ impl Daemon {
     fn watch(&self) {
         let now_ms = monotonic_ms();
         let beats: [&Heartbeat; 2] = [&self.shared.core_beat, &self.shared.serving_beat];
-        let stuck: Vec<&str> = beats.iter().filter(|beat| beat.stale(now_ms, STUCK_MS)).map(|beat| beat.name()).collect();
+        let stuck: Vec<&str> = beats
+            .iter()
+            .filter(|beat| beat.stale(now_ms, STUCK_MS))
+            .map(|beat| beat.name())
+            .collect();
         if stuck.is_empty() {
             notify::watchdog();
             notify::status(&self.line());
         } else {
-            tracing::error!(?stuck, "threads have not come round; the service manager's watchdog is not told that all is well");
+            tracing::error!(
+                ?stuck,
+                "threads have not come round; the service manager's watchdog is not told that all is well"
+            );
         }
     }
 
@@ -109,7 +116,10 @@ impl Daemon {
     pub(super) fn serve_socket(&self) -> Result<(), Failed> {
         let path = self.config.socket_path();
         let listener = local::bind(&path).map_err(|error| {
-            (Exit::StateDirectory, format!("{} can't be listened on: {error}", path.display()))
+            (
+                Exit::StateDirectory,
+                format!("{} can't be listened on: {error}", path.display()),
+            )
         })?;
         let desk = Arc::new(Desk {
             config: self.config.clone(),
@@ -190,7 +200,11 @@ impl Desk {
             seq: state.seq,
             floor: state.floor,
             clock_ms: state.clock_ms,
-            spool: local::SpoolStatus { records: spool.records, bytes: spool.bytes, dropped: spool.dropped },
+            spool: local::SpoolStatus {
+                records: spool.records,
+                bytes: spool.bytes,
+                dropped: spool.dropped,
+            },
             samples: total(&self.totals.samples),
             results: total(&self.totals.results),
             failures: total(&self.totals.failures),

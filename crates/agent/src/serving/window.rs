@@ -30,7 +30,11 @@ impl Totals {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         match sources.iter_mut().find(|flow| flow.name == source) {
             Some(flow) => flow.count += 1,
-            None => sources.push(Flow { name: source.to_owned(), count: 1, dropped: 0 }),
+            None => sources.push(Flow {
+                name: source.to_owned(),
+                count: 1,
+                dropped: 0,
+            }),
         }
     }
 }
@@ -49,7 +53,10 @@ pub(crate) struct Window {
 impl Window {
     /// A stretch that begins now.
     pub(crate) fn new(now_ms: u64) -> Self {
-        Self { started_ms: now_ms, ..Self::default() }
+        Self {
+            started_ms: now_ms,
+            ..Self::default()
+        }
     }
 
     /// Whether it has lasted long enough.
@@ -65,7 +72,10 @@ impl Window {
     /// Ends the stretch and begins the next one.
     pub(crate) fn close(&mut self, now_ms: u64, bundle: Option<Digest>, plugins: StageTelemetry) -> Metrics {
         let over = std::mem::replace(self, Self::new(now_ms));
-        let own = over.counters.into_iter().map(|(name, count)| (format!("agent/{name}"), count));
+        let own = over
+            .counters
+            .into_iter()
+            .map(|(name, count)| (format!("agent/{name}"), count));
         Metrics {
             bundle,
             window_ms: now_ms.saturating_sub(over.started_ms),

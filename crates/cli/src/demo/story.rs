@@ -110,13 +110,21 @@ impl<'a> Story<'a> {
         self.plant.probe(true);
         let listens = self
             .see("the agents listen to their machines", |story| {
-                let counts: Vec<u64> = story.devices.iter().map(|device| story.observer.seen().samples_of(device)).collect();
+                let counts: Vec<u64> = story
+                    .devices
+                    .iter()
+                    .map(|device| story.observer.seen().samples_of(device))
+                    .collect();
                 Ok((!counts.contains(&0)).then(|| json!({ "mqtt": "samples counted", "by device": counts })))
             })
             .await?;
         self.plant.probe(false);
         tokio::time::sleep(SETTLE).await;
-        let counts = self.devices.iter().map(|device| Ok(self.totals(device)?.0)).collect::<Result<Vec<u64>>>()?;
+        let counts = self
+            .devices
+            .iter()
+            .map(|device| Ok(self.totals(device)?.0))
+            .collect::<Result<Vec<u64>>>()?;
         self.before = counts;
         self.plant.run();
         Ok(listens)
@@ -301,12 +309,7 @@ impl<'a> Story<'a> {
             .hub("devices/press-2")?
             .pointer("/device/hello/seq")
             .and_then(Value::as_u64);
-        let seq = seq.or_else(|| {
-            self.hub("devices/press-2")
-                .ok()?
-                .pointer("/hello/seq")?
-                .as_u64()
-        });
+        let seq = seq.or_else(|| self.hub("devices/press-2").ok()?.pointer("/hello/seq")?.as_u64());
         let job = forger::forge(&self.site, &self.observer, &device, seq.unwrap_or(100) + 1, tampered).await?;
         self.see(
             "and by the device, though it comes with the hub's own stolen key",
@@ -476,11 +479,7 @@ impl Story<'_> {
         let mut bytes = Vec::new();
         archive.write(&mut bytes)?;
         let length = bytes.len() as u64;
-        tokio::task::block_in_place(|| {
-            self.site
-                .hub
-                .upload("bundles", std::io::Cursor::new(bytes), length)
-        })
+        tokio::task::block_in_place(|| self.site.hub.upload("bundles", std::io::Cursor::new(bytes), length))
     }
 
     fn deploy(&self, bundle: &str, devices: &[DeviceId]) -> Result<String> {

@@ -205,7 +205,7 @@ pub(crate) mod tests {
     /// A database in a directory of its own.
     pub(crate) async fn database() -> (tempfile::TempDir, Database) {
         let dir = tempfile::tempdir().unwrap();
-        let database = Database::open(&Database::sqlite_url(&dir.path().join("hub.db")))
+        let database = Database::open(&crate::testing::database_url(dir.path()).await)
             .await
             .unwrap();
         (dir, database)

@@ -87,9 +87,9 @@ pub(crate) fn monitor() -> Vec<u8> {
         (memory (export "memory") 1)
         {common}
         (data (i32.const 512) "drift")
-        ;; A watch at 36, its spec at 40; what configure answers at 96.
-        (data (i32.const 36) "\01\00\00\00\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\01\00\00\00")
-        (data (i32.const 96) "\00\00\00\00\24\00\00\00\01\00\00\00\04\00\00\00")
+        ;; A watch at 40, its spec at 44, behind the shape at 32; what configure answers at 96.
+        (data (i32.const 40) "\01\00\00\00\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\01\00\00\00")
+        (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\04\00\00\00")
         (func (export "configure") (param i32 i32 i32 i32) (result i32) (i32.const 96))
         (func (export "observe") (param i64 i64 i32 i32) (result i32)
             (local $n i32) (local $at i32)
