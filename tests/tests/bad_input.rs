@@ -185,7 +185,9 @@ fn bad_samples(good: &Value) -> Vec<Vec<u8>> {
     let good_text = good.to_string();
     let with = |value: Value| {
         let mut sample = good.clone();
-        sample["Current"] = value;
+        if let Some(field) = sample.get_mut("Current") {
+            *field = value;
+        }
         sample.to_string()
     };
     let mut missing = good.clone();

@@ -142,7 +142,12 @@ fn process(folder: &Path, plugins: &BTreeMap<String, Vec<u8>>, used: &mut BTreeS
     let cases = std::fs::read_to_string(folder.join("golden.jsonl"))?;
     let inputs: Vec<Value> = cases
         .lines()
-        .map(|line| Ok(serde_json::from_str::<Value>(line)?["input"].take()))
+        .map(|line| {
+            Ok(serde_json::from_str::<Value>(line)?
+                .get("input")
+                .cloned()
+                .unwrap_or_default())
+        })
         .collect::<Result<_>>()?;
     let samples = inputs.iter().cycle().take(SAMPLES).zip(0..);
     samples

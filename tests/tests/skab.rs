@@ -215,7 +215,11 @@ fn heard_of(hub: &Hub, agent: &Agent) -> Result<()> {
 async fn deploy(site: &Site, hub: &Hub, agent: &Agent, plant: &Plant, bench: &Bench) -> Result<String> {
     let packed = site.pack(&bench.bundle, "skab.fhb")?;
     let pushed = hub.fleet_ok(&["push", &packed.to_string_lossy()])?;
-    let digest = pushed["digest"].as_str().context("the hub names no digest")?.to_owned();
+    let digest = pushed
+        .get("digest")
+        .and_then(Value::as_str)
+        .context("the hub names no digest")?
+        .to_owned();
     let feeding = plant.feed(rows(&bench.training)?, TRIAL_PACE);
     let deployed = hub.fleet_ok(&["deploy", &digest, "--device", DEVICE, "--wait", "--timeout", "300"]);
     feeding.stop().await?;
@@ -268,7 +272,12 @@ impl Scored {
                 let actual = result.pointer(&format!("/outputs/{name}/0")).and_then(Value::as_f64);
                 let actual = actual.with_context(|| format!("no {name} in {result}"))?;
                 onnxruntime = onnxruntime.max(difference(actual, &line[name])?);
-                sklearn = sklearn.max(difference(actual, &line["sklearn"][name])?);
+                sklearn = sklearn.max(difference(
+                    actual,
+                    line.get("sklearn")
+                        .and_then(|all| all.get(name))
+                        .unwrap_or(&Value::Null),
+                )?);
                 ensure!(
                     onnxruntime <= TOLERANCE && sklearn <= TOLERANCE,
                     "{}: {name} is {actual}, expected {line}",

@@ -3,12 +3,7 @@
 //! The model is that in `FLOORHAND_BENCH_MODEL`, else MLPerf Tiny's anomaly detector if it is there; and always a small
 //! synthetic one, on which the cost of getting in and out shows most.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    missing_docs,
-    reason = "a bench may panic and tell"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic and tell")]
 
 #[path = "../tests/onnx/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]

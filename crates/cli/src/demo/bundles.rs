@@ -20,7 +20,7 @@ const BUNDLES: [Files; 4] = [files!("v1"), files!("v2"), files!("v3"), files!("v
 
 /// Puts one of the bundles together. Golden cases are not run: the demo's third bundle is what comes out of a build server
 /// that has left them out.
-pub fn assemble(number: usize) -> Result<Assembly> {
+pub(super) fn assemble(number: usize) -> Result<Assembly> {
     let files = BUNDLES
         .get(number - 1)
         .ok_or_else(|| anyhow!("there is no bundle {number}"))?;
@@ -36,7 +36,7 @@ pub fn assemble(number: usize) -> Result<Assembly> {
 }
 
 /// The archive of an assembly, signed.
-pub fn archive(assembly: Assembly, key: &SecretKey) -> Result<Archive> {
+pub(super) fn archive(assembly: Assembly, key: &SecretKey) -> Result<Archive> {
     let manifest = assembly.manifest.seal(&[key])?;
     Ok(Archive {
         manifest,

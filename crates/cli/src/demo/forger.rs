@@ -14,7 +14,7 @@ use floorhand_transport::{Client, Event, Qos};
 const LIFE_MS: u64 = 3_600_000;
 
 /// A manifest in which one letter of the lineage was changed after it was signed.
-pub fn tamper(manifest: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn tamper(manifest: &[u8]) -> Result<Vec<u8>> {
     let (honest, _, _) = Manifest::inspect_unverified(manifest)?;
     let author = honest.lineage.author.as_bytes();
     let at = manifest
@@ -29,7 +29,13 @@ pub fn tamper(manifest: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Assigns a tampered manifest to a device with the stolen key, and hands out its chunks for as long as it runs.
-pub async fn forge(site: &Site, observer: &Observer, device: &DeviceId, seq: u64, tampered: Vec<u8>) -> Result<String> {
+pub(super) async fn forge(
+    site: &Site,
+    observer: &Observer,
+    device: &DeviceId,
+    seq: u64,
+    tampered: Vec<u8>,
+) -> Result<String> {
     let blob = BlobRef::of(&tampered);
     let (_, bundle, _) = Manifest::inspect_unverified(&tampered)?;
     let now_ms = crate::time::now_ms();

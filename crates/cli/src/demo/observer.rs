@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What was seen so far.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Steps of deployments, in the order in which they came, with the device.
     pub jobs: Vec<(DeviceId, JobReport)>,
     /// Findings, with the device.
@@ -27,14 +27,14 @@ pub struct Seen {
 
 /// An observer at work.
 #[derive(Clone)]
-pub struct Observer {
+pub(super) struct Observer {
     seen: Arc<Mutex<Seen>>,
     client: Client,
 }
 
 impl Observer {
     /// Subscribes, within the current tokio runtime.
-    pub async fn start(config: Config, fleet: &FleetId, keys: BTreeMap<DeviceId, PublicKey>) -> Result<Self> {
+    pub(super) async fn start(config: Config, fleet: &FleetId, keys: BTreeMap<DeviceId, PublicKey>) -> Result<Self> {
         let (client, incoming) = Client::start(config)?;
         client.subscribe(Topic::filter_up(fleet), Qos::AtLeastOnce).await?;
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -43,12 +43,12 @@ impl Observer {
     }
 
     /// What was seen so far.
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection, which the demo's forger uses too.
-    pub fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         &self.client
     }
 }
@@ -97,7 +97,7 @@ impl Seen {
 
     /// The samples that a device has counted.
     #[must_use]
-    pub fn samples_of(&self, device: &DeviceId) -> u64 {
+    pub(super) fn samples_of(&self, device: &DeviceId) -> u64 {
         self.samples
             .iter()
             .filter(|((of, _, _), _)| of == device)
@@ -107,7 +107,7 @@ impl Seen {
 
     /// The last report of a job on a device.
     #[must_use]
-    pub fn last_report(&self, device: &DeviceId, job: &str) -> Option<&JobReport> {
+    pub(super) fn last_report(&self, device: &DeviceId, job: &str) -> Option<&JobReport> {
         self.jobs
             .iter()
             .rev()
@@ -117,7 +117,7 @@ impl Seen {
 
     /// The steps of a job on a device, in the order in which they came.
     #[must_use]
-    pub fn steps(&self, device: &DeviceId, job: &str) -> Vec<&'static str> {
+    pub(super) fn steps(&self, device: &DeviceId, job: &str) -> Vec<&'static str> {
         self.jobs
             .iter()
             .filter(|(of, report)| of == device && report.job == job)

@@ -9,13 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The demo's CA.
-pub struct Pki {
+pub(super) struct Pki {
     dir: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// The files of one identity.
-pub struct Identity {
+pub(super) struct Identity {
     /// Its certificate, PEM.
     pub cert: PathBuf,
     /// The certificate's key, PEM.
@@ -24,7 +24,7 @@ pub struct Identity {
 
 impl Pki {
     /// Makes the CA and writes its certificate to `dir/ca.pem`.
-    pub fn new(dir: &Path) -> Result<Self> {
+    pub(super) fn new(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "floorhand demo CA");
@@ -39,12 +39,12 @@ impl Pki {
     }
 
     /// The CA's certificate.
-    pub fn ca(&self) -> PathBuf {
+    pub(super) fn ca(&self) -> PathBuf {
         self.dir.join("ca.pem")
     }
 
     /// Makes a certificate for `name`, which is good for both ends of a connection on this machine.
-    pub fn issue(&self, name: &str) -> Result<Identity> {
+    pub(super) fn issue(&self, name: &str) -> Result<Identity> {
         let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -16,11 +16,11 @@ const CHUNKS_PER_S: u64 = 100;
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 
 /// The devices, one beside each machine.
-pub const DEVICES: [&str; 3] = ["press-1", "press-2", "press-3"];
+pub(super) const DEVICES: [&str; 3] = ["press-1", "press-2", "press-3"];
 
 /// What is shared with the machines.
 #[derive(Debug, Default)]
-pub struct Plant {
+pub(super) struct Plant {
     wears: AtomicBool,
     probes: AtomicBool,
     runs: AtomicBool,
@@ -35,7 +35,7 @@ pub struct Plant {
 
 impl Plant {
     /// Starts the machines and the reader, within the current tokio runtime.
-    pub async fn start(broker: &str) -> Result<Arc<Self>> {
+    pub(super) async fn start(broker: &str) -> Result<Arc<Self>> {
         let plant = Arc::new(Self::default());
         let (client, incoming) = Client::start(Config::new(broker, "plant"))?;
         client.subscribe("plant/+/condition", Qos::AtLeastOnce).await?;
@@ -47,28 +47,28 @@ impl Plant {
     }
 
     /// The third machine's bearing wears from now on.
-    pub fn begin_to_wear(&self) {
+    pub(super) fn begin_to_wear(&self) {
         self.wears.store(true, Ordering::Relaxed);
     }
 
     /// Machines send a chunk now and then, or don't, so that it can be seen who listens.
-    pub fn probe(&self, probes: bool) {
+    pub(super) fn probe(&self, probes: bool) {
         self.probes.store(probes, Ordering::Relaxed);
     }
 
     /// Machines run from now on.
-    pub fn run(&self) {
+    pub(super) fn run(&self) {
         self.runs.store(true, Ordering::Relaxed);
     }
 
     /// Machines stop.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Chunks that a machine has published since it runs.
     #[must_use]
-    pub fn published(&self, index: usize) -> u64 {
+    pub(super) fn published(&self, index: usize) -> u64 {
         self.published
             .get(index)
             .map_or(0, |count| count.load(Ordering::Relaxed))
@@ -76,7 +76,7 @@ impl Plant {
 
     /// Results that came from a device.
     #[must_use]
-    pub fn results(&self, device: &str) -> u64 {
+    pub(super) fn results(&self, device: &str) -> u64 {
         self.results
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -87,7 +87,7 @@ impl Plant {
 
     /// The last probability that a device gave.
     #[must_use]
-    pub fn probability(&self, device: &str) -> Option<f64> {
+    pub(super) fn probability(&self, device: &str) -> Option<f64> {
         self.last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

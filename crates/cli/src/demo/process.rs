@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const TERM_WAIT: Duration = Duration::from_secs(8);
 
 /// A running process. It is ended when this is dropped.
-pub struct Process {
+pub(super) struct Process {
     name: String,
     arguments: Vec<String>,
     log: PathBuf,
@@ -20,7 +20,7 @@ pub struct Process {
 
 impl Process {
     /// Starts this program with other arguments; what it prints goes to `dir/NAME.log`.
-    pub fn start(dir: &Path, name: &str, arguments: &[&str]) -> Result<Self> {
+    pub(super) fn start(dir: &Path, name: &str, arguments: &[&str]) -> Result<Self> {
         let mut process = Self {
             name: name.to_owned(),
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
@@ -32,7 +32,7 @@ impl Process {
     }
 
     /// Starts it again after [`Process::stop`].
-    pub fn restart(&mut self) -> Result<()> {
+    pub(super) fn restart(&mut self) -> Result<()> {
         let exe = std::env::current_exe().context("this program's own file can't be found")?;
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(exe);
@@ -50,7 +50,7 @@ impl Process {
     }
 
     /// Ends it in order, and by force when that takes too long.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         terminate(&child);
         let started = Instant::now();
@@ -65,7 +65,7 @@ impl Process {
     }
 
     /// Says so when it has ended by itself.
-    pub fn check(&mut self) -> Result<()> {
+    pub(super) fn check(&mut self) -> Result<()> {
         let Some(child) = &mut self.child else { return Ok(()) };
         match child.try_wait()? {
             None => Ok(()),
@@ -83,11 +83,11 @@ impl Drop for Process {
 /// SIGTERM, so that it can drain; what it was started with is ended by [`Process::stop`] in any case.
 fn terminate(child: &Child) {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-        drop(rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }
 
 /// A port of this machine that nobody listens on at this moment.
-pub fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

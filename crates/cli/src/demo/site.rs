@@ -13,12 +13,12 @@ use std::fs;
 use std::path::Path;
 
 /// The demo's fleet.
-pub const FLEET: &str = "demo";
+pub(super) const FLEET: &str = "demo";
 /// How long the demo's trust root lasts: a year, in milliseconds.
 const ROOT_LIFE_MS: u64 = 365 * 24 * 3600 * 1000;
 
 /// A site with everything running.
-pub struct Site {
+pub(super) struct Site {
     /// The folder. It goes when this is dropped.
     pub dir: tempfile::TempDir,
     /// The key that signs bundles.
@@ -42,7 +42,7 @@ pub struct Site {
 
 impl Site {
     /// Makes keys, certificates and configurations, and starts two brokers and a hub.
-    pub fn new(http_port: Option<u16>) -> Result<Self> {
+    pub(super) fn new(http_port: Option<u16>) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("floorhand-demo-").tempdir()?;
         let path = dir.path().to_owned();
         let [offline, release, assignment] = [
@@ -86,7 +86,7 @@ impl Site {
     }
 
     /// Enrols the devices at the hub, and starts an agent for each.
-    pub fn start_agents(&mut self) -> Result<()> {
+    pub(super) fn start_agents(&mut self) -> Result<()> {
         for device in DEVICES {
             let key = crate::keys::generate()?;
             let folder = self.dir.path().join(device);
@@ -105,7 +105,7 @@ impl Site {
     }
 
     /// How somebody called `name` connects to the fleet's broker.
-    pub fn fleet_connection(&self, name: &str) -> Result<Config> {
+    pub(super) fn fleet_connection(&self, name: &str) -> Result<Config> {
         let identity = self.pki.issue(name)?;
         let mut config = Config::new(&self.fleet_broker, name);
         config.tls = Some(TlsFiles::mutual(self.pki.ca(), identity.cert, identity.key));
@@ -114,7 +114,7 @@ impl Site {
     }
 
     /// Says so when one of the processes has ended by itself.
-    pub fn check(&mut self) -> Result<()> {
+    pub(super) fn check(&mut self) -> Result<()> {
         self.broker.check()?;
         self.processes.iter_mut().try_for_each(Process::check)
     }

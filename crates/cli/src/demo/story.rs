@@ -25,7 +25,7 @@ const SETTLE: Duration = Duration::from_secs(4);
 const ENOUGH_RESULTS: u64 = 20;
 
 /// A story that is being told.
-pub struct Story<'a> {
+pub(super) struct Story<'a> {
     site: Site,
     observer: Observer,
     plant: Arc<Plant>,
@@ -38,7 +38,7 @@ pub struct Story<'a> {
 
 impl<'a> Story<'a> {
     /// Builds the site and starts everything.
-    pub async fn begin(port: Option<u16>, out: &'a Output) -> Result<Self> {
+    pub(super) async fn begin(port: Option<u16>, out: &'a Output) -> Result<Self> {
         out.note("making keys and certificates, starting two brokers, a hub and three agents");
         let mut site = tokio::task::block_in_place(|| Site::new(port))?;
         out.note(&format!("dashboard: {}", site.dashboard));
@@ -60,18 +60,18 @@ impl<'a> Story<'a> {
     }
 
     /// Where people look.
-    pub fn dashboard(&self) -> &str {
+    pub(super) fn dashboard(&self) -> &str {
         &self.site.dashboard
     }
 
     /// Keeps the folder when the story is over.
-    pub fn keep(&mut self) -> PathBuf {
+    pub(super) fn keep(&mut self) -> PathBuf {
         self.site.dir.disable_cleanup(true);
         self.site.dir.path().to_owned()
     }
 
     /// Tells the story to its end, or to the first step that isn't seen.
-    pub async fn tell(&mut self) -> Result<Vec<StepSeen>> {
+    pub(super) async fn tell(&mut self) -> Result<Vec<StepSeen>> {
         let told = self.chapters().await?;
         if !told {
             self.out.note("a step was not seen; the rest of the story is not told");

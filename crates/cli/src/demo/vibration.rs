@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 const SAMPLE_RATE_HZ: f64 = 12_000.0;
 /// Samples of one message.
-pub const CHUNK: usize = 256;
+pub(super) const CHUNK: usize = 256;
 /// Turns of the shaft between two balls at the fault, inverted: n/2 * (1 - d/D * cos 0) for a 6205 bearing.
 const BALLS_PER_TURN: f64 = 9.0 / 2.0 * (1.0 - 7.94 / 39.04);
 const RING_HZ: f64 = 3200.0;
@@ -15,7 +15,7 @@ const MOST_WEAR: f64 = 0.9;
 
 /// What sets one machine of the type apart from the next.
 #[derive(Debug, Clone, Copy)]
-pub struct Machine {
+pub(super) struct Machine {
     /// Its seed.
     pub seed: u64,
     /// Its shaft's speed at load 1, in Hz.
@@ -27,7 +27,7 @@ pub struct Machine {
 }
 
 /// The machines of the demo.
-pub const MACHINES: [Machine; 3] = [
+pub(super) const MACHINES: [Machine; 3] = [
     Machine {
         seed: 1546,
         shaft_hz: 29.45,
@@ -74,7 +74,7 @@ fn mix(mut z: u64) -> u64 {
 }
 
 /// One machine as it runs.
-pub struct Vibration {
+pub(super) struct Vibration {
     machine: Machine,
     noise: Stream,
     load: Stream,
@@ -92,7 +92,7 @@ pub struct Vibration {
 
 impl Vibration {
     /// A machine that is started now, in good order.
-    pub fn new(machine: Machine) -> Self {
+    pub(super) fn new(machine: Machine) -> Self {
         let mut vibration = Self {
             machine,
             noise: Stream::new(machine.seed, 0),
@@ -112,12 +112,12 @@ impl Vibration {
     }
 
     /// Its bearing wears from now on.
-    pub fn begin_to_wear(&mut self) {
+    pub(super) fn begin_to_wear(&mut self) {
         self.wears = true;
     }
 
     /// The next chunk, in m/s².
-    pub fn chunk(&mut self) -> [f32; CHUNK] {
+    pub(super) fn chunk(&mut self) -> [f32; CHUNK] {
         if self.wears {
             self.wear = (self.wear + WEAR_PER_CHUNK).min(MOST_WEAR);
         }

@@ -108,11 +108,13 @@ impl Bench {
     }
 
     fn reports(&self) -> Vec<(JobStatus, Step, &str)> {
-        let report = |action| match action {
-            &Action::Report(ref report) => Some((report.status, report.step, report.reason.as_str())),
-            _ => None,
-        };
-        self.actions.iter().filter_map(report).collect()
+        let mut reports = Vec::new();
+        for action in &self.actions {
+            if let Action::Report(report) = action {
+                reports.push((report.status, report.step, report.reason.as_str()));
+            }
+        }
+        reports
     }
 
     fn active(&self) -> &str {
