@@ -99,8 +99,6 @@ pub(super) async fn forge(
         .client()
         .publish(topic.to_string(), sealed, Qos::AtLeastOnce, false)
         .await?;
-    // The forger's connection lasts as long as its task: until the demo ends.
-    std::mem::forget(client);
     Ok(job)
 }
 

@@ -191,12 +191,8 @@ impl<'a> Story<'a> {
 
     async fn second_bundle(&mut self) -> Result<bool> {
         let bundle = self.push(2, true)?;
-        let (first, rest) = self
-            .devices
-            .clone()
-            .split_first()
-            .map(|(f, r)| (f.clone(), r.to_vec()))
-            .unwrap_or_else(|| unreachable!("there are three devices"));
+        let mut rest = self.devices.clone();
+        let first = rest.remove(0);
         let job = self.deploy(&bundle, std::slice::from_ref(&first))?;
         if !self
             .see_committed(
