@@ -7,7 +7,9 @@
 //! A machine may lack the WebAssembly target. Then the committed components stay as they are, which is an error where a
 //! fresh build is required (CI).
 
+use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
+use cargo_metadata::semver::Version;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
@@ -53,7 +55,8 @@ pub fn run(check: bool, require_fresh: bool) -> Result<()> {
     let Some(toolchain) = Toolchain::find()? else {
         ensure!(
             !require_fresh,
-            "no compiler for {TARGET} here: `rustup target add {TARGET}`, or Debian's rust-web-src"
+            "no compiler for {TARGET} here: `rustup target add {TARGET}`, or Debian's rustc-web, cargo-web and \
+             rust-web-src in a version that Cargo.toml's rust-version allows"
         );
         verify_committed(&root)?;
         report(&format!(
@@ -68,6 +71,11 @@ pub fn run(check: bool, require_fresh: bool) -> Result<()> {
     }
     write_to(&target_dir.join(FRESH), &components)?;
     compare(&root, &components)
+}
+
+/// Whether there is a compiler that can build them.
+pub fn has_compiler() -> Result<bool> {
+    Ok(Toolchain::find()?.is_some())
 }
 
 /// Makes sure that the committed components are those whose digests stand beside them.
@@ -109,6 +117,14 @@ impl Toolchain {
             .iter()
             .all(|tool| Path::new(tool).is_file());
         if !there {
+            return Ok(None);
+        }
+        let (version, needed) = (rustc_version(Self::DEBIAN_RUSTC.as_ref())?, needed_version()?);
+        if version < needed {
+            report(&format!(
+                "plugins: {} is {version}, and the plugins need {needed}: install a newer rustc-web",
+                Self::DEBIAN_RUSTC
+            ));
             return Ok(None);
         }
         let sysroot = PathBuf::from(rustc_prints(Self::DEBIAN_RUSTC.as_ref(), &["--print", "sysroot"])?);
@@ -371,6 +387,26 @@ fn rustc_prints(rustc: &std::ffi::OsStr, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+fn rustc_version(rustc: &std::ffi::OsStr) -> Result<Version> {
+    let printed = rustc_prints(rustc, &["--version"])?;
+    parse_rustc_version(&printed).with_context(|| format!("{} says it is {printed:?}", rustc.display()))
+}
+
+/// `rustc 1.96.0 (ac68faa20 2026-06-02) (built from a source tarball)` to 1.96.0.
+fn parse_rustc_version(printed: &str) -> Option<Version> {
+    Version::parse(printed.split_whitespace().nth(1)?).ok()
+}
+
+/// The workspace's rust-version.
+fn needed_version() -> Result<Version> {
+    let metadata = workspace::manifests()?;
+    let versions = metadata
+        .packages
+        .iter()
+        .filter_map(|package| package.rust_version.clone());
+    versions.max().context("Cargo.toml has a rust-version")
+}
+
 fn workspace_root() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent()
@@ -394,4 +430,32 @@ fn report(line: &str) {
     use io::Write as _;
     // Nobody may be reading any more; the work is done all the same.
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_compilers_say_of_themselves() {
+        let check =
+            |printed: &str, expected: Option<Version>| assert_eq!(parse_rustc_version(printed), expected, "{printed}");
+        check(
+            "rustc 1.96.0 (ac68faa20 2026-06-02) (built from a source tarball)",
+            Some(Version::new(1, 96, 0)),
+        );
+        check("rustc 1.85.0", Some(Version::new(1, 85, 0)));
+        check("rustc", None);
+        check("rustc web", None);
+    }
+
+    #[test]
+    fn the_needed_version_is_that_of_the_manifest() {
+        let manifest = fs::read_to_string(workspace_root().unwrap().join("Cargo.toml")).unwrap();
+        let needed = needed_version().unwrap();
+        assert!(
+            manifest.contains(&format!("rust-version = \"{}.{}\"", needed.major, needed.minor)),
+            "{needed}"
+        );
+    }
 }

@@ -46,27 +46,21 @@ impl Apt {
         sudo.then_some(Self { sudo: true })
     }
 
-    /// Installs packages, after an update of the lists where the first try fails.
+    /// Installs packages, or the newest of what is installed already. The lists are updated first: with old ones an old
+    /// compiler would be installed.
     pub fn install(&self, packages: &[&str]) -> Result<()> {
         println!("xtask: installing {}", packages.join(" "));
-        if self.try_install(packages)? {
-            return Ok(());
+        let updated = self.command().arg("update").status().context("run apt-get update")?;
+        if !updated.success() {
+            println!("xtask: apt-get update failed; going on with the lists there are");
         }
-        self.command().arg("update").status().context("run apt-get update")?;
-        ensure!(
-            self.try_install(packages)?,
-            "apt-get could not install {}",
-            packages.join(" ")
-        );
-        Ok(())
-    }
-
-    fn try_install(&self, packages: &[&str]) -> Result<bool> {
         let mut command = self.command();
         command
             .args(["install", "--yes", "--no-install-recommends"])
             .args(packages);
-        Ok(command.status().context("run apt-get install")?.success())
+        let installed = command.status().context("run apt-get install")?;
+        ensure!(installed.success(), "apt-get could not install {}", packages.join(" "));
+        Ok(())
     }
 
     fn command(&self) -> Command {

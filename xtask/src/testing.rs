@@ -21,6 +21,12 @@ use std::{
 /// A broker test without a broker fails instead of being skipped (floorhand-testkit).
 const REQUIRE_MOSQUITTO: &str = "FLOORHAND_REQUIRE_MOSQUITTO";
 
+/// A Python with tests/python/requirements.txt, which the tests that compare with Python need.
+const PYTHON: &str = "FLOORHAND_PYTHON";
+
+/// What that Python has installed.
+const REQUIREMENTS: &str = "tests/python/requirements.txt";
+
 /// Debian's compiler for WebAssembly: the one package of each that builds for a target whose library isn't installed.
 const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
@@ -46,8 +52,12 @@ pub fn run(options: &Options) -> Result<()> {
     let may_install = options.install || workspace::in_ci();
     let broker = broker(may_install);
     let fresh_plugins = fresh_plugins(may_install)?;
+    let python = python(may_install);
+    if let Err(missing) = &python {
+        println!("xtask: {missing:#}; tests that compare with Python say that they are skipped");
+    }
     build_programs()?;
-    let (passed, counts) = run_tests(&options.arguments, fresh_plugins.as_deref())?;
+    let (passed, counts) = run_tests(&options.arguments, fresh_plugins.as_deref(), python.ok().as_deref())?;
     println!("\n{}", summary(&counts, started.elapsed()));
     if let Err(missing) = &broker {
         println!("{missing}");
@@ -87,7 +97,7 @@ fn fresh_plugins(may_install: bool) -> Result<Option<PathBuf>> {
     }
     let require_fresh = workspace::in_ci();
     match plugins::run(true, require_fresh) {
-        Err(error) if require_fresh && !has_wasm_compiler()? => {
+        Err(error) if require_fresh && !plugins::has_compiler()? => {
             eprintln!("xtask: {error:#}");
             install_wasm_compiler(may_install)?;
             plugins::run(true, require_fresh)?;
@@ -95,13 +105,6 @@ fn fresh_plugins(may_install: bool) -> Result<Option<PathBuf>> {
         outcome => outcome?,
     }
     Ok(folder.is_dir().then_some(folder))
-}
-
-fn has_wasm_compiler() -> Result<bool> {
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args(["--print", "target-libdir", "--target", WASM_TARGET]);
-    let folder = output_of(&mut rustc)?;
-    Ok(Path::new(&folder).is_dir())
 }
 
 /// Debian's compiler where there is Debian, which is one package source less to trust; rustup's target elsewhere.
@@ -116,6 +119,33 @@ fn install_wasm_compiler(may_install: bool) -> Result<()> {
     Ok(())
 }
 
+/// The Python that was named, or one of its own beside what was built, with what the tests need.
+fn python(may_install: bool) -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(PYTHON) {
+        return Ok(PathBuf::from(named));
+    }
+    let requirements = fs::read_to_string(workspace::root()?.join(REQUIREMENTS))?;
+    let folder = workspace::manifests()?
+        .target_directory
+        .join("python")
+        .into_std_path_buf();
+    let (python, installed) = (folder.join("bin/python"), folder.join("requirements.txt"));
+    if fs::read_to_string(&installed).is_ok_and(|there| there == requirements) {
+        return Ok(python);
+    }
+    ensure!(
+        may_install,
+        "no Python with {REQUIREMENTS}: name one in {PYTHON}, or run this again with --install"
+    );
+    println!("xtask: making a Python environment with {REQUIREMENTS}");
+    output_of(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    output_of(pip.arg(workspace::root()?.join(REQUIREMENTS)))?;
+    fs::write(&installed, requirements)?;
+    Ok(python)
+}
+
 /// The programs that end-to-end tests start. With the tests' own targets in the same command, since cargo would otherwise
 /// build what they share twice, with other features.
 fn build_programs() -> Result<()> {
@@ -125,12 +155,13 @@ fn build_programs() -> Result<()> {
     Ok(())
 }
 
-fn run_tests(arguments: &[String], fresh_plugins: Option<&Path>) -> Result<(bool, Counts)> {
+fn run_tests(arguments: &[String], fresh_plugins: Option<&Path>, python: Option<&Path>) -> Result<(bool, Counts)> {
     let mut cargo = workspace::cargo()?;
     cargo.args(["test", "--workspace", "--no-fail-fast"]).args(arguments);
     cargo.env(REQUIRE_MOSQUITTO, "1").stdout(Stdio::piped());
     cargo.env_remove(FRESH_PLUGINS);
     cargo.envs(fresh_plugins.map(|folder| (FRESH_PLUGINS, folder)));
+    cargo.envs(python.map(|python| (PYTHON, python)));
     let mut child = cargo.spawn().context("start cargo test")?;
     let mut counts = Counts::default();
     if let Some(output) = child.stdout.take() {
