@@ -68,9 +68,11 @@ fn step_rank(step: &str) -> usize {
     WAY.iter().position(|known| known.name() == step).map_or(0, |at| at + 1)
 }
 
-/// The status that an answer to an assignment gives it.
-pub(crate) fn status_of_answer(outcome: &floorhand_protocol::Outcome) -> (JobStatus, &str) {
+/// The status that an answer to an assignment gives it. Where no bundle was assigned, there is nothing more to be done:
+/// mode and settings hold as soon as they are accepted.
+pub(crate) fn status_of_answer(outcome: &floorhand_protocol::Outcome, names_bundle: bool) -> (JobStatus, &str) {
     match outcome {
+        floorhand_protocol::Outcome::Accepted if !names_bundle => (JobStatus::Succeeded, ""),
         floorhand_protocol::Outcome::Accepted => (JobStatus::InProgress, ""),
         floorhand_protocol::Outcome::Done { .. } => (JobStatus::Succeeded, ""),
         floorhand_protocol::Outcome::Rejected { reason } => (JobStatus::Rejected, reason),
@@ -220,7 +222,9 @@ mod tests {
         let rejected = Outcome::Rejected {
             reason: "no".to_owned(),
         };
-        assert_eq!(status_of_answer(&rejected), (JobStatus::Rejected, "no"));
+        assert_eq!(status_of_answer(&rejected, true), (JobStatus::Rejected, "no"));
+        assert_eq!(status_of_answer(&Outcome::Accepted, true), (JobStatus::InProgress, ""));
+        assert_eq!(status_of_answer(&Outcome::Accepted, false), (JobStatus::Succeeded, ""));
     }
 
     #[test]

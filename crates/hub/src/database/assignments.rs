@@ -109,6 +109,16 @@ impl Database {
         Ok(issued)
     }
 
+    /// One assignment.
+    pub(crate) async fn assignment(&self, device: &str, seq: u64) -> Result<Option<AssignmentRow>, DatabaseError> {
+        sqlx::query_as("SELECT * FROM assignments WHERE device = $1 AND seq = $2")
+            .bind(device)
+            .bind(signed(seq))
+            .fetch_optional(&self.pool)
+            .await
+            .during("look up an assignment")
+    }
+
     /// The newest assignment of a device.
     pub(crate) async fn latest_assignment(&self, device: &str) -> Result<Option<AssignmentRow>, DatabaseError> {
         sqlx::query_as("SELECT * FROM assignments WHERE device = $1 ORDER BY seq DESC LIMIT 1")

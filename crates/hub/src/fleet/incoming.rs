@@ -176,7 +176,10 @@ impl Hub {
             return Ok(());
         }
         if kind == "assign" {
-            let (status, reason) = rules::status_of_answer(&answer.outcome);
+            let Some(assignment) = self.database.assignment(device.as_str(), number).await? else {
+                return Ok(());
+            };
+            let (status, reason) = rules::status_of_answer(&answer.outcome, !assignment.bundle.is_empty());
             self.database
                 .settle_assignment(device.as_str(), number, status, reason, now_ms)
                 .await?;
@@ -387,6 +390,27 @@ mod tests {
                 .unwrap(),
             7
         );
+    }
+
+    #[tokio::test]
+    async fn what_changes_no_bundle_is_done_once_it_is_accepted() {
+        let (_dir, hub, _sent) = registered().await;
+        let issued = hub
+            .change_mode("press-1", floorhand_protocol::Mode::Paused)
+            .await
+            .unwrap();
+        let (_, seq) = issued.assignments[0];
+        let accepted = Answer {
+            device: "press-1".parse().unwrap(),
+            boot_id: 5,
+            to: format!("assign/{seq}"),
+            time_ms: 1,
+            outcome: Outcome::Accepted,
+        };
+        hub.take("fh/v1/plant-a/d/press-1/up/answer", &accepted.seal(&key(9)).unwrap())
+            .await;
+        let row = hub.database.latest_assignment("press-1").await.unwrap().unwrap();
+        assert_eq!((row.job, row.status.as_str()), (issued.job, "SUCCEEDED"));
     }
 
     #[tokio::test]
