@@ -3,6 +3,7 @@
 //! It never waits for the core, the hub or the disk of the store. What it finds goes to telemetry, what a candidate shows
 //! goes to the core.
 
+mod decoders;
 mod window;
 
 use crate::clock::monotonic_ms;
@@ -13,11 +14,12 @@ use crate::notify::Heartbeat;
 use crate::sinks::{Kind, SinkWriter};
 use crate::telemetry::Telemetry;
 use csv::StringRecord;
+use decoders::Decoders;
 use floorhand_bundle::{Digest, OnBreak};
 use floorhand_lifecycle::TrialSample;
-use floorhand_pipeline::decode::{self, CsvDecoder, DecodeError};
+use floorhand_pipeline::decode::DecodeError;
 use floorhand_pipeline::{
-    Loaded, Outcome, Processed, ResultHead, Sample, Serving, StageEvent, Trial, finding_json, result_json,
+    Loaded, Outcome, Processed, ResultHead, Sample, SampleError, Serving, StageEvent, Trial, finding_json, result_json,
 };
 use floorhand_protocol::{Finding, Mode, Parameters, Prediction, RecordBody, Severity};
 use floorhand_tensor::Tensor;
@@ -137,7 +139,7 @@ pub(crate) fn start(setup: Setup, queue: ServeQueue) -> std::io::Result<()> {
         mode: Mode::Run,
         sampling: Sampling::default(),
         window,
-        csv: None,
+        decoders: Decoders::default(),
         limiter: Limiter::default(),
         setup,
     };
@@ -180,8 +182,7 @@ struct Server {
     mode: Mode,
     sampling: Sampling,
     window: Window,
-    /// The decoder of the table that is being replayed, for the generation it was made for.
-    csv: Option<(Arc<StringRecord>, u64, CsvDecoder)>,
+    decoders: Decoders,
     limiter: Limiter,
 }
 
@@ -249,59 +250,25 @@ impl Server {
             self.window.count("paused-samples", 1);
             return;
         }
-        let decoded = match self.decode(input) {
-            Some(decoded) => decoded,
-            None => {
-                self.window.count("samples-without-bundle", 1);
-                return;
-            }
-        };
-        let sample = match decoded {
-            Ok(sample) => sample,
-            Err(error) => {
-                self.failed();
-                self.window.count("undecodable-samples", 1);
-                self.event("bad-sample", &input.source, &error.to_string());
-                return;
-            }
-        };
-        let (served, trial) = self.serving.process(&sample, monotonic_ms());
-        if let Some(served) = served {
-            self.served(&sample, &served);
+        let Self { serving, decoders, .. } = self;
+        let (served, trial) = serving.process(|taker| decoders.decode(taker, input), monotonic_ms());
+        if served.is_none() && trial.is_none() {
+            self.window.count("samples-without-bundle", 1);
         }
-        if let Some(trial) = trial {
-            self.tried(&trial);
+        if let Some(trial) = &trial {
+            self.tried(trial, served.is_none(), input);
+        }
+        match served.map(|served| (served.sample, served.processed)) {
+            Some((Ok(sample), processed)) => self.served(&sample, &processed),
+            Some((Err(error), _)) => self.undecodable(input, &error),
+            None => {}
         }
     }
 
-    /// The sample, or `None` when no generation is there to say what a sample is.
-    fn decode(&mut self, input: &Input) -> Option<Result<Sample, DecodeError>> {
-        let taker = self.serving.taker()?;
-        let inputs = taker.pipeline.inputs();
-        let decoded = match &input.payload {
-            Payload::Json(bytes) => decode::json(bytes, inputs),
-            Payload::Raw(bytes) => decode::raw(bytes, inputs),
-            Payload::Csv { header, row } => {
-                let generation = taker.generation;
-                let fits = |(known, made_for, _): &(Arc<StringRecord>, u64, CsvDecoder)| {
-                    *made_for == generation && Arc::ptr_eq(known, header)
-                };
-                if !self.csv.as_ref().is_some_and(fits) {
-                    let decoder = match CsvDecoder::new(header, inputs) {
-                        Ok(decoder) => decoder,
-                        Err(error) => return Some(Err(error)),
-                    };
-                    self.csv = Some((Arc::clone(header), generation, decoder));
-                }
-                self.csv.as_ref()?.2.decode(row)
-            }
-        };
-        Some(decoded.map(|mut sample| {
-            if sample.time_ms == 0 {
-                sample.time_ms = input.time_ms;
-            }
-            sample
-        }))
+    fn undecodable(&mut self, input: &Input, error: &DecodeError) {
+        self.failed();
+        self.window.count("undecodable-samples", 1);
+        self.event("bad-sample", &input.source, &error.to_string());
     }
 
     fn served(&mut self, sample: &Sample, served: &Processed) {
@@ -354,12 +321,23 @@ impl Server {
         }
     }
 
-    fn tried(&mut self, trial: &Trial) {
+    /// `alone`: nothing serves beside the candidate, so that what it can't read nobody can.
+    fn tried(&mut self, trial: &Trial, alone: bool, input: &Input) {
+        if let (true, Outcome::Failed(SampleError::Decode(error))) = (alone, &trial.processed.outcome) {
+            self.undecodable(input, error);
+        }
         self.report_findings(&trial.processed, trial.bundle, true);
         let generation = self.serving.candidate_mut().map_or(0, |candidate| candidate.generation);
         self.stage_events(&trial.processed.events, generation);
+        if !trial.counts {
+            return;
+        }
+        let failure = match &trial.processed.outcome {
+            Outcome::Failed(error) => Some(error.to_string()),
+            Outcome::Result(_) | Outcome::NotYet => None,
+        };
         self.setup.core.notice(Notice::Trial(TrialSample {
-            failed: trial.failed,
+            failure,
             latency_us: trial.processed.latency_us,
             disagreement: trial.disagreement,
             alarms: trial.alarms,

@@ -50,10 +50,10 @@ pub enum Failure {
 }
 
 /// What came of one sample that the candidate saw.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrialSample {
-    /// The candidate failed on it, and the running generation, where there is one, did not.
-    pub failed: bool,
+    /// Why the candidate failed on it where the running generation, if there is one, did not.
+    pub failure: Option<String>,
     /// The candidate's time for it, in microseconds.
     pub latency_us: u64,
     /// The mean absolute difference of the output that the bundle's disagreement gate names.

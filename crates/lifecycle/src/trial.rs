@@ -26,6 +26,8 @@ pub struct Tally {
     started_ms: u64,
     samples: u64,
     failures: u64,
+    /// Why the first of them failed: what a person wants to know of a trial that failed.
+    first_failure: Option<String>,
     latency: LatencyHistogram,
     disagreement_sum: f64,
     compared: u64,
@@ -42,6 +44,7 @@ impl Tally {
             started_ms: now_ms,
             samples: 0,
             failures: 0,
+            first_failure: None,
             latency: LatencyHistogram::default(),
             disagreement_sum: 0.0,
             compared: 0,
@@ -52,7 +55,10 @@ impl Tally {
     /// Counts a sample.
     pub fn add(&mut self, sample: &TrialSample) {
         self.samples += 1;
-        self.failures += u64::from(sample.failed);
+        if let Some(failure) = &sample.failure {
+            self.failures += 1;
+            self.first_failure.get_or_insert_with(|| failure.clone());
+        }
         self.latency.add(sample.latency_us);
         self.alarms += sample.alarms;
         if let Some(disagreement) = sample.disagreement {
@@ -90,10 +96,11 @@ impl Tally {
         let counted = self.samples.max(self.gates.samples);
         if self.failures as f64 > self.gates.max_error_rate * counted as f64 {
             return Some(format!(
-                "{} of {} samples failed in its trial; at most {} % may",
+                "{} of {} samples failed in its trial; at most {} % may; the first: {}",
                 self.failures,
                 self.samples,
-                self.gates.max_error_rate * 100.0
+                self.gates.max_error_rate * 100.0,
+                self.first_failure.as_deref().unwrap_or("unknown")
             ));
         }
         let findings = self.gates.findings.as_ref()?;
@@ -179,12 +186,17 @@ mod tests {
 
     #[test]
     fn each_gate_fails_for_its_own_reason() {
-        let bad = TrialSample { failed: true, ..good() };
+        let bad = |reason: &str| TrialSample {
+            failure: Some(reason.to_owned()),
+            ..good()
+        };
         assert_eq!(
-            run(gates(), [vec![bad; 1], vec![good(); 9]].concat(), 0),
+            run(gates(), [vec![bad("x"); 1], vec![good(); 9]].concat(), 0),
             Verdict::Passed
         );
-        failed(run(gates(), vec![bad; 2], 0), "2 of 2 samples failed");
+        let verdict = run(gates(), [bad("no flow"), bad("later")], 0);
+        failed(verdict.clone(), "2 of 2 samples failed");
+        failed(verdict, "the first: no flow");
         failed(
             run(
                 gates(),

@@ -1,5 +1,6 @@
 //! Why a pipeline can't be loaded, and why a sample gave no result.
 
+use crate::decode::DecodeError;
 use floorhand_inference::InferenceError;
 use floorhand_plugin_host::{HostError, PluginError};
 use floorhand_tensor::TensorError;
@@ -85,4 +86,7 @@ pub enum SampleError {
     /// The model.
     #[error("model: {0}")]
     Model(String),
+    /// The bytes are no sample of this bundle.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
 }

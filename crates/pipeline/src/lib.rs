@@ -44,7 +44,7 @@ pub use floorhand_plugin_host::{
 };
 pub use golden::{GoldenError, GoldenReport, run_golden};
 pub use pipeline::{Outcome, Pipeline, Processed, StageFinding, model_signature};
-pub use serving::{Loaded, Serving, Trial};
+pub use serving::{Loaded, Served, Serving, Trial};
 pub use stage::{StageEvent, StageTelemetry};
 
 use floorhand_tensor::Tensor;

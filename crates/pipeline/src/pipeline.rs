@@ -1,6 +1,7 @@
 //! One generation's stages, put together, and a sample's way through them.
 
 use crate::Sample;
+use crate::decode::DecodeError;
 use crate::error::{LoadError, SampleError};
 use crate::stage::{Read, Stage, StageEvent, StageTelemetry};
 use floorhand_bundle::{InputSpec, ModelSpec, PipelineSpec, StageSpec};
@@ -128,6 +129,20 @@ impl Pipeline {
             findings,
             events,
             latency_us,
+        }
+    }
+
+    /// The same with what came of decoding it. What is no sample reaches no stage and has no number of its own.
+    pub(crate) fn process_decoded(&mut self, sample: &Result<Sample, DecodeError>, now_ms: u64) -> Processed {
+        match sample {
+            Ok(sample) => self.process(sample, now_ms),
+            Err(error) => Processed {
+                sequence: self.sequence,
+                outcome: Outcome::Failed(error.clone().into()),
+                findings: Vec::new(),
+                events: Vec::new(),
+                latency_us: 0,
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! What serves, and what is tried beside it.
 
 use crate::Sample;
+use crate::decode::DecodeError;
 use crate::pipeline::{Outcome, Pipeline, Processed};
 use floorhand_bundle::{Digest, Gates};
 use floorhand_plugin_host::Severity;
@@ -18,6 +19,15 @@ pub struct Loaded {
     pub pipeline: Pipeline,
 }
 
+/// What the active generation made of a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Served {
+    /// The sample as it reads it.
+    pub sample: Result<Sample, DecodeError>,
+    /// All that came of it.
+    pub processed: Processed,
+}
+
 /// What a candidate made of a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
@@ -25,8 +35,9 @@ pub struct Trial {
     pub bundle: Digest,
     /// All that came of the sample. Its outcome goes to nobody.
     pub processed: Processed,
-    /// It failed, and the active generation, where there is one, did not.
-    pub failed: bool,
+    /// Whether the sample says anything about the candidate. One on which both failed doesn't: it is neither for nor
+    /// against it.
+    pub counts: bool,
     /// The mean absolute difference of the output that its disagreement gate names.
     pub disagreement: Option<f64>,
     /// Findings of severity alarm.
@@ -53,12 +64,6 @@ impl Serving {
     /// The generation that serves, to take its telemetry.
     pub fn active_mut(&mut self) -> Option<&mut Loaded> {
         self.active.as_mut()
-    }
-
-    /// Whose inputs a sample has to fit: the active generation's, or the candidate's where there is none.
-    #[must_use]
-    pub fn taker(&self) -> Option<&Loaded> {
-        self.active.as_ref().or(self.candidate.as_ref())
     }
 
     /// The candidate, to take its telemetry.
@@ -88,31 +93,38 @@ impl Serving {
         self.candidate.take()
     }
 
-    /// Takes a sample through the active generation, and through the candidate.
-    pub fn process(&mut self, sample: &Sample, now_ms: u64) -> (Option<Processed>, Option<Trial>) {
-        let served = self
-            .active
-            .as_mut()
-            .map(|active| active.pipeline.process(sample, now_ms));
+    /// Takes a sample through the active generation, and through the candidate. `decode` reads it as the one that it is
+    /// given takes it: two generations may take different fields of the same bytes, or one of them none at all.
+    pub fn process(
+        &mut self,
+        mut decode: impl FnMut(&Loaded) -> Result<Sample, DecodeError>,
+        now_ms: u64,
+    ) -> (Option<Served>, Option<Trial>) {
+        let served = self.active.as_mut().map(|active| {
+            let sample = decode(active);
+            let processed = active.pipeline.process_decoded(&sample, now_ms);
+            Served { sample, processed }
+        });
         let runs = self.candidate_runs;
-        if !runs
-            && served
-                .as_ref()
-                .is_some_and(|served| !matches!(served.outcome, Outcome::NotYet))
-        {
-            self.candidate_runs = true;
-        }
+        let answered = |served: &Served| !matches!(served.processed.outcome, Outcome::NotYet);
+        self.candidate_runs |= served.as_ref().is_some_and(answered);
+        let active = self.active.as_ref();
         let trial = self.candidate.as_mut().filter(|_| runs).map(|candidate| {
-            let processed = candidate.pipeline.process(sample, now_ms);
-            judge(candidate, processed, served.as_ref())
+            let same = active.is_some_and(|active| active.pipeline.inputs() == candidate.pipeline.inputs());
+            let sample = match &served {
+                Some(served) if same => served.sample.clone(),
+                _ => decode(candidate),
+            };
+            let processed = candidate.pipeline.process_decoded(&sample, now_ms);
+            judge(candidate, processed, served.as_ref().map(|served| &served.processed))
         });
         (served, trial)
     }
 }
 
 fn judge(candidate: &Loaded, processed: Processed, served: Option<&Processed>) -> Trial {
-    let active_failed = served.is_some_and(|served| matches!(served.outcome, Outcome::Failed(_)));
-    let failed = matches!(processed.outcome, Outcome::Failed(_)) && !active_failed;
+    let failed = |processed: &Processed| matches!(processed.outcome, Outcome::Failed(_));
+    let counts = !(failed(&processed) && served.is_some_and(failed));
     let alarms = processed
         .findings
         .iter()
@@ -130,7 +142,7 @@ fn judge(candidate: &Loaded, processed: Processed, served: Option<&Processed>) -
     Trial {
         bundle: candidate.bundle,
         processed,
-        failed,
+        counts,
         disagreement,
         alarms,
     }

@@ -186,7 +186,7 @@ fn a_trial_that_fails_is_rolled_back_and_not_tried_again_until_assigned_anew() {
     let mut bench = Bench::new();
     bench.committed("a", 1).in_trial("b", 2);
     bench.event(Event::Trial(TrialSample {
-        failed: true,
+        failure: Some("no flow".to_owned()),
         ..TrialSample::default()
     }));
     let [(status, step, _)] = bench.reports()[..] else {

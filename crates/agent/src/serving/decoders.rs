@@ -1,0 +1,61 @@
+//! Bytes of a source to a sample, as a generation takes it.
+
+use super::{Input, Payload};
+use csv::StringRecord;
+use floorhand_pipeline::decode::{self, CsvDecoder, DecodeError};
+use floorhand_pipeline::{Loaded, Sample};
+use std::sync::Arc;
+
+/// One table at a time, for the active generation and a candidate. Two files that are replayed at once take turns; making
+/// a decoder costs as much as some rows.
+const TABLES: usize = 2;
+
+/// Finding a table's columns takes longer than reading a row: decoders are kept.
+#[derive(Debug, Default)]
+pub(super) struct Decoders {
+    tables: Vec<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    header: Arc<StringRecord>,
+    generation: u64,
+    decoder: CsvDecoder,
+}
+
+impl Decoders {
+    /// Reads a sample as a generation takes it. One without a time of its own has that of its arrival.
+    pub(super) fn decode(&mut self, taker: &Loaded, input: &Input) -> Result<Sample, DecodeError> {
+        let inputs = taker.pipeline.inputs();
+        let decoded = match &input.payload {
+            Payload::Json(bytes) => decode::json(bytes, inputs),
+            Payload::Raw(bytes) => decode::raw(bytes, inputs),
+            Payload::Csv { header, row } => {
+                let table = self.take_table(taker, header)?;
+                let decoded = table.decoder.decode(row);
+                self.tables.truncate(TABLES - 1);
+                self.tables.insert(0, table);
+                decoded
+            }
+        };
+        decoded.map(|mut sample| {
+            if sample.time_ms == 0 {
+                sample.time_ms = input.time_ms;
+            }
+            sample
+        })
+    }
+
+    fn take_table(&mut self, taker: &Loaded, header: &Arc<StringRecord>) -> Result<Table, DecodeError> {
+        let generation = taker.generation;
+        let fits = |table: &Table| table.generation == generation && Arc::ptr_eq(&table.header, header);
+        match self.tables.iter().position(fits) {
+            Some(at) => Ok(self.tables.remove(at)),
+            None => Ok(Table {
+                header: Arc::clone(header),
+                generation,
+                decoder: CsvDecoder::new(header, taker.pipeline.inputs())?,
+            }),
+        }
+    }
+}
