@@ -1,7 +1,7 @@
 //! Golden cases: does this pipeline, here, give the answers that it gave where it was made?
 //!
 //! One JSON object a line: `{"input": {...}, "output": {...}}`. The cases go, in order, through one fresh pipeline, so that
-//! windows fill as they do in service; `"output": null` says that there is no result yet.
+//! windows fill as they do in service; `"output": null` says that there is no result yet. At least one case has an output.
 
 use crate::decode;
 use crate::pipeline::{Outcome, Pipeline};
@@ -39,6 +39,9 @@ pub enum GoldenError {
         /// How many there are.
         actual: u64,
     },
+    /// Cases that show nothing.
+    #[error("no golden case has an output to compare; give at least one")]
+    Nothing,
     /// No result where there should be one, or the other way round.
     #[error("golden case {case}: {problem}")]
     Outcome {
@@ -68,20 +71,28 @@ pub enum GoldenError {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Case {
     input: Value,
+    /// Has to be there, null or not: a misspelt key would otherwise be a case that compares nothing.
+    #[serde(deserialize_with = "Option::deserialize")]
     output: Option<BTreeMap<String, Value>>,
 }
 
 /// Runs the cases through a pipeline that has seen no sample yet. The pipeline is used up: load another one to serve.
 pub fn run_golden(pipeline: &mut Pipeline, golden: &Golden, cases: &[u8]) -> Result<GoldenReport, GoldenError> {
     let mut report = GoldenReport::default();
+    let mut compared = false;
     let lines = cases
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.trim_ascii().is_empty());
     for (line, number) in lines.zip(1..) {
         let malformed = |problem: String| GoldenError::Malformed { case: number, problem };
         let case: Case = serde_json::from_slice(line).map_err(|error| malformed(error.to_string()))?;
+        if case.output.as_ref().is_some_and(BTreeMap::is_empty) {
+            return Err(malformed("its output names nothing to compare".to_owned()));
+        }
+        compared |= case.output.is_some();
         let sample =
             decode::json_value(&case.input, pipeline.inputs()).map_err(|error| malformed(error.to_string()))?;
         let processed = pipeline.process(&sample, number);
@@ -94,6 +105,9 @@ pub fn run_golden(pipeline: &mut Pipeline, golden: &Golden, cases: &[u8]) -> Res
             expected: golden.cases,
             actual: report.cases,
         });
+    }
+    if !compared {
+        return Err(GoldenError::Nothing);
     }
     Ok(report)
 }
