@@ -5,9 +5,10 @@
 
 use crate::clock::{monotonic_ms, system_ms};
 use crate::fleet::Fleet;
+use crate::limiter::Limiter;
 use floorhand_bundle::{DeviceId, SecretKey, cbor};
 use floorhand_protocol::{Event, Gap, MAX_RECORD_BYTES, Record, RecordBody, Severity, Up, UpBatch};
-use floorhand_store::{Batch, BatchLimits, Cursor, NewRecord, Order, Spool, SpoolError};
+use floorhand_store::{Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolError};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -18,6 +19,8 @@ use std::time::Duration;
 const QUEUE: usize = 4096;
 /// Records of one durable transaction.
 const GROUP: usize = 512;
+/// Records of the highest priority that wait for room on the disk: the reports of many deployments.
+const HELD: usize = 512;
 /// Batches that were sent and not acknowledged: one under way while the hub writes the other.
 const IN_FLIGHT: usize = 2;
 /// After this a batch that wasn't acknowledged is sent again.
@@ -74,6 +77,8 @@ impl Telemetry {
             sent: VecDeque::new(),
             batches: 0,
             connected: false,
+            held: Vec::new(),
+            limiter: Limiter::default(),
             overflow: Arc::clone(&overflow),
             figures: Arc::clone(&figures),
         };
@@ -148,9 +153,15 @@ struct Drain {
     sent: VecDeque<Sent>,
     batches: u64,
     connected: bool,
+    /// What the hub has to know and the disk had no room for; it goes first when there is room again.
+    held: Vec<Encoded>,
+    limiter: Limiter,
     overflow: Arc<AtomicU64>,
     figures: Arc<Mutex<SpoolFigures>>,
 }
+
+/// A record's priority, time and bytes.
+type Encoded = (Priority, u64, Vec<u8>);
 
 impl Drain {
     fn run(&mut self, messages: &Receiver<Message>) {
@@ -206,27 +217,48 @@ impl Drain {
 
     /// Makes records durable, all in one transaction.
     fn keep(&mut self, waiting: &mut Vec<(u64, RecordBody)>) {
-        let overflow = self.overflow.swap(0, Ordering::Relaxed);
-        if overflow > 0 {
-            let message = format!("{overflow} reports were dropped because the disk could not keep up");
-            tracing::warn!(overflow, "reports were dropped because the disk could not keep up");
-            waiting.push((system_ms(), event("telemetry-overflow", "spool", message)));
-        }
-        let encoded: Vec<_> = waiting.drain(..).filter_map(encode).collect();
+        let mut encoded = std::mem::take(&mut self.held);
+        encoded.extend(waiting.drain(..).filter_map(encode));
+        // Told with what goes into the spool next, and counted on until something has gone in.
+        let overflow = self.overflow.load(Ordering::Relaxed);
+        let told = (overflow > 0)
+            .then(|| format!("{overflow} reports were dropped because the disk was full or could not keep up"))
+            .and_then(|message| encode((system_ms(), event("telemetry-overflow", "spool", message))));
         let records: Vec<NewRecord<'_>> = encoded
             .iter()
+            .chain(&told)
             .map(|(priority, time_ms, payload)| NewRecord {
                 priority: *priority,
                 time_ms: *time_ms,
                 payload,
             })
             .collect();
-        if let Err(error) = self.setup.spool.append_batch(&records) {
-            let lost = records.len();
-            tracing::error!(lost, %error, "telemetry can't be kept; free space on the state directory's disk");
-            self.overflow.fetch_add(lost as u64, Ordering::Relaxed);
+        match self.setup.spool.append_batch(&records) {
+            Ok(_) => drop(self.overflow.fetch_sub(overflow, Ordering::Relaxed)),
+            Err(error) => self.hold(encoded, &error),
         }
         self.publish_figures();
+    }
+
+    /// Keeps in memory what matters most of what the disk didn't take; the rest is counted.
+    fn hold(&mut self, encoded: Vec<Encoded>, error: &SpoolError) {
+        let all = encoded.len();
+        self.held = encoded;
+        self.held.retain(|(priority, ..)| *priority == Priority::High);
+        self.held.truncate(HELD);
+        let lost = all - self.held.len();
+        self.overflow.fetch_add(lost as u64, Ordering::Relaxed);
+        self.complain(
+            "telemetry can't be kept; free space on the state directory's disk",
+            error,
+        );
+    }
+
+    /// Logs a problem with the spool, but not with every report.
+    fn complain(&mut self, what: &str, error: &SpoolError) {
+        if let Some(more) = self.limiter.admit("spool", what, monotonic_ms()) {
+            tracing::error!(more, %error, "{what}");
+        }
     }
 
     fn publish_figures(&self) {
@@ -241,8 +273,7 @@ impl Drain {
 
     fn acknowledged(&mut self, boot_id: u64, ranges: &[(u64, u64)]) {
         if let Err(error) = self.setup.spool.ack(boot_id, ranges) {
-            tracing::error!(%error, "acknowledged telemetry can't be deleted; it will be sent again");
-            return;
+            return self.complain("acknowledged telemetry can't be deleted; it will be sent again", &error);
         }
         for sent in self.sent.iter_mut().filter(|sent| sent.boot_id == boot_id) {
             sent.waiting
@@ -281,10 +312,7 @@ impl Drain {
             match self.send_one(now_ms) {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => {
-                    tracing::error!(%error, "telemetry can't be read");
-                    return;
-                }
+                Err(error) => return self.complain("telemetry can't be read", &error),
             }
         }
     }
@@ -369,11 +397,11 @@ fn event(kind: &str, subject: &str, message: String) -> RecordBody {
 }
 
 /// A record's bytes. One that is longer than a record may be is left out, and said so.
-fn encode((time_ms, body): (u64, RecordBody)) -> Option<(floorhand_store::Priority, u64, Vec<u8>)> {
+fn encode((time_ms, body): (u64, RecordBody)) -> Option<Encoded> {
     let priority = match body.priority() {
-        floorhand_protocol::Priority::High => floorhand_store::Priority::High,
-        floorhand_protocol::Priority::Normal => floorhand_store::Priority::Normal,
-        floorhand_protocol::Priority::Low => floorhand_store::Priority::Low,
+        floorhand_protocol::Priority::High => Priority::High,
+        floorhand_protocol::Priority::Normal => Priority::Normal,
+        floorhand_protocol::Priority::Low => Priority::Low,
     };
     match cbor::encode("record", &body) {
         Ok(payload) if payload.len() <= MAX_RECORD_BYTES => Some((priority, time_ms, payload)),

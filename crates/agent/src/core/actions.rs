@@ -17,13 +17,30 @@ impl Core {
     pub(super) fn handle(&mut self, event: Event) {
         self.events.push_back(event);
         while let Some(event) = self.events.pop_front() {
+            let assigned = if let Event::Assigned(assignment) = &event {
+                Some(assignment.seq)
+            } else {
+                None
+            };
             let actions = self.setup.machine.handle(event, monotonic_ms());
             for action in actions {
                 if let Err(error) = self.carry_out(action) {
                     self.step_back(&error);
+                    self.not_taken(assigned, &error);
                     break;
                 }
             }
+        }
+    }
+
+    /// The hub is told of an assignment that couldn't be made durable: telemetry may be as short of room as the state.
+    fn not_taken(&mut self, assigned: Option<u64>, error: &StoreError) {
+        if let Some(seq) = assigned.filter(|&seq| seq > self.saved.seq) {
+            let reason = error.to_string();
+            self.answer(
+                format!("assign/{seq}"),
+                floorhand_protocol::Outcome::Rejected { reason },
+            );
         }
     }
 
