@@ -63,6 +63,26 @@ impl Agent {
         Ok(())
     }
 
+    /// Starts the agent with settings in its environment, as a service manager does.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        let arguments = ["agent", "--config", &text(&self.config)];
+        self.process = Some(Process::start_with(&self.log, &arguments, settings)?);
+        Ok(())
+    }
+
+    /// Starts the agent from a `floorhand-agent` of another build.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_as(&mut self, program: &Path) -> Result<()> {
+        let arguments = ["--config", &text(&self.config)];
+        self.process = Some(Process::start_program(program, &self.log, &arguments)?);
+        Ok(())
+    }
+
     /// The process.
     ///
     /// # Errors

@@ -46,12 +46,16 @@ pub fn floorhand() -> Result<PathBuf> {
 }
 
 fn command<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Command> {
-    let mut command = Command::new(floorhand()?);
+    Ok(command_of(&floorhand()?, arguments))
+}
+
+fn command_of<S: AsRef<OsStr>>(program: &Path, arguments: &[S]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     for name in SETTINGS {
         command.env_remove(name);
     }
-    Ok(command)
+    command
 }
 
 /// How the program ended, and what it said.
@@ -125,12 +129,34 @@ impl Process {
     /// # Errors
     /// When it can't be started.
     pub fn start<S: AsRef<OsStr>>(log: &Path, arguments: &[S]) -> Result<Self> {
+        Self::start_program(&floorhand()?, log, arguments)
+    }
+
+    /// Starts another program in the same way.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_program<S: AsRef<OsStr>>(program: &Path, log: &Path, arguments: &[S]) -> Result<Self> {
+        Self::start_command(command_of(program, arguments), log)
+    }
+
+    /// Starts the program with settings of its own.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_with<S: AsRef<OsStr>>(log: &Path, arguments: &[S], settings: &[(&str, &str)]) -> Result<Self> {
+        let mut command = command(arguments)?;
+        command.envs(settings.iter().copied());
+        Self::start_command(command, log)
+    }
+
+    fn start_command(mut command: Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
-        let child = command(arguments)?
+        let child = command
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()
-            .context("floorhand can't be started")?;
+            .with_context(|| format!("{} can't be started", command.get_program().display()))?;
         Ok(Self {
             log: log.to_owned(),
             child,
@@ -164,6 +190,15 @@ impl Process {
         self.wait(END_WITHIN)
     }
 
+    /// Sends SIGHUP.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn reload(&self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::HUP)?)
+    }
+
     /// Ends it at once, as a power cut would.
     ///
     /// # Errors
@@ -172,6 +207,12 @@ impl Process {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// The process's id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it still runs.

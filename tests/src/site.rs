@@ -14,6 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The fleet of the tests.
 pub const FLEET: &str = "plant-a";
+/// Samples of a trial: the fixture's 200 say nothing more about what the tests test.
+const TRIAL_SAMPLES: u64 = 20;
 /// How long an assignment of the tests may be begun.
 const ASSIGNMENT_LIFE_MS: u64 = 3_600_000;
 
@@ -94,6 +96,27 @@ impl Site {
         Ok(file)
     }
 
+    /// Packs the bundle of tests/skab as version `major`, with a short trial and room for slow machines.
+    ///
+    /// # Errors
+    /// When a file can't be read or written, or the command refuses it.
+    pub fn pack_fixture(&self, major: u64) -> Result<PathBuf> {
+        let from = crate::workspace().join("tests/skab/fixture/bundle");
+        let folder = self.path(&format!("bundle-{major}"));
+        fs::create_dir(&folder)?;
+        for entry in fs::read_dir(&from)? {
+            let entry = entry?;
+            fs::copy(entry.path(), folder.join(entry.file_name()))?;
+        }
+        let recipe = fs::read_to_string(from.join("bundle.toml"))?
+            .replace("version = \"1.0.0\"", &format!("version = \"{major}.0.0\""))
+            .replace("release_counter = 1", &format!("release_counter = {major}"))
+            .replace("samples = 200", &format!("samples = {TRIAL_SAMPLES}"))
+            .replace("latency_p99_ms = 50", "latency_p99_ms = 5000");
+        fs::write(folder.join("bundle.toml"), recipe)?;
+        self.pack(&folder, &format!("skab-{major}.fhb"))
+    }
+
     /// Writes a configuration.
     ///
     /// # Errors
@@ -117,16 +140,31 @@ impl Site {
     /// # Errors
     /// When it doesn't.
     pub fn start_hub(&self, broker: &str, pki: &Pki, identity: &Identity) -> Result<Hub> {
+        let tls = json!({ "ca": pki.ca(), "cert": identity.cert, "key": identity.key });
+        self.start(broker, json!({ "broker": broker, "tls": tls }))
+    }
+
+    /// Starts a hub with the broker that it brings, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub fn start_hub_alone(&self) -> Result<Hub> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        self.start(&format!("mqtt://{address}"), json!({ "embedded_broker": address }))
+    }
+
+    fn start(&self, broker: &str, connection: Value) -> Result<Hub> {
         let port = free_port()?;
-        let config = json!({
+        let mut config = json!({
             "fleet": FLEET,
             "data_dir": self.path("hub"),
             "assignment_key": self.path("assignment.key"),
             "trust_root": self.path("root.cose"),
             "http_listen": format!("127.0.0.1:{port}"),
-            "broker": broker,
-            "tls": { "ca": pki.ca(), "cert": identity.cert, "key": identity.key },
         });
+        if let (Some(config), Value::Object(connection)) = (config.as_object_mut(), connection) {
+            config.extend(connection);
+        }
         let config = self.write_toml("hub.toml", &config)?;
         let mut process = Process::start(&self.path("hub.log"), &["hub", "--config", &text(&config)])?;
         wait_for("hub that listens", PATIENCE, || {
@@ -135,6 +173,7 @@ impl Site {
         })?;
         Ok(Hub {
             url: format!("http://127.0.0.1:{port}"),
+            broker: broker.to_owned(),
             process,
         })
     }
@@ -181,7 +220,10 @@ impl Site {
 /// A running hub.
 #[derive(Debug)]
 pub struct Hub {
-    url: String,
+    /// Where its API is.
+    pub url: String,
+    /// The fleet's broker.
+    pub broker: String,
     /// The process.
     pub process: Process,
 }

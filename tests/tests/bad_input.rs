@@ -13,30 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const DEVICE: &str = "press-1";
-/// Samples of a trial: the bundle's 200 say nothing more about what is tested here.
-const TRIAL_SAMPLES: u64 = 20;
 /// Larger than any packet that an agent takes.
 const TOO_LARGE_BYTES: usize = 400 << 10;
-
-/// The bundle of tests/skab, as version `major` with a short trial.
-fn packed(site: &Site, major: u64) -> Result<PathBuf> {
-    let (from, folder) = (
-        workspace().join("tests/skab/fixture/bundle"),
-        site.path(&format!("bundle-{major}")),
-    );
-    std::fs::create_dir(&folder)?;
-    for entry in std::fs::read_dir(&from)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), folder.join(entry.file_name()))?;
-    }
-    let recipe = std::fs::read_to_string(from.join("bundle.toml"))?
-        .replace("version = \"1.0.0\"", &format!("version = \"{major}.0.0\""))
-        .replace("release_counter = 1", &format!("release_counter = {major}"))
-        .replace("samples = 200", &format!("samples = {TRIAL_SAMPLES}"))
-        .replace("latency_p99_ms = 50", "latency_p99_ms = 5000");
-    std::fs::write(folder.join("bundle.toml"), recipe)?;
-    site.pack(&folder, &format!("skab-{major}.fhb"))
-}
 
 fn training() -> PathBuf {
     workspace().join("tests/skab/fixture/anomaly-free.csv")
@@ -236,7 +214,7 @@ async fn bad_documents_and_bad_samples_leave_a_serving_agent_serving() -> Result
     })?;
     let watcher = Watcher::start(&broker.url(), &site, &agent).await?;
     let plant = Plant::start(&broker.url(), DEVICE).await?;
-    let stick = site.export(&packed(&site, 1)?, &agent.device, 1)?;
+    let stick = site.export(&site.pack_fixture(1)?, &agent.device, 1)?;
     let imported = agent.import(&stick)?;
     ensure!(imported.code == Some(0), "{imported:?}\n{}", agent.tail());
     let samples = rows(&training())?;
@@ -308,7 +286,7 @@ fn a_device_without_network_takes_bundles_from_a_stick_and_starts_cold() -> Resu
             "sink": [{ "type": "jsonl", "path": sink }],
         }),
     )?;
-    let (first, second) = (packed(&site, 1)?, packed(&site, 2)?);
+    let (first, second) = (site.pack_fixture(1)?, site.pack_fixture(2)?);
     let misled = agent.import(&site.export(&first, &"press-2".parse()?, 1)?)?;
     ensure!(
         misled.code == Some(6) && misled.stderr.contains("press-2"),
