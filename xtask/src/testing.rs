@@ -27,6 +27,12 @@ const PYTHON: &str = "FLOORHAND_PYTHON";
 /// What that Python has installed.
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
+/// A hub without its database of the larger kind fails its test instead of skipping it (floorhand-testkit).
+const REQUIRE_POSTGRES: &str = "FLOORHAND_REQUIRE_POSTGRES";
+
+/// Where Debian keeps the programs of PostgreSQL's versions.
+const POSTGRES: &str = "/usr/lib/postgresql";
+
 /// Debian's compiler for WebAssembly: the one package of each that builds for a target whose library isn't installed.
 const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
@@ -51,13 +57,18 @@ pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     let may_install = options.install || workspace::in_ci();
     let broker = broker(may_install);
+    let postgres = postgres(may_install);
     let fresh_plugins = fresh_plugins(may_install)?;
     let python = python(may_install);
     if let Err(missing) = &python {
         println!("xtask: {missing:#}; tests that compare with Python say that they are skipped");
     }
     build_programs()?;
-    let (passed, counts) = run_tests(&options.arguments, fresh_plugins.as_deref(), python.ok().as_deref())?;
+    let mut settings = vec![(REQUIRE_MOSQUITTO, PathBuf::from("1"))];
+    settings.extend(fresh_plugins.map(|folder| (FRESH_PLUGINS, folder)));
+    settings.extend(python.ok().map(|python| (PYTHON, python)));
+    settings.extend(postgres.then(|| (REQUIRE_POSTGRES, PathBuf::from("1"))));
+    let (passed, counts) = run_tests(&options.arguments, settings)?;
     println!("\n{}", summary(&counts, started.elapsed()));
     if let Err(missing) = &broker {
         println!("{missing}");
@@ -83,6 +94,20 @@ fn broker(may_install: bool) -> Result<(), String> {
         eprintln!("xtask: {advice}");
     }
     installed
+}
+
+/// Finds or installs PostgreSQL. It is the hub's second database: without it one test says that it is skipped.
+fn postgres(may_install: bool) -> bool {
+    if Path::new(POSTGRES).is_dir() {
+        return true;
+    }
+    const ALONE: &str = "the hub is tested with SQLite alone";
+    match Apt::permitted(may_install).map(|apt| apt.install(&["postgresql"])) {
+        Some(Ok(())) => return true,
+        Some(Err(error)) => println!("xtask: PostgreSQL can't be installed, and {ALONE}: {error:#}"),
+        None => println!("xtask: PostgreSQL is missing, and {ALONE} (Debian, Ubuntu: apt-get install postgresql)"),
+    }
+    false
 }
 
 /// Builds the plugins beside the committed ones, and tells where. Elsewhere than in CI the committed ones are enough.
@@ -155,13 +180,11 @@ fn build_programs() -> Result<()> {
     Ok(())
 }
 
-fn run_tests(arguments: &[String], fresh_plugins: Option<&Path>, python: Option<&Path>) -> Result<(bool, Counts)> {
+/// Runs all tests with these settings in their environment, and none of those left over from elsewhere.
+fn run_tests(arguments: &[String], settings: Vec<(&str, PathBuf)>) -> Result<(bool, Counts)> {
     let mut cargo = workspace::cargo()?;
     cargo.args(["test", "--workspace", "--no-fail-fast"]).args(arguments);
-    cargo.env(REQUIRE_MOSQUITTO, "1").stdout(Stdio::piped());
-    cargo.env_remove(FRESH_PLUGINS);
-    cargo.envs(fresh_plugins.map(|folder| (FRESH_PLUGINS, folder)));
-    cargo.envs(python.map(|python| (PYTHON, python)));
+    cargo.env_remove(FRESH_PLUGINS).envs(settings).stdout(Stdio::piped());
     let mut child = cargo.spawn().context("start cargo test")?;
     let mut counts = Counts::default();
     if let Some(output) = child.stdout.take() {

@@ -228,3 +228,25 @@ pub(crate) async fn database_url(dir: &Path) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
     format!("{url}{separator}options[search_path]={schema}")
 }
+
+/// Every test of this crate once more, with PostgreSQL as the hub's database.
+#[test]
+fn all_of_it_holds_with_postgresql() {
+    const URL: &str = "FLOORHAND_TEST_POSTGRES";
+    if std::env::var_os(URL).is_some() {
+        return;
+    }
+    let Some(server) = floorhand_testkit::Postgres::start_or_skip().unwrap() else {
+        return;
+    };
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .env(URL, server.url())
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{stdout}{stderr}");
+    assert!(stdout.contains("test result: ok"), "{stdout}");
+}

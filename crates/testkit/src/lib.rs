@@ -24,6 +24,7 @@ mod mosquitto;
 mod pki;
 mod poll;
 mod port;
+mod postgres;
 mod proxy;
 
 pub use clock::ManualClock;
@@ -32,4 +33,5 @@ pub use mosquitto::{Mosquitto, MosquittoConfig, MosquittoTls};
 pub use pki::{Identity, Pki};
 pub use poll::{eventually, eventually_async};
 pub use port::free_port;
+pub use postgres::Postgres;
 pub use proxy::Proxy;
