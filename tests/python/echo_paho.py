@@ -2,9 +2,10 @@
 
     python echo_paho.py --port 1883 --in-topic plant/in --out-topic plant/out --bundle bundle/
 
-Takes samples `{"sensors": [8 numbers]}` from one topic, standardises them, runs the bundle's model with onnxruntime and
-publishes `{"t2": .., "q": .., "score": ..}`, whatever the model's outputs are called, to the other. The network loop runs
-in this thread and each sample is answered in its callback, which is paho's quickest way. Ends on Ctrl-C or SIGTERM.
+Takes samples with the fields that the bundle's one input names, `{"Current": 1.5, ..}`, from one topic, standardises
+them, runs the bundle's model with onnxruntime and publishes `{"t2": .., "q": .., "score": ..}`, whatever the model's
+outputs are called, to the other. The network loop runs in this thread and each sample is answered in its callback, which
+is paho's quickest way. Ends on Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import signal
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ class Detector:
     """The bundle's scaler and model, loaded once."""
 
     def __init__(self, bundle: Path) -> None:
+        recipe = tomllib.loads((bundle / "bundle.toml").read_text())
+        self.fields = recipe["input"][0]["fields"]
         scaler = json.loads((bundle / "scaler.json").read_text())
         self.mean = np.array(scaler["mean"], dtype=np.float32)
         self.factor = 1 / np.array(scaler["scale"], dtype=np.float32)
@@ -36,7 +40,8 @@ class Detector:
 
     def answer(self, payload: bytes) -> bytes:
         """One JSON sample to one JSON result; ValueError or KeyError for what isn't a sample."""
-        sensors = np.array(json.loads(payload)["sensors"], dtype=np.float32)
+        sample = json.loads(payload)
+        sensors = np.array([sample[field] for field in self.fields], dtype=np.float32)
         x = (sensors - self.mean) * self.factor
         values = self.session.run(self.outputs, {self.input: x[np.newaxis, :]})
         result = {name: float(value.item()) for name, value in zip(self.outputs, values, strict=True)}
@@ -86,7 +91,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out-topic", required=True)
     parser.add_argument("--qos", type=int, choices=(0, 1), default=1)
     parser.add_argument(
-        "--bundle", type=Path, required=True, metavar="DIR", help="a directory with scaler.json and model.onnx"
+        "--bundle", type=Path, required=True, metavar="DIR", help="a directory with bundle.toml, scaler.json and model.onnx"
     )
     return parser.parse_args()
 
