@@ -121,6 +121,10 @@ pub struct ModelSpec {
     pub component: ComponentName,
     /// The tensors it takes and gives, with every dimension fixed.
     pub signature: Signature,
+    /// Whether it was made to take NaN, for values that are missing. Otherwise a sample fails whose features, or whose
+    /// answer, hold NaN or infinity: engines make plausible numbers of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_nan: bool,
 }
 
 /// What happens when a plugin's breaker opens: three faults within a minute.

@@ -1,5 +1,7 @@
 //! `bundle.toml`: what a person writes beside models and plugins, and how it becomes a manifest.
 
+mod keys;
+
 use crate::chunks::BlobRef;
 use crate::digest::Digest;
 use crate::gates::{Gates, Golden};
@@ -119,6 +121,9 @@ pub struct RecipeStage {
 pub struct RecipeModel {
     /// The ONNX file.
     pub file: ComponentName,
+    /// Whether the model was trained with missing values, which it is then handed as NaN.
+    #[serde(default)]
+    pub allow_nan: bool,
 }
 
 /// `[golden]`
@@ -164,8 +169,14 @@ impl Recipe {
         let failed = |problem: String| RecipeError {
             problems: vec![problem.trim_end().to_owned()],
         };
+        let table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| failed(error.to_string()))?;
+        let mut problems = keys::check(&table);
+        if !problems.is_empty() {
+            return Err(RecipeError { problems });
+        }
         let deserializer = toml::Deserializer::parse(text).map_err(|error| failed(error.to_string()))?;
-        let mut problems = Vec::new();
         let recipe: Self = serde_ignored::deserialize(deserializer, |path| {
             problems.push(format!("unknown key `{path}`"));
         })
@@ -223,6 +234,7 @@ impl Recipe {
             model: ModelSpec {
                 component: model,
                 signature,
+                allow_nan: self.model.allow_nan,
             },
             postprocess,
             monitors,
@@ -411,6 +423,34 @@ mod tests {
         assert_eq!(
             crate::cbor::decode::<Manifest>("manifest", &bytes, bytes.len()).unwrap(),
             *manifest
+        );
+    }
+
+    #[test]
+    fn a_misspelt_key_is_told_with_what_was_meant_and_what_is_missing() {
+        check_problems(
+            &TEXT
+                .replace("release_counter", "release_count")
+                .replace("[gates]", "[gate]"),
+            &[
+                "unknown key `bundle.release_count`; did you mean `release_counter`?",
+                "missing key `bundle.release_counter`",
+                "unknown key `gate`; did you mean `gates`?",
+            ],
+        );
+        check_problems(
+            &TEXT
+                .replace("shape = [2]", "shapes = [2]")
+                .replace("[model]", "[models]"),
+            &[
+                "unknown key `input.0.shapes`; did you mean `shape`?",
+                "missing key `input.0.shape`",
+                "missing key `model`",
+            ],
+        );
+        check_problems(
+            &TEXT.replace("floor = 1", "zzz = 1"),
+            &["unknown key `bundle.zzz`; known here are `name`, `version`, "],
         );
     }
 

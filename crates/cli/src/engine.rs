@@ -31,6 +31,7 @@ pub fn check(contents: &Contents, out: &Output) -> Result<GoldenReport> {
     let checked = || -> Result<GoldenReport> {
         let cases = component(contents, &golden.component).map_err(Failure::refused)?;
         let mut pipeline = load(contents, &host()?)?;
+        pipeline.check_named_outputs(golden, &contents.manifest.gates)?;
         pipeline.warm_up().context("model can't be run")?;
         floorhand_pipeline::run_golden(&mut pipeline, golden, cases).map_err(|error| {
             let (name, version) = (&contents.manifest.name, &contents.manifest.version);

@@ -143,6 +143,7 @@ pub(crate) fn manifest(version: &str, release_counter: u64) -> (Manifest, BTreeM
             model: ModelSpec {
                 component: "model.onnx".parse().unwrap(),
                 signature: Signature::default(),
+                allow_nan: false,
             },
             postprocess: vec![],
             monitors: vec![],

@@ -79,6 +79,7 @@ fn spec(onnx: &[u8]) -> PipelineSpec {
         model: ModelSpec {
             component: "model.onnx".parse().unwrap(),
             signature,
+            allow_nan: false,
         },
         postprocess: Vec::new(),
         monitors: vec![stage("drift", "drift-psi.wasm", drift, &["reference.json"])],

@@ -54,6 +54,16 @@ pub enum LoadError {
         /// The stage.
         stage: String,
     },
+    /// A gate or a tolerance for an output that there isn't.
+    #[error("{key} names the output {name:?}, and the pipeline's outputs are {known}")]
+    UnknownOutput {
+        /// The key in the recipe.
+        key: &'static str,
+        /// What it names.
+        name: String,
+        /// The outputs there are.
+        known: String,
+    },
     /// The model is not what the manifest says.
     #[error("model {component} has the signature {actual}, and the manifest says {expected}; pack the bundle again")]
     Signature {
@@ -86,6 +96,22 @@ pub enum SampleError {
     /// The model.
     #[error("model: {0}")]
     Model(String),
+    /// A model that isn't made for missing values was to be given, or gave, one that is none.
+    #[error("the model's {side} {tensor} holds {value} at element {index}{field}; {advice}")]
+    NonFinite {
+        /// `input` or `output`.
+        side: &'static str,
+        /// The tensor.
+        tensor: String,
+        /// NaN or an infinity.
+        value: f64,
+        /// The element, from 0.
+        index: usize,
+        /// The sample's own field that is no number, in brackets, if there is one.
+        field: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// The bytes are no sample of this bundle.
     #[error(transparent)]
     Decode(#[from] DecodeError),

@@ -4,7 +4,7 @@ use crate::Sample;
 use crate::decode::DecodeError;
 use crate::error::{LoadError, SampleError};
 use crate::stage::{Read, Stage, StageEvent, StageTelemetry};
-use floorhand_bundle::{InputSpec, ModelSpec, PipelineSpec, StageSpec};
+use floorhand_bundle::{Gates, Golden, InputSpec, ModelSpec, PipelineSpec, StageSpec};
 use floorhand_inference::{LoadOptions, Model};
 use floorhand_plugin_host::{Context, Finding, Host, Monitor, Origin, Processor};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
@@ -45,11 +45,18 @@ pub struct Processed {
     pub latency_us: u64,
 }
 
+/// What to do about a model's input that isn't finite.
+const MISSING: &str = "send the value, fill it in before the model, or set allow_nan in [model] if it was trained with \
+                       missing values";
+/// What to do about a model's output that isn't finite.
+const OVERFLOW: &str = "the model has no answer to this sample; check that its inputs lie where it was trained";
+
 /// One generation of a bundle, loaded. It may move between threads; a sample's way blocks the one it is on.
 pub struct Pipeline {
     inputs: Vec<InputSpec>,
     preprocess: Vec<Stage<Processor>>,
     model: Model,
+    allow_nan: bool,
     postprocess: Vec<Stage<Processor>>,
     monitors: Vec<Stage<Monitor>>,
     sequence: u64,
@@ -81,6 +88,7 @@ impl Pipeline {
             inputs: spec.inputs.clone(),
             preprocess,
             model,
+            allow_nan: spec.model.allow_nan,
             postprocess,
             monitors,
             sequence: 0,
@@ -103,6 +111,24 @@ impl Pipeline {
             .map_or(&self.model.signature().outputs, |stage| {
                 &stage.plugin.signature().outputs
             })
+    }
+
+    /// Checks that tolerances and gates name outputs that there are: what names none would pass, or fail on the device.
+    pub fn check_named_outputs(&self, golden: &Golden, gates: &Gates) -> Result<(), LoadError> {
+        let tolerances = golden.tolerances.keys().map(|name| ("golden.tolerances", name));
+        let gate = gates.disagreement.iter();
+        let gate = gate.map(|gate| ("gates.disagreement.output", &gate.output));
+        for (key, name) in tolerances.chain(gate) {
+            if !self.outputs().iter().any(|output| output.name == *name) {
+                let known: Vec<&str> = self.outputs().iter().map(|output| output.name.as_str()).collect();
+                return Err(LoadError::UnknownOutput {
+                    key,
+                    name: name.clone(),
+                    known: known.join(", "),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Takes a sample through every stage. `now_ms` is on a clock that only goes forward; breakers go by it.
@@ -182,9 +208,9 @@ impl Pipeline {
             made = Some(outputs);
         }
         let features: &[Tensor] = made.as_deref().unwrap_or(&sample.tensors);
-        let answers = self.model.run(features);
+        let answers = self.infer(sample, features);
         seen.features = made;
-        let mut outputs = answers.map_err(|error| SampleError::Model(error.to_string()))?;
+        let mut outputs = answers?;
         for stage in &mut self.postprocess {
             let Some(next) = stage.process(context, &outputs, now_ms, events)? else {
                 return Ok(());
@@ -193,6 +219,20 @@ impl Pipeline {
         }
         seen.outputs = Some(outputs);
         Ok(())
+    }
+
+    fn infer(&mut self, sample: &Sample, features: &[Tensor]) -> Result<Vec<Tensor>, SampleError> {
+        if !self.allow_nan {
+            finite("input", features, MISSING).map_err(|error| error.with_field_of(sample, &self.inputs))?;
+        }
+        let outputs = self
+            .model
+            .run(features)
+            .map_err(|error| SampleError::Model(error.to_string()))?;
+        if !self.allow_nan {
+            finite("output", &outputs, OVERFLOW)?;
+        }
+        Ok(outputs)
     }
 
     fn observe(
@@ -254,6 +294,39 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses tensors that hold NaN or infinity.
+fn finite(side: &'static str, tensors: &[Tensor], advice: &'static str) -> Result<(), SampleError> {
+    let found = tensors.iter().find_map(|tensor| {
+        let (index, value) = tensor.first_non_finite()?;
+        Some(SampleError::NonFinite {
+            side,
+            tensor: tensor.name().to_owned(),
+            value,
+            index,
+            field: String::new(),
+            advice,
+        })
+    });
+    found.map_or(Ok(()), Err)
+}
+
+impl SampleError {
+    /// Names the first of the sample's own fields that is no finite number.
+    fn with_field_of(mut self, sample: &Sample, inputs: &[InputSpec]) -> Self {
+        let named = sample.tensors.iter().zip(inputs).find_map(|(tensor, input)| {
+            let (index, value) = tensor.first_non_finite()?;
+            Some(format!(
+                " (the sample's field {:?} is {value})",
+                input.fields.get(index)?
+            ))
+        });
+        if let (Self::NonFinite { field, .. }, Some(named)) = (&mut self, named) {
+            *field = named;
+        }
+        self
     }
 }
 

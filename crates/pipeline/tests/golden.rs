@@ -23,6 +23,7 @@ fn pipeline() -> Pipeline {
         model: ModelSpec {
             component: "model.onnx".parse().unwrap(),
             signature,
+            allow_nan: false,
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

@@ -27,6 +27,7 @@ fn loaded(generation: u64, prefix: &str) -> Loaded {
         model: ModelSpec {
             component: "model.onnx".parse().unwrap(),
             signature,
+            allow_nan: false,
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),
@@ -89,4 +90,25 @@ fn what_reads_nothing_any_more_can_be_replaced() {
     assert_eq!(outcome(&mut serving, &new), (false, Some((true, true))));
     serving.promote();
     assert_eq!(outcome(&mut serving, &new), (true, None));
+}
+
+#[test]
+fn what_is_missing_or_infinite_gives_no_answer_and_is_named() {
+    let mut active = loaded(1, "f");
+    for (value, said) in [(Value::Null, "NaN"), (json!(1e300), "inf"), (json!(-1e300), "-inf")] {
+        let fields = (0..8).map(|at| (format!("f{at}"), if at == 3 { value.clone() } else { json!(1.0) }));
+        let bytes = Value::Object(fields.collect()).to_string();
+        let sample = decode::json(bytes.as_bytes(), active.pipeline.inputs()).unwrap();
+        let Outcome::Failed(error) = active.pipeline.process(&sample, 0).outcome else {
+            panic!("{value} was answered");
+        };
+        let message = error.to_string();
+        let name = active.pipeline.inputs().first().unwrap().tensor.name.clone();
+        assert!(
+            message.starts_with(&format!(
+                "the model's input {name} holds {said} at element 3 (the sample's field \"f3\" is {said}); send the value"
+            )),
+            "{message}"
+        );
+    }
 }

@@ -234,6 +234,7 @@ fn pipeline() -> Result<PipelineSpec> {
                 inputs: vec![spec("x", &[-1, 2])],
                 outputs: vec![spec("score", &[1])],
             },
+            allow_nan: false,
         },
         postprocess: vec![],
         monitors: vec![],

@@ -102,6 +102,29 @@ impl Tensor {
         self.data.is_empty()
     }
 
+    /// The first element that is NaN or infinite, and which of the two it is. Integers are neither.
+    #[must_use]
+    pub fn first_non_finite(&self) -> Option<(usize, f64)> {
+        // All bits of the exponent set.
+        let at = match self.datatype {
+            Datatype::Fp16 => {
+                let mut values = self.data.as_chunks::<2>().0.iter();
+                values.position(|bytes| u16::from_le_bytes(*bytes) & 0x7c00 == 0x7c00)
+            }
+            Datatype::Fp32 => {
+                let mut values = self.data.as_chunks::<4>().0.iter();
+                values.position(|bytes| !f32::from_le_bytes(*bytes).is_finite())
+            }
+            Datatype::Fp64 => {
+                let mut values = self.data.as_chunks::<8>().0.iter();
+                values.position(|bytes| !f64::from_le_bytes(*bytes).is_finite())
+            }
+            _ => None,
+        }?;
+        let bytes = self.data.chunks_exact(self.datatype.size()).nth(at)?;
+        Some((at, number(self.datatype, bytes)))
+    }
+
     /// The same tensor under another name.
     #[must_use]
     pub fn renamed(mut self, name: impl Into<String>) -> Self {

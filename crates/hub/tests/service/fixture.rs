@@ -60,6 +60,7 @@ pub(crate) fn bundle() -> (Vec<u8>, Manifest) {
             model: ModelSpec {
                 component: "model.onnx".parse().unwrap(),
                 signature: Signature::default(),
+                allow_nan: false,
             },
             postprocess: vec![],
             monitors: vec![],
