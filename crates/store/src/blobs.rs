@@ -9,11 +9,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use floorhand_bundle::Digest;
+use floorhand_bundle::{Digest, Hasher};
 
 use crate::disk::Disk;
 use crate::error::{At as _, StoreError};
-use crate::partial::PartialBlob;
+use crate::partial::{HASH_BUFFER_BYTES, PartialBlob};
 
 /// Blobs of one state directory, within a byte budget.
 #[derive(Debug, Clone)]
@@ -136,6 +136,32 @@ impl Blobs {
         } else {
             Err(StoreError::BlobCorrupt { digest, path, actual })
         }
+    }
+
+    /// Whether the blob is here and its content is what its name says. A damaged one is removed, so that it can be had
+    /// again.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn verify(&self, digest: Digest, length: u64) -> Result<bool, StoreError> {
+        let path = self.path(digest);
+        let (mut file, actual_length) = match self.open_any(digest) {
+            Err(StoreError::BlobMissing { .. }) => return Ok(false),
+            opened => opened?,
+        };
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; HASH_BUFFER_BYTES];
+        loop {
+            match file.read(&mut buffer).at("read", &path)? {
+                0 => break,
+                read => hasher.update(buffer.get(..read).unwrap_or_default()),
+            }
+        }
+        let whole = actual_length == length && hasher.finish() == digest;
+        if !whole {
+            self.remove(digest)?;
+        }
+        Ok(whole)
     }
 
     /// Removes one blob, whole or partial; no error when there is none.
@@ -264,6 +290,11 @@ mod tests {
         let digest = blobs.put(b"weights").unwrap();
         fs::write(blobs.path(digest), b"weighty").unwrap();
         assert!(matches!(blobs.read(digest, 7), Err(StoreError::BlobCorrupt { .. })));
+        assert!(!blobs.verify(digest, 7).unwrap());
+        assert!(!blobs.has(digest, 7), "so that it is fetched again");
+        assert!(!blobs.verify(digest, 7).unwrap());
+        blobs.put(b"weights").unwrap();
+        assert!(blobs.verify(digest, 7).unwrap());
     }
 
     #[test]

@@ -166,6 +166,11 @@ pub(crate) fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()
 
 /// Makes the name of `path` durable.
 pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
-    path.parent()
-        .map_or(Ok(()), |parent| disk.sync_dir(parent).at("fsync directory", parent))
+    let parent = match path.parent() {
+        // A relative path of one part lies in the current directory.
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    disk.sync_dir(parent).at("fsync directory", parent)
 }

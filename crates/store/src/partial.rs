@@ -15,7 +15,7 @@ use crate::disk::{Disk, DiskFile, sync_parent};
 use crate::error::{At as _, StoreError};
 
 /// Read at once while a whole blob is hashed: large enough to cost few calls, small beside a device's memory.
-const HASH_BUFFER_BYTES: usize = 64 * 1024;
+pub(crate) const HASH_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A blob that isn't whole yet. Dropping it keeps what was written, for a later [`begin`](crate::Blobs::begin).
 #[derive(Debug)]

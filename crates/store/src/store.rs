@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::blobs::Blobs;
-use crate::disk::{Disk, RealDisk, replace};
+use crate::disk::{Disk, RealDisk, replace, sync_parent};
 use crate::error::{At as _, StoreError};
 use crate::generations::Generations;
 use crate::state::StateFile;
@@ -49,7 +49,12 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_on(disk: Arc<dyn Disk>, root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let is_new = !root.is_dir();
         disk.create_dir(root).at("create directory", root)?;
+        if is_new {
+            // Its own name has to last too, or everything in it goes with it.
+            sync_parent(disk.as_ref(), root)?;
+        }
         keep_private(root)?;
         let lock = lock(root)?;
         check_format(disk.as_ref(), root)?;

@@ -1,7 +1,7 @@
 //! What tests of several crates share: a real broker, throw-away certificates, a clock that moves by hand, a network
-//! that fails on demand.
+//! that fails on demand, a disk that remembers what a power cut could leave of it.
 //!
-//! Only ever a dev-dependency. It names no other crate of the workspace, so that any of them can use it.
+//! Only ever a dev-dependency. Of the workspace it names the store alone, whose disk it stands in for.
 //!
 //! ```no_run
 //! use floorhand_testkit::{Mosquitto, MosquittoConfig, Proxy};
@@ -19,6 +19,7 @@
 //! deadline and are meant for other processes alone, which no clock of ours can move.
 
 mod clock;
+pub mod crash;
 mod fake;
 mod mosquitto;
 mod pki;

@@ -25,14 +25,20 @@ pub struct Gap {
     pub count: u64,
 }
 
-/// Adds one dropped record.
-pub(super) fn add(table: &mut GapTable<'_>, totals: &mut Totals, (ordinal, seq): Key) -> Result<(), redb::Error> {
+/// Adds dropped records: `dropped` of them from a number on.
+pub(super) fn add(
+    table: &mut GapTable<'_>,
+    totals: &mut Totals,
+    (ordinal, seq): Key,
+    dropped: u64,
+) -> Result<(), redb::Error> {
+    let end = seq + dropped.saturating_sub(1);
     let before = table.range((ordinal, 0)..=(ordinal, seq))?.next_back().transpose()?;
     let before = before.map(|(key, value)| (key.value().1, value.value()));
     let (first, last, count) = match before {
         // Within a joined gap, or right behind a gap.
-        Some((first, (last, count))) if seq <= last.saturating_add(1) => (first, last.max(seq), count + 1),
-        _ => (seq, seq, 1),
+        Some((first, (last, count))) if seq <= last.saturating_add(1) => (first, last.max(end), count + dropped),
+        _ => (seq, end, dropped),
     };
     let after = table
         .range((ordinal, last)..=(ordinal, last.saturating_add(1)))?

@@ -128,17 +128,27 @@ impl Spool {
     /// When a record is too large, the disk is full, or the system refuses; then none of them is kept, and their sequence
     /// numbers are used for later ones.
     pub fn append_batch(&mut self, records: &[NewRecord<'_>]) -> Result<Range<u64>, SpoolError> {
+        self.append_after_loss(0, records)
+    }
+
+    /// [`Spool::append_batch`], behind as many records as were lost before they came here: they get sequence numbers, and
+    /// a gap, as if they had been dropped for want of room.
+    ///
+    /// # Errors
+    /// As [`Spool::append_batch`]; the lost ones are then neither numbered nor declared.
+    pub fn append_after_loss(&mut self, lost: u64, records: &[NewRecord<'_>]) -> Result<Range<u64>, SpoolError> {
         for record in records {
             self.config.check_record(record.payload.len())?;
         }
         self.ready()?;
-        let first = self.boot.next_seq;
-        if records.is_empty() {
+        let first = self.boot.next_seq + lost;
+        if records.is_empty() && lost == 0 {
             return Ok(first..first);
         }
         let (mut boot, mut totals, config) = (self.boot, self.totals, self.config);
         self.access.write("append to", |txn| {
             let mut appending = Appending::begin(txn, &config)?;
+            appending.lose(&mut boot, &mut totals, lost)?;
             for record in records {
                 appending.insert(&mut boot, &mut totals, record)?;
             }

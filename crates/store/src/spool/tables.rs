@@ -229,6 +229,17 @@ impl<'txn> Appending<'txn> {
         Ok(())
     }
 
+    /// Uses up numbers for records that were lost before they came here.
+    pub(super) fn lose(&mut self, boot: &mut Boot, totals: &mut Totals, lost: u64) -> Result<(), redb::Error> {
+        if lost == 0 {
+            return Ok(());
+        }
+        let first = boot.next_seq;
+        boot.next_seq += lost;
+        totals.dropped += lost;
+        gaps::add(&mut self.gaps, totals, (boot.ordinal, first), lost)
+    }
+
     pub(super) fn finish(self, boot: &Boot, totals: &mut Totals) -> Result<(), redb::Error> {
         let txn = self.txn;
         drop(self);
@@ -253,7 +264,7 @@ impl<'txn> Appending<'txn> {
         };
         totals.remove(priority, length);
         totals.dropped += 1;
-        gaps::add(&mut self.gaps, totals, key)
+        gaps::add(&mut self.gaps, totals, key, 1)
     }
 
     /// Low goes first. High competes with normal by age, and only with what exceeds its reserve.

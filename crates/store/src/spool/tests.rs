@@ -73,6 +73,29 @@ fn records_come_back_in_order_whatever_their_priority() {
 }
 
 #[test]
+fn what_was_lost_on_the_way_is_numbered_and_declared() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(&dir, 1);
+    spool.append(record(Priority::Low, b"x")).unwrap();
+    assert_eq!(
+        spool.append_after_loss(3, &[record(Priority::High, b"y")]).unwrap(),
+        5..6
+    );
+    assert_eq!(spool.append_after_loss(2, &[]).unwrap(), 8..8);
+    let gap = |first, last| Gap {
+        boot_id: 1,
+        first,
+        last,
+        count: last - first + 1,
+    };
+    assert_eq!(spool.gaps().unwrap(), vec![gap(2, 4), gap(6, 7)]);
+    assert_eq!(seqs(&drain(&mut spool)[0]), vec![1, 5]);
+    assert_eq!(spool.stats().dropped, 5);
+    drop(spool);
+    assert_eq!(open(&dir, 1).append(record(Priority::Low, b"z")).unwrap(), 8);
+}
+
+#[test]
 fn a_restart_makes_the_rest_historical_and_live_data_goes_first() {
     let dir = tempfile::tempdir().unwrap();
     // Boot ids have no order: a random one can be smaller than the last.

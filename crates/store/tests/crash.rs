@@ -1,0 +1,287 @@
+//! Power cuts at every durable step of the store, with every state of the disk that such a cut can leave.
+//!
+//! A device's life is recorded: bundles are fetched in pieces, kept as generations, made active, collected. For every prefix
+//! of the steps, and for each single step of it that no fsync had made durable, dropped or torn, the directory is opened as
+//! after a restart. What had been promised by then has to be there: the state record, generations and blobs that the caller
+//! was told are durable. What hadn't been promised may be there, but whole.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use floorhand_bundle::Digest;
+use floorhand_store::{Disk, DiskFile, MANIFEST, RealDisk, Store, StoreError, StoreOptions};
+use floorhand_testkit::crash::{Crash, Recorder, Step, crashes};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+const OPTIONS: StoreOptions = StoreOptions {
+    blob_budget_bytes: 1 << 20,
+};
+/// Bytes of a component: three pieces.
+const BLOB_BYTES: usize = 300;
+const PIECE: usize = 128;
+const GENERATIONS: u64 = 4;
+
+/// What the caller was told, or is about to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mark {
+    /// This state record is about to be saved: it may be found from now on.
+    Saving(Vec<u8>),
+    /// It was saved: none before it may be found any more.
+    Saved(Vec<u8>),
+    /// This blob is here.
+    Blob(Vec<u8>),
+    /// This generation, with its manifest.
+    Generation(u64, Vec<u8>),
+    /// These may go from now on.
+    Collecting(BTreeSet<u64>, BTreeSet<Digest>),
+}
+
+type Record = Recorder<Mark>;
+
+fn component(generation: u64, which: u64) -> Vec<u8> {
+    // Every generation shares one component with the one before.
+    let seed = if which == 0 {
+        generation / 2
+    } else {
+        100 * generation + which
+    };
+    (0..BLOB_BYTES as u64).map(|at| (at * 31 + seed * 7) as u8).collect()
+}
+
+fn manifest(generation: u64) -> Vec<u8> {
+    format!("manifest of {generation}, signed").into_bytes()
+}
+
+fn fetch(store: &Store, record: &Record, bytes: &[u8]) {
+    let digest = Digest::of(bytes);
+    if let Some(mut partial) = store.blobs().begin(digest, bytes.len() as u64).unwrap() {
+        for (index, piece) in bytes.chunks(PIECE).enumerate() {
+            partial.write_at((index * PIECE) as u64, piece).unwrap();
+        }
+        partial.finish().unwrap();
+    }
+    record.mark(Mark::Blob(bytes.to_vec()));
+}
+
+fn save(store: &Store, record: &Record, state: &str) {
+    record.mark(Mark::Saving(state.into()));
+    store.state().save(state.as_bytes()).unwrap();
+    record.mark(Mark::Saved(state.into()));
+}
+
+/// One generation after the other, in the order in which the agent goes about it.
+fn live(store: &Store, record: &Record) {
+    for generation in 1..=GENERATIONS {
+        save(store, record, &format!("pending {generation}"));
+        let parts: Vec<Vec<u8>> = (0..3).map(|which| component(generation, which)).collect();
+        parts.iter().for_each(|part| fetch(store, record, part));
+        store
+            .generations()
+            .write(generation, &manifest(generation), &[("assignment.cose", b"signed")])
+            .unwrap();
+        record.mark(Mark::Generation(generation, manifest(generation)));
+        save(store, record, &format!("candidate {generation}"));
+        save(store, record, &format!("active {generation}"));
+        collect(store, record, generation);
+    }
+}
+
+/// Keeps this generation and the one before.
+fn collect(store: &Store, record: &Record, generation: u64) {
+    let kept = [generation, generation.saturating_sub(1)];
+    let digests: BTreeSet<Digest> = kept
+        .iter()
+        .flat_map(|&generation| (0..3).map(move |which| Digest::of(&component(generation, which))))
+        .collect();
+    record.mark(Mark::Collecting(kept.into(), digests.clone()));
+    for old in store.generations().list().unwrap() {
+        if !kept.contains(&old) {
+            store.generations().remove(old).unwrap();
+        }
+    }
+    store.blobs().collect_garbage(&digests).unwrap();
+}
+
+/// What a restart may rely on.
+#[derive(Debug, Default)]
+struct Promised {
+    /// Records that may be found; empty: none was ever begun.
+    states: Vec<Vec<u8>>,
+    saved: bool,
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    generations: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Promised {
+    fn by(steps: &[Step<Mark>]) -> Self {
+        let mut promised = Self::default();
+        for step in steps {
+            let Step::Mark(mark) = step else { continue };
+            match mark {
+                Mark::Saving(state) => promised.states.push(state.clone()),
+                Mark::Saved(state) => {
+                    promised.saved = true;
+                    promised.states.retain(|other| other == state);
+                }
+                Mark::Blob(bytes) => drop(promised.blobs.insert(Digest::of(bytes), bytes.clone())),
+                Mark::Generation(number, manifest) => {
+                    promised.generations.insert(*number, manifest.clone());
+                }
+                Mark::Collecting(generations, digests) => {
+                    promised.generations.retain(|number, _| generations.contains(number));
+                    promised.blobs.retain(|digest, _| digests.contains(digest));
+                }
+            }
+        }
+        promised
+    }
+
+    fn check(&self, store: &Store) {
+        match store.state().load().unwrap() {
+            Some(state) => assert!(
+                self.states.contains(&state),
+                "state {:?}",
+                String::from_utf8_lossy(&state)
+            ),
+            None => assert!(!self.saved, "the state record is gone"),
+        }
+        for (digest, bytes) in &self.blobs {
+            assert_eq!(store.blobs().read(*digest, 1 << 20).unwrap(), *bytes);
+        }
+        for (number, manifest) in &self.generations {
+            assert_eq!(store.generations().read(*number, MANIFEST).unwrap(), *manifest);
+        }
+        // What wasn't promised is whole or not there.
+        for (digest, length) in store.blobs().list().unwrap() {
+            assert_eq!(length, BLOB_BYTES as u64);
+            store.blobs().read(digest, length).unwrap();
+        }
+        for number in store.generations().list().unwrap() {
+            assert_eq!(store.generations().read(number, MANIFEST).unwrap(), manifest(number));
+            assert_eq!(store.generations().read(number, "assignment.cose").unwrap(), b"signed");
+        }
+    }
+}
+
+/// The real disk without its fsyncs, which cost time and show nothing here.
+#[derive(Debug)]
+struct Hasty;
+
+#[derive(Debug)]
+struct HastyFile(Box<dyn DiskFile>);
+
+impl Disk for Hasty {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_dir(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(HastyFile(RealDisk.create(path)?)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(HastyFile(RealDisk.open(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_dir(path)
+    }
+}
+
+impl DiskFile for HastyFile {
+    fn allocate(&mut self, length: u64) -> io::Result<()> {
+        self.0.allocate(length)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens what a crash has left and holds it against what was promised; then the device goes on.
+fn restart(dir: &Path, promised: &Promised) {
+    let store = Store::open_on(Arc::new(Hasty), dir, OPTIONS).unwrap();
+    promised.check(&store);
+    let bytes = component(GENERATIONS + 1, 1);
+    store.blobs().put(&bytes).unwrap();
+    let written = store
+        .generations()
+        .write(GENERATIONS + 1, &manifest(GENERATIONS + 1), &[]);
+    assert!(
+        matches!(written, Ok(()) | Err(StoreError::GenerationDiffers { .. })),
+        "{written:?}"
+    );
+    store.state().save(b"goes on").unwrap();
+    assert_eq!(store.state().load().unwrap().as_deref(), Some(b"goes on".as_slice()));
+}
+
+fn record() -> Vec<Step<Mark>> {
+    let dir = tempfile::tempdir().unwrap();
+    let record = Record::new(dir.path());
+    let root = dir.path().join("state");
+    let store = Store::open_on(Arc::new(record.clone()), &root, OPTIONS).unwrap();
+    live(&store, &record);
+    record.steps()
+}
+
+#[test]
+fn whatever_a_power_cut_leaves_what_was_promised_is_there() {
+    let steps = record();
+    let all = crashes(&steps);
+    for crash in &all {
+        let dir = tempfile::tempdir().unwrap();
+        crash.restore(&steps, dir.path()).unwrap();
+        let promised = Promised::by(crash.done(&steps));
+        let root = dir.path().join("state");
+        let checked = std::panic::catch_unwind(|| restart(&root, &promised));
+        if let Err(panic) = checked {
+            let told = panic.downcast_ref::<String>().map_or("", String::as_str);
+            panic!("after {crash:?}, the last step {:?}: {told}", last(&steps, crash));
+        }
+    }
+    eprintln!("{} steps, {} states", steps.len(), all.len());
+}
+
+fn last<'a>(steps: &'a [Step<Mark>], crash: &Crash) -> Option<&'a Step<Mark>> {
+    crash.done(steps).last()
+}
+
+/// A store that forgot its fsyncs is found out: the check above can fail.
+#[test]
+fn forgotten_fsyncs_are_found() {
+    let steps = record();
+    let without_file_syncs = |step: &&Step<Mark>| !matches!(step, Step::SyncFile(_));
+    let without_dir_syncs = |step: &&Step<Mark>| !matches!(step, Step::SyncDir(_));
+    let fewer: [Vec<Step<Mark>>; 2] = [
+        steps.iter().filter(without_file_syncs).cloned().collect(),
+        steps.iter().filter(without_dir_syncs).cloned().collect(),
+    ];
+    for steps in fewer {
+        let found = crashes(&steps).iter().any(|crash| {
+            let dir = tempfile::tempdir().unwrap();
+            crash.restore(&steps, dir.path()).unwrap();
+            let promised = Promised::by(crash.done(&steps));
+            let root = dir.path().join("state");
+            std::panic::catch_unwind(|| restart(&root, &promised)).is_err()
+        });
+        assert!(found);
+    }
+}
