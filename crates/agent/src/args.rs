@@ -30,6 +30,9 @@ pub struct Args {
     /// Check the configuration and the files it names, tell every mistake, and exit.
     #[arg(long)]
     pub check: bool,
+    /// Write what was found or done as JSON, for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
     /// What to do instead of running.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -101,6 +104,23 @@ mod tests {
             (PathBuf::from("x.toml"), Some(Command::Status { json: true }))
         );
         assert!(Args::try_parse_from(["floorhand-agent", "import"]).is_err());
+    }
+
+    #[test]
+    fn whatever_answers_has_json() {
+        for (line, json) in [
+            ("--check", false),
+            ("--check --json", true),
+            ("import x.fhb", false),
+            ("import --json x.fhb", true),
+            ("import x.fhb --json", true),
+            ("--json import x.fhb", true),
+            ("status --json", true),
+            ("doctor --json", true),
+        ] {
+            let args = Args::parse_from(["floorhand-agent"].into_iter().chain(line.split(' ')));
+            assert_eq!(args.json, json, "{line}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::core::{self, Board, CoreSender, Message as CoreMessage};
 use crate::exit::Exit;
 use crate::fleet::{AckCheck, Fleet};
 use crate::import::load_trust;
+use crate::limiter::Limiter;
 use crate::logging::LogHandle;
 use crate::notify::{self, Heartbeat};
 use crate::serving::{self, ServeSender, Totals};
@@ -23,6 +24,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 
 mod report;
 mod signals;
@@ -31,6 +33,10 @@ mod signals;
 const DRAIN: Duration = Duration::from_secs(5);
 /// A thread that hasn't come round for this long is stuck: the watchdog isn't told that all is well.
 const STUCK_MS: u64 = 20_000;
+/// The same for the thread that writes telemetry: a disk may stall for long, and what serves needs none.
+const TELEMETRY_STUCK_MS: u64 = 300_000;
+/// Sources wait this long for what was committed to be loaded; after that they begin, and samples are counted as they are.
+const BOOT_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs what the arguments ask for, and says how it ended.
 #[must_use]
@@ -42,12 +48,12 @@ pub fn run(args: Args) -> ExitCode {
     }
     let config = match Config::load(&args.config) {
         Ok(config) => config,
-        Err(mistakes) => return Exit::Configuration.say(&mistakes),
+        Err(mistakes) => return report::misconfigured(&mistakes, args.json),
     };
     match args.command {
         Some(Command::Status { json }) => report::status(&config, json),
-        Some(Command::Import { bundle }) => report::import(&config, &bundle),
-        _ if args.check => report::checked(&args.config),
+        Some(Command::Import { bundle }) => report::import(&config, &bundle, args.json),
+        _ if args.check => report::checked(&args.config, args.json),
         _ => serve(&args.config, config, args.compiler()),
     }
 }
@@ -90,6 +96,10 @@ struct Daemon {
     plant: Option<Client>,
     shared: Shared,
     stop_sources: Arc<AtomicBool>,
+    /// What comes from the plant, until the sources begin.
+    plant_incoming: Option<Incoming>,
+    /// Becomes true when what was committed has been loaded, or can't be.
+    booted: watch::Receiver<bool>,
 }
 
 type Failed = (Exit, String);
@@ -212,6 +222,7 @@ struct Shared {
     clock_floor_ms: Arc<AtomicU64>,
     core_beat: Heartbeat,
     serving_beat: Heartbeat,
+    telemetry_beat: Heartbeat,
 }
 
 fn start_telemetry(config: &Config, shared: &Shared, spool: Spool, fleet: Option<Fleet>) -> Result<Telemetry, Failed> {
@@ -226,6 +237,7 @@ fn start_telemetry(config: &Config, shared: &Shared, spool: Spool, fleet: Option
             max_bytes: limit(config.telemetry.batch_bytes),
         },
         delay_ms: config.telemetry.batch_delay_ms,
+        heartbeat: shared.telemetry_beat.clone(),
     })
     .map_err(io)
 }
@@ -254,6 +266,50 @@ fn start_serving(
     Ok(sender)
 }
 
+/// What the core is made of beside the configuration.
+struct CoreParts {
+    store: Arc<Store>,
+    host: Arc<Host>,
+    state: State,
+    fleet: Option<Fleet>,
+    serving: ServeSender,
+    telemetry: Telemetry,
+    log: LogHandle,
+    sender: CoreSender,
+    booting: watch::Sender<bool>,
+}
+
+impl CoreParts {
+    fn setup(self, config: &Config, shared: &Shared) -> core::Setup {
+        let device = Device {
+            hardware: config.hardware.clone(),
+            agent: crate::version(),
+        };
+        core::Setup {
+            device: config.device.clone(),
+            hardware: config.hardware.clone(),
+            root: Arc::clone(&shared.root),
+            key: shared.key.clone(),
+            boot_id: shared.boot_id,
+            store: self.store,
+            host: self.host,
+            machine: Machine::new(device, self.state),
+            fleet: self.fleet,
+            serving: self.serving,
+            telemetry: self.telemetry,
+            log: self.log,
+            runtime: tokio::runtime::Handle::current(),
+            heartbeat: shared.core_beat.clone(),
+            clock_floor_ms: Arc::clone(&shared.clock_floor_ms),
+            board: Arc::clone(&shared.board),
+            fetch_timeout_ms: config.fetch.timeout_s * 1000,
+            fetch_min_rate: config.fetch.min_rate_bytes_per_s,
+            sender: self.sender,
+            booting: self.booting,
+        }
+    }
+}
+
 impl Daemon {
     async fn start(path: &Path, config: Config, compiler: Compiler, log: LogHandle) -> Result<Self, Failed> {
         let boot_id = crate::random::u64();
@@ -273,39 +329,27 @@ impl Daemon {
             clock_floor_ms: Arc::new(AtomicU64::new(state.clock_ms)),
             core_beat: Heartbeat::new("core", monotonic_ms()),
             serving_beat: Heartbeat::new("serving", monotonic_ms()),
+            telemetry_beat: Heartbeat::new("telemetry", monotonic_ms()),
         };
         let Connections { fleet, plant } = connect(&config, boot_id).await?;
         let (fleet, fleet_incoming) = fleet.unzip();
         let (plant, plant_incoming) = plant.unzip();
         let (core, core_queue) = core::queue();
+        let (booting, booted) = watch::channel(false);
         let telemetry = start_telemetry(&config, &shared, spool, fleet.clone())?;
         let serving = start_serving(&config, &shared, plant.as_ref(), &core, &telemetry)?;
-        let device = Device {
-            hardware: config.hardware.clone(),
-            agent: crate::version(),
-        };
-        let setup = core::Setup {
-            device: config.device.clone(),
-            hardware: config.hardware.clone(),
-            root: Arc::clone(&shared.root),
-            key: shared.key.clone(),
-            boot_id,
+        let parts = CoreParts {
             store,
             host,
-            machine: Machine::new(device, state),
+            state,
             fleet: fleet.clone(),
             serving: serving.clone(),
             telemetry: telemetry.clone(),
             log: log.clone(),
-            runtime: tokio::runtime::Handle::current(),
-            heartbeat: shared.core_beat.clone(),
-            clock_floor_ms: Arc::clone(&shared.clock_floor_ms),
-            board: Arc::clone(&shared.board),
-            fetch_timeout_ms: config.fetch.timeout_s * 1000,
-            fetch_min_rate: config.fetch.min_rate_bytes_per_s,
             sender: core.clone(),
+            booting,
         };
-        core::start(setup, core_queue).map_err(io)?;
+        core::start(parts.setup(&config, &shared), core_queue).map_err(io)?;
         let path = path.to_owned();
         let stop_sources = Arc::default();
         let daemon = Self {
@@ -319,18 +363,21 @@ impl Daemon {
             plant,
             shared,
             stop_sources,
+            plant_incoming,
+            booted,
         };
-        daemon.start_tasks(fleet_incoming, plant_incoming).await?;
+        daemon.start_fleet(fleet_incoming);
         daemon.serve_socket()?;
         Ok(daemon)
     }
 
-    async fn start_tasks(&self, fleet: Option<Incoming>, plant: Option<Incoming>) -> Result<(), Failed> {
-        if let (Some(connection), Some(incoming)) = (&self.fleet, fleet) {
+    fn start_fleet(&self, incoming: Option<Incoming>) {
+        if let (Some(connection), Some(incoming)) = (&self.fleet, incoming) {
             let acks = AckCheck {
                 root: Arc::clone(&self.shared.root),
                 device: self.config.device.clone(),
                 clock_floor_ms: Arc::clone(&self.shared.clock_floor_ms),
+                limiter: Limiter::default(),
             };
             let (connection, core, telemetry) = (connection.clone(), self.core.clone(), self.telemetry.clone());
             let boot_id = self.shared.boot_id;
@@ -338,7 +385,18 @@ impl Daemon {
                 incoming, connection, boot_id, core, telemetry, acks,
             ));
         }
-        if let (Some(client), Some(incoming)) = (&self.plant, plant) {
+    }
+
+    /// Waits until samples can be worked on: what was committed serves, or there is nothing, or it can't be loaded.
+    async fn booted(mut booted: watch::Receiver<bool>) {
+        let wait = booted.wait_for(|booted| *booted);
+        if tokio::time::timeout(BOOT_WITHIN, wait).await.is_err() {
+            tracing::warn!("loading takes long; sources begin before anything serves");
+        }
+    }
+
+    async fn start_sources(&mut self) -> std::io::Result<()> {
+        if let (Some(client), Some(incoming)) = (&self.plant, self.plant_incoming.take()) {
             sources::subscribe(client, &self.config.sources).await;
             tokio::spawn(sources::receive(
                 incoming,
@@ -348,7 +406,7 @@ impl Daemon {
         }
         for source in &self.config.sources {
             if let Source::File(file) = source {
-                sources::replay(file.clone(), self.serving.clone(), Arc::clone(&self.stop_sources)).map_err(io)?;
+                sources::replay(file.clone(), self.serving.clone(), Arc::clone(&self.stop_sources))?;
             }
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! The fleet connection: what comes in goes to whom it is for, what goes out goes through [`Fleet`].
 
 use crate::core::CoreSender;
+use crate::limiter::Limiter;
 use crate::telemetry::Telemetry;
 use floorhand_bundle::{DeviceId, FleetId, TrustRoot};
 use floorhand_lifecycle::TrustedClock;
-use floorhand_protocol::{Ack, Down, Presence, Topic, Up};
+use floorhand_protocol::{Ack, Down, Presence, Severity, Topic, Up};
 use floorhand_transport::{Client, Config, ConfigError, Event, Incoming, LastWill, PublishError, Qos};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,10 +101,11 @@ pub(crate) struct AckCheck {
     pub(crate) root: Arc<TrustRoot>,
     pub(crate) device: DeviceId,
     pub(crate) clock_floor_ms: Arc<AtomicU64>,
+    pub(crate) limiter: Limiter,
 }
 
 impl AckCheck {
-    fn take(&self, bytes: &[u8], telemetry: &Telemetry) {
+    fn take(&mut self, bytes: &[u8], telemetry: &Telemetry) {
         let floor_ms = self.clock_floor_ms.load(Ordering::Relaxed);
         let clock = TrustedClock {
             floor_ms,
@@ -114,8 +116,21 @@ impl AckCheck {
                 let ranges = ack.ranges.iter().map(|range| (range.first, range.last)).collect();
                 telemetry.ack(ack.boot_id, ranges);
             }
-            Err(error) => tracing::warn!(%error, "an ack is refused; nothing is deleted"),
+            Err(error) => self.refused(&error.to_string(), telemetry),
         }
+    }
+
+    /// Logs and reports that an ack was refused, but not with every forged one.
+    fn refused(&mut self, problem: &str, telemetry: &Telemetry) {
+        let Some(held_back) = self
+            .limiter
+            .admit("document-refused", "ack", crate::clock::monotonic_ms())
+        else {
+            return;
+        };
+        tracing::warn!(held_back, "an ack is refused, nothing is deleted: {problem}");
+        let message = format!("{problem} ({held_back} more like this before)");
+        telemetry.event("document-refused", Severity::Alarm, "ack", message);
     }
 }
 
@@ -126,7 +141,7 @@ pub(crate) async fn receive(
     boot_id: u64,
     core: CoreSender,
     telemetry: Telemetry,
-    acks: AckCheck,
+    mut acks: AckCheck,
 ) {
     while let Some(event) = incoming.recv().await {
         match event {

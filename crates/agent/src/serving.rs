@@ -338,6 +338,7 @@ impl Server {
         };
         self.setup.core.notice(Notice::Trial(TrialSample {
             failure,
+            not_yet: matches!(trial.processed.outcome, Outcome::NotYet),
             latency_us: trial.processed.latency_us,
             disagreement: trial.disagreement,
             alarms: trial.alarms,

@@ -1,22 +1,23 @@
 //! The telemetry thread: owns the spool, fills it in groups, drains it to the hub, deletes what the hub has signed for.
 //!
 //! Nothing else touches the spool. Whoever has something to report hands it to [`Telemetry`], which never blocks: what
-//! doesn't fit is counted, and the count is reported.
+//! doesn't fit is counted, takes sequence numbers like everything else, and is declared as a gap.
+
+mod queue;
 
 use crate::clock::{monotonic_ms, system_ms};
 use crate::fleet::Fleet;
 use crate::limiter::Limiter;
+use crate::notify::Heartbeat;
 use floorhand_bundle::{DeviceId, SecretKey, cbor};
 use floorhand_protocol::{Event, Gap, MAX_RECORD_BYTES, Record, RecordBody, Severity, Up, UpBatch};
 use floorhand_store::{Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolError};
+use queue::{Acked, Queue, Report, Taken};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Reports that wait for the spool: some seconds of the busiest device while its disk stalls.
-const QUEUE: usize = 4096;
 /// Records of one durable transaction.
 const GROUP: usize = 512;
 /// Records of the highest priority that wait for room on the disk: the reports of many deployments.
@@ -27,14 +28,6 @@ const IN_FLIGHT: usize = 2;
 const ACK_TIMEOUT_MS: u64 = 15_000;
 /// Every so many batches the oldest records go first, so that a device that always has news gets rid of its past.
 const BACKFILL_EVERY: u64 = 4;
-
-/// What the thread is told.
-enum Message {
-    Report { time_ms: u64, body: Box<RecordBody> },
-    Ack { boot_id: u64, ranges: Vec<(u64, u64)> },
-    Connected(bool),
-    Stop(SyncSender<()>),
-}
 
 /// What there is to say about the spool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,8 +43,7 @@ pub(crate) struct SpoolFigures {
 /// The way to the telemetry thread. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
-    sender: SyncSender<Message>,
-    overflow: Arc<AtomicU64>,
+    queue: Arc<Queue>,
     figures: Arc<Mutex<SpoolFigures>>,
 }
 
@@ -63,13 +55,13 @@ pub(crate) struct Setup {
     pub(crate) fleet: Option<Fleet>,
     pub(crate) limits: BatchLimits,
     pub(crate) delay_ms: u64,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 impl Telemetry {
     /// Starts the thread.
     pub(crate) fn start(setup: Setup) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE);
-        let overflow = Arc::new(AtomicU64::new(0));
+        let queue = Arc::new(Queue::default());
         let figures = Arc::new(Mutex::new(SpoolFigures::default()));
         let mut drain = Drain {
             setup,
@@ -78,29 +70,21 @@ impl Telemetry {
             batches: 0,
             connected: false,
             held: Vec::new(),
+            lost: 0,
             limiter: Limiter::default(),
-            overflow: Arc::clone(&overflow),
             figures: Arc::clone(&figures),
         };
+        drain.publish_figures();
+        let reports = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("telemetry".to_owned())
-            .spawn(move || drain.run(&receiver))?;
-        Ok(Self {
-            sender,
-            overflow,
-            figures,
-        })
+            .spawn(move || drain.run(&reports))?;
+        Ok(Self { queue, figures })
     }
 
     /// Reports something, at the system's time.
     pub(crate) fn report(&self, body: RecordBody) {
-        let message = Message::Report {
-            time_ms: system_ms(),
-            body: Box::new(body),
-        };
-        if let Err(TrySendError::Full(_)) = self.sender.try_send(message) {
-            self.overflow.fetch_add(1, Ordering::Relaxed);
-        }
+        self.queue.report(system_ms(), body);
     }
 
     /// Reports an event.
@@ -115,21 +99,19 @@ impl Telemetry {
 
     /// The hub has signed for these.
     pub(crate) fn ack(&self, boot_id: u64, ranges: Vec<(u64, u64)>) {
-        // One that is lost here is made good by sending the batch again.
-        drop(self.sender.try_send(Message::Ack { boot_id, ranges }));
+        self.queue.ack(Acked { boot_id, ranges });
     }
 
     /// The fleet connection stands, or has ended.
     pub(crate) fn connected(&self, connected: bool) {
-        drop(self.sender.try_send(Message::Connected(connected)));
+        self.queue.connected(connected);
     }
 
     /// Makes everything durable that was reported so far, and ends the thread.
     pub(crate) fn stop(&self, within: Duration) {
         let (done, ended) = sync_channel(1);
-        if self.sender.send(Message::Stop(done)).is_ok() {
-            let _ = ended.recv_timeout(within);
-        }
+        self.queue.stop(done);
+        let _ = ended.recv_timeout(within);
     }
 
     /// What the spool holds.
@@ -155,8 +137,9 @@ struct Drain {
     connected: bool,
     /// What the hub has to know and the disk had no room for; it goes first when there is room again.
     held: Vec<Encoded>,
+    /// Reports for which there was no room, in the queue or on the disk, and which aren't declared as a gap yet.
+    lost: u64,
     limiter: Limiter,
-    overflow: Arc<AtomicU64>,
     figures: Arc<Mutex<SpoolFigures>>,
 }
 
@@ -164,24 +147,26 @@ struct Drain {
 type Encoded = (Priority, u64, Vec<u8>);
 
 impl Drain {
-    fn run(&mut self, messages: &Receiver<Message>) {
-        let mut waiting: Vec<(u64, RecordBody)> = Vec::new();
+    fn run(&mut self, queue: &Queue) {
+        let mut waiting: VecDeque<Report> = VecDeque::new();
         let mut oldest_ms = 0;
         loop {
+            self.setup.heartbeat.beat(monotonic_ms());
             let idle_ms = if waiting.is_empty() {
                 1000
             } else {
                 self.setup.delay_ms.max(1)
             };
-            let message = messages.recv_timeout(Duration::from_millis(idle_ms));
-            let stop = match message {
-                Ok(message) => self.take(message, &mut waiting, &mut oldest_ms),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let due = monotonic_ms().saturating_sub(oldest_ms) >= self.setup.delay_ms;
-            if stop.is_some() || waiting.len() >= GROUP || (!waiting.is_empty() && due) {
-                self.keep(&mut waiting);
+            let taken = queue.take(Duration::from_millis(idle_ms));
+            if waiting.is_empty() {
+                oldest_ms = monotonic_ms();
+            }
+            let stop = self.take(taken, &mut waiting);
+            let due = stop.is_some() || monotonic_ms().saturating_sub(oldest_ms) >= self.setup.delay_ms;
+            while waiting.len() >= GROUP || (due && !waiting.is_empty()) {
+                let group = waiting.drain(..waiting.len().min(GROUP)).collect();
+                self.keep(group);
+                self.setup.heartbeat.beat(monotonic_ms());
             }
             self.send();
             if let Some(done) = stop {
@@ -191,38 +176,30 @@ impl Drain {
         }
     }
 
-    fn take(
-        &mut self,
-        message: Message,
-        waiting: &mut Vec<(u64, RecordBody)>,
-        oldest_ms: &mut u64,
-    ) -> Option<SyncSender<()>> {
-        match message {
-            Message::Report { time_ms, body } => {
-                if waiting.is_empty() {
-                    *oldest_ms = monotonic_ms();
-                }
-                waiting.push((time_ms, *body));
-            }
-            Message::Ack { boot_id, ranges } => self.acknowledged(boot_id, &ranges),
-            Message::Connected(connected) => {
-                self.connected = connected;
-                // What was under way when the connection broke may be lost.
-                self.send_again();
-            }
-            Message::Stop(done) => return Some(done),
+    /// Takes what came, except for the reports, which wait to be kept in groups.
+    fn take(&mut self, taken: Taken, waiting: &mut VecDeque<Report>) -> Option<SyncSender<()>> {
+        waiting.extend(taken.reports);
+        self.lost += taken.lost;
+        for Acked { boot_id, ranges } in taken.acks {
+            self.acknowledged(boot_id, &ranges);
         }
-        None
+        if let Some(connected) = taken.connected {
+            self.connected = connected;
+            // What was under way when the connection broke may be lost.
+            self.send_again();
+        }
+        taken.stop
     }
 
     /// Makes records durable, all in one transaction.
-    fn keep(&mut self, waiting: &mut Vec<(u64, RecordBody)>) {
+    fn keep(&mut self, waiting: Vec<Report>) {
         let mut encoded = std::mem::take(&mut self.held);
-        encoded.extend(waiting.drain(..).filter_map(encode));
-        // Told with what goes into the spool next, and counted on until something has gone in.
-        let overflow = self.overflow.load(Ordering::Relaxed);
-        let told = (overflow > 0)
-            .then(|| format!("{overflow} reports were dropped because the disk was full or could not keep up"))
+        let (all, held) = (waiting.len(), encoded.len());
+        encoded.extend(waiting.into_iter().filter_map(encode));
+        self.lost += (held + all - encoded.len()) as u64;
+        let lost = self.lost;
+        let told = (lost > 0)
+            .then(|| format!("{lost} reports were dropped because the disk was full or could not keep up"))
             .and_then(|message| encode((system_ms(), event("telemetry-overflow", "spool", message))));
         let records: Vec<NewRecord<'_>> = encoded
             .iter()
@@ -233,8 +210,8 @@ impl Drain {
                 payload,
             })
             .collect();
-        match self.setup.spool.append_batch(&records) {
-            Ok(_) => drop(self.overflow.fetch_sub(overflow, Ordering::Relaxed)),
+        match self.setup.spool.append_after_loss(lost, &records) {
+            Ok(_) => self.lost -= lost,
             Err(error) => self.hold(encoded, &error),
         }
         self.publish_figures();
@@ -246,8 +223,7 @@ impl Drain {
         self.held = encoded;
         self.held.retain(|(priority, ..)| *priority == Priority::High);
         self.held.truncate(HELD);
-        let lost = all - self.held.len();
-        self.overflow.fetch_add(lost as u64, Ordering::Relaxed);
+        self.lost += (all - self.held.len()) as u64;
         self.complain(
             "telemetry can't be kept; free space on the state directory's disk",
             error,

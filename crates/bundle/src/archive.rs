@@ -4,15 +4,20 @@
 //! Nothing in an archive is trusted for being in it: the manifest is opened under a trust root like one that came over
 //! the network, and each blob is held against the digest that is its name.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
+use crate::manifest::MAX_MANIFEST_BYTES;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 const MANIFEST: &str = "manifest.cose";
 const ASSIGNMENT: &str = "assignment.cose";
 const BLOBS: &str = "blobs/sha256/";
 /// The most bytes that are read of an archive: twice the largest blob.
 const MAX_ARCHIVE_BYTES: u64 = 2 * crate::chunks::MAX_BLOB_BYTES;
+/// The largest document in an archive: a manifest; assignments are far smaller.
+const MAX_DOCUMENT_BYTES: u64 = MAX_MANIFEST_BYTES as u64;
+/// Read at once of a blob that isn't held in memory.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Why an archive can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +42,14 @@ pub enum ArchiveError {
     /// Too long.
     #[error("bundle archive is longer than {MAX_ARCHIVE_BYTES} bytes")]
     TooLong,
+    /// A manifest or an assignment that is longer than any can be.
+    #[error("bundle archive has a {name} of {length} bytes; none has more than {MAX_DOCUMENT_BYTES}")]
+    Document {
+        /// Its name in the archive.
+        name: &'static str,
+        /// Its length in bytes.
+        length: u64,
+    },
 }
 
 /// A bundle as a file.
@@ -83,25 +96,128 @@ impl Archive {
         Ok(archive)
     }
 
+    /// Reads manifest and assignment alone, wherever in the archive they stand: `blobs` stays empty. For whoever mustn't
+    /// hold a model in memory; [`Archive::stream_blobs`] hands them over afterwards.
+    pub fn read_documents(from: impl Read + Seek) -> Result<Self, ArchiveError> {
+        let mut archive = Self::default();
+        walk::<ArchiveError>(from, |name, length, content| {
+            match name {
+                Name::Manifest => archive.manifest = read_document(MANIFEST, length, content)?,
+                Name::Assignment => archive.assignment = Some(read_document(ASSIGNMENT, length, content)?),
+                Name::Blob(_) => {}
+            }
+            Ok(())
+        })?;
+        if archive.manifest.is_empty() {
+            return Err(ArchiveError::NoManifest);
+        }
+        Ok(archive)
+    }
+
+    /// Hands each blob to `take`: its name, its length in bytes, and its content, to be read in pieces or passed over.
+    /// The content isn't held against the name, and ends early in an archive that was cut off.
+    pub fn stream_blobs<E: From<ArchiveError>>(
+        from: impl Read + Seek,
+        mut take: impl FnMut(Digest, u64, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<(), E> {
+        walk(from, |name, length, content| match name {
+            Name::Blob(digest) => take(digest, length, content),
+            Name::Manifest | Name::Assignment => Ok(()),
+        })
+    }
+
+    /// Holds every blob against its name, without keeping it.
+    pub fn check_blobs(from: impl Read + Seek) -> Result<(), ArchiveError> {
+        let mut piece = vec![0; PIECE_BYTES];
+        Self::stream_blobs::<ArchiveError>(from, |expected, _, content| {
+            let mut hasher = Hasher::default();
+            loop {
+                match content.read(&mut piece)? {
+                    0 => break,
+                    read => hasher.update(piece.get(..read).unwrap_or_default()),
+                }
+            }
+            let actual = hasher.finish();
+            if actual == expected {
+                Ok(())
+            } else {
+                Err(ArchiveError::Blob { expected, actual })
+            }
+        })
+    }
+
     fn take(&mut self, name: String, bytes: Vec<u8>) -> Result<(), ArchiveError> {
-        if name == MANIFEST {
-            self.manifest = bytes;
-            return Ok(());
+        match Name::parse(name)? {
+            Name::Manifest => self.manifest = bytes,
+            Name::Assignment => self.assignment = Some(bytes),
+            Name::Blob(expected) => {
+                let actual = Digest::of(&bytes);
+                if actual != expected {
+                    return Err(ArchiveError::Blob { expected, actual });
+                }
+                self.blobs.insert(expected, bytes);
+            }
         }
-        if name == ASSIGNMENT {
-            self.assignment = Some(bytes);
-            return Ok(());
-        }
-        let Some(expected) = name.strip_prefix(BLOBS).and_then(|hex| hex.parse::<Digest>().ok()) else {
-            return Err(ArchiveError::Entry(name));
-        };
-        let actual = Digest::of(&bytes);
-        if actual != expected {
-            return Err(ArchiveError::Blob { expected, actual });
-        }
-        self.blobs.insert(expected, bytes);
         Ok(())
     }
+}
+
+/// What an entry is, by its name.
+enum Name {
+    Manifest,
+    Assignment,
+    Blob(Digest),
+}
+
+impl Name {
+    fn parse(name: String) -> Result<Self, ArchiveError> {
+        match name.as_str() {
+            MANIFEST => Ok(Self::Manifest),
+            ASSIGNMENT => Ok(Self::Assignment),
+            other => match other.strip_prefix(BLOBS).and_then(|hex| hex.parse::<Digest>().ok()) {
+                Some(digest) => Ok(Self::Blob(digest)),
+                None => Err(ArchiveError::Entry(name)),
+            },
+        }
+    }
+}
+
+/// Goes through an archive from its beginning, without reading what `take` doesn't read.
+fn walk<E: From<ArchiveError>>(
+    mut from: impl Read + Seek,
+    mut take: impl FnMut(Name, u64, &mut dyn Read) -> Result<(), E>,
+) -> Result<(), E> {
+    check_length(&mut from)?;
+    let mut archive = tar::Archive::new(from);
+    // Raw: long names and sparse files, which no bundle has, would be put together in memory.
+    for entry in archive.entries_with_seek().map_err(ArchiveError::from)?.raw(true) {
+        let mut entry = entry.map_err(ArchiveError::from)?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if !entry.header().entry_type().is_file() {
+            return Err(ArchiveError::Entry(name).into());
+        }
+        let length = entry.size();
+        take(Name::parse(name)?, length, &mut entry)?;
+    }
+    Ok(())
+}
+
+/// Leaves the archive at its beginning.
+fn check_length(from: &mut impl Seek) -> Result<(), ArchiveError> {
+    if from.seek(SeekFrom::End(0))? > MAX_ARCHIVE_BYTES {
+        return Err(ArchiveError::TooLong);
+    }
+    from.rewind()?;
+    Ok(())
+}
+
+fn read_document(name: &'static str, length: u64, content: &mut dyn Read) -> Result<Vec<u8>, ArchiveError> {
+    if length > MAX_DOCUMENT_BYTES {
+        return Err(ArchiveError::Document { name, length });
+    }
+    let mut bytes = Vec::new();
+    content.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn append(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -115,6 +231,7 @@ fn append(tar: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Cursor;
 
     fn archive() -> Archive {
         let blobs = [b"model".to_vec(), b"plugin".to_vec()]
@@ -154,5 +271,72 @@ mod tests {
         append(&mut tar, "etc/passwd", b"x").unwrap();
         let bytes = tar.into_inner().unwrap();
         assert!(matches!(Archive::read(&bytes[..]), Err(ArchiveError::Entry(name)) if name == "etc/passwd"));
+        assert!(matches!(
+            Archive::read_documents(Cursor::new(&bytes)),
+            Err(ArchiveError::Entry(_))
+        ));
+    }
+
+    #[test]
+    fn blobs_come_piece_by_piece_wherever_they_stand() {
+        let archive = archive();
+        let mut tar = tar::Builder::new(Vec::new());
+        for (digest, bytes) in &archive.blobs {
+            append(&mut tar, &format!("{BLOBS}{digest}"), bytes).unwrap();
+        }
+        append(&mut tar, ASSIGNMENT, b"assigned").unwrap();
+        append(&mut tar, MANIFEST, b"signed").unwrap();
+        for bytes in [tar.into_inner().unwrap(), written(&archive)] {
+            let documents = Archive::read_documents(Cursor::new(&bytes)).unwrap();
+            let expected = Archive {
+                blobs: BTreeMap::new(),
+                ..archive.clone()
+            };
+            assert_eq!(documents, expected);
+            let mut blobs = BTreeMap::new();
+            Archive::stream_blobs::<ArchiveError>(Cursor::new(&bytes), |digest, length, content| {
+                let mut bytes = Vec::new();
+                // The rest is passed over.
+                content.take(4).read_to_end(&mut bytes)?;
+                blobs.insert(digest, (length, bytes));
+                Ok(())
+            })
+            .unwrap();
+            let beginnings = archive.blobs.iter();
+            let beginnings: BTreeMap<_, _> = beginnings
+                .map(|(digest, bytes)| (*digest, (bytes.len() as u64, bytes[..4].to_vec())))
+                .collect();
+            assert_eq!(blobs, beginnings);
+            Archive::check_blobs(Cursor::new(&bytes)).unwrap();
+        }
+    }
+
+    #[test]
+    fn damage_that_is_streamed_is_named() {
+        let bytes = written(&archive());
+        let at = bytes.windows(6).position(|window| window == b"plugin").unwrap();
+        let mut bent = bytes.clone();
+        bent[at] ^= 1;
+        let found = Archive::check_blobs(Cursor::new(&bent));
+        assert!(matches!(found, Err(ArchiveError::Blob { .. })), "{found:?}");
+        let found = Archive::check_blobs(Cursor::new(&bytes[..at + 3]));
+        assert!(matches!(found, Err(ArchiveError::Blob { .. })), "{found:?}");
+        let empty = Archive::read_documents(Cursor::new(b""));
+        assert!(matches!(empty, Err(ArchiveError::NoManifest)), "{empty:?}");
+    }
+
+    #[test]
+    fn what_would_fill_the_memory_is_refused() {
+        let mut tar = tar::Builder::new(Vec::new());
+        append(&mut tar, MANIFEST, &vec![0; MAX_MANIFEST_BYTES + 1]).unwrap();
+        let bytes = tar.into_inner().unwrap();
+        let found = Archive::read_documents(Cursor::new(&bytes));
+        assert!(matches!(found, Err(ArchiveError::Document { .. })), "{found:?}");
+        let mut tar = tar::Builder::new(Vec::new());
+        // Needs an entry that holds the name alone.
+        append(&mut tar, &"long/".repeat(100), b"x").unwrap();
+        let bytes = tar.into_inner().unwrap();
+        let found = Archive::read_documents(Cursor::new(&bytes));
+        assert!(matches!(found, Err(ArchiveError::Entry(_))), "{found:?}");
     }
 }

@@ -54,6 +54,8 @@ pub enum Failure {
 pub struct TrialSample {
     /// Why the candidate failed on it where the running generation, if there is one, did not.
     pub failure: Option<String>,
+    /// No answer yet, and nothing wrong: the candidate fills a window.
+    pub not_yet: bool,
     /// The candidate's time for it, in microseconds.
     pub latency_us: u64,
     /// The mean absolute difference of the output that the bundle's disagreement gate names.
@@ -81,6 +83,8 @@ pub enum Event {
     Trial(TrialSample),
     /// The generation that was asked for serves, or can't.
     Activated(Result<(), String>),
+    /// What the generation that can't serve lacked on the disk is there again.
+    Repaired,
     /// A plugin's breaker opened in a bundle that says this rolls it back.
     Broken {
         /// The generation.
@@ -94,6 +98,8 @@ pub enum Event {
     CommandTaken(u64),
     /// Time has passed. Comes about once a second.
     Tick,
+    /// The agent was told to stop, and does so in order. The last event.
+    Stopping,
 }
 
 /// Something to be done, in order.

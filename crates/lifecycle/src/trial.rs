@@ -26,6 +26,8 @@ pub struct Tally {
     started_ms: u64,
     samples: u64,
     failures: u64,
+    /// Those without an answer because a window was being filled.
+    not_yet: u64,
     /// Why the first of them failed: what a person wants to know of a trial that failed.
     first_failure: Option<String>,
     latency: LatencyHistogram,
@@ -44,6 +46,7 @@ impl Tally {
             started_ms: now_ms,
             samples: 0,
             failures: 0,
+            not_yet: 0,
             first_failure: None,
             latency: LatencyHistogram::default(),
             disagreement_sum: 0.0,
@@ -59,6 +62,7 @@ impl Tally {
             self.failures += 1;
             self.first_failure.get_or_insert_with(|| failure.clone());
         }
+        self.not_yet += u64::from(sample.not_yet);
         self.latency.add(sample.latency_us);
         self.alarms += sample.alarms;
         if let Some(disagreement) = sample.disagreement {
@@ -113,6 +117,12 @@ impl Tally {
     }
 
     fn final_problem(&self) -> Option<String> {
+        if self.not_yet >= self.samples {
+            return Some(format!(
+                "it answered none of the {} samples of its trial: its window is longer; ask for more in gates.samples",
+                self.samples
+            ));
+        }
         let p99_us = self.latency.percentile_us(99);
         if p99_us > self.gates.latency_p99_ms * 1000 {
             return Some(format!(
@@ -182,6 +192,20 @@ mod tests {
         assert_eq!(run(gates(), vec![good(); 9], 59_999), Verdict::Undecided);
         assert!(matches!(run(gates(), vec![good(); 9], 60_000), Verdict::TimedOut(_)));
         assert_eq!(run(gates(), vec![good(); 10], 60_000), Verdict::Passed);
+    }
+
+    #[test]
+    fn a_window_that_never_fills_never_passes() {
+        let filling = TrialSample {
+            not_yet: true,
+            ..good()
+        };
+        failed(
+            run(gates(), vec![filling.clone(); 10], 0),
+            "answered none of the 10 samples",
+        );
+        let filled = [vec![filling; 9], vec![good()]].concat();
+        assert_eq!(run(gates(), filled, 0), Verdict::Passed);
     }
 
     #[test]

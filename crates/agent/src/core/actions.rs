@@ -1,6 +1,7 @@
 //! Carrying out what the machine wants done.
 
 use super::assembly::Core;
+use super::fetching::Goal;
 use super::{Message, Purpose, load};
 use crate::clock::monotonic_ms;
 use crate::serving;
@@ -61,6 +62,9 @@ impl Core {
                 self.storage_alarm(&error);
             }
         }
+        if self.setup.machine.state().active.is_none() {
+            self.setup.booting.send_replace(true);
+        }
         self.take_inbox();
         self.update_board();
     }
@@ -76,10 +80,10 @@ impl Core {
         self.setup.machine = Machine::new(device, self.saved.clone());
         self.setup.serving.tell(serving::Message::DropCandidate);
         self.staged = None;
-        if let Some(fetching) = self.fetching.take() {
+        if let Some(Goal::Deploy(pending)) = self.fetching.take().map(|fetching| fetching.goal) {
             self.events.push_back(Event::FetchFailed(Failure::Final(format!(
                 "{}: {error}",
-                fetching.pending.assigned.bundle.short()
+                pending.assigned.bundle.short()
             ))));
         }
     }

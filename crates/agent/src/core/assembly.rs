@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The machine hears of the time this often.
 const TICK: Duration = Duration::from_millis(500);
@@ -47,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) fetch_timeout_ms: u64,
     pub(crate) fetch_min_rate: u64,
     pub(crate) sender: CoreSender,
+    /// Told when what was committed has been loaded, or can't be, or when there is nothing to load.
+    pub(crate) booting: watch::Sender<bool>,
 }
 
 /// The core at work.
@@ -64,6 +67,8 @@ pub(crate) struct Core {
     pub(super) hello_due: bool,
     pub(super) connected: bool,
     pub(super) limiter: Limiter,
+    /// When a repair was last begun.
+    pub(super) repaired_ms: u64,
 }
 
 /// Starts the thread.
@@ -79,6 +84,7 @@ pub(crate) fn start(setup: Setup, queue: CoreQueue) -> std::io::Result<()> {
         hello_due: true,
         connected: false,
         limiter: Limiter::default(),
+        repaired_ms: 0,
     };
     std::thread::Builder::new()
         .name("core".to_owned())
@@ -101,6 +107,7 @@ impl Core {
             let waited = async { tokio::time::timeout(TICK, messages.recv()).await };
             match runtime.block_on(waited) {
                 Ok(Some(Message::Stop(done))) => {
+                    self.handle(Event::Stopping);
                     let _ = done.try_send(());
                     return;
                 }
@@ -114,6 +121,7 @@ impl Core {
     fn tick(&mut self, now_ms: u64) {
         self.handle(Event::Tick);
         self.drive_fetch(now_ms);
+        self.repair_again(now_ms);
         self.send_answers();
         if self.hello_due && self.connected {
             self.say_hello();
@@ -184,8 +192,17 @@ impl Core {
                     .serving
                     .tell(crate::serving::Message::Activate(Box::new(loaded)));
                 self.handle(Event::Activated(Ok(())));
+                self.setup.booting.send_replace(true);
             }
-            (Purpose::Activate, Err(reason)) => self.handle(Event::Activated(Err(reason))),
+            (Purpose::Activate, Err(reason)) => {
+                tracing::error!(generation, reason, "what was committed can't be loaded");
+                self.handle(Event::Activated(Err(reason)));
+                self.begin_repair(monotonic_ms());
+            }
+        }
+        if self.setup.machine.unserved().is_some() {
+            // Nothing more comes of waiting for it.
+            self.setup.booting.send_replace(true);
         }
     }
 

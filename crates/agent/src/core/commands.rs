@@ -1,14 +1,15 @@
 //! What the hub and the person at the box ask for: assignments, commands, imports.
 
 use super::assembly::Core;
+use crate::import::{self, InboxFile};
 use floorhand_bundle::{Archive, Digest};
 use floorhand_lifecycle::Event;
 use floorhand_protocol::{Action, Assignment, Command, MAX_ANSWER_BYTES, Outcome, Up};
+use std::fs::{self, File};
+use std::path::Path;
 
 /// The most log lines that one command is answered with.
 const MAX_LOG_LINES: u32 = 2000;
-/// What an imported assignment waits in until the agent is started.
-const INBOX: &str = "inbox.cose";
 
 impl Core {
     pub(super) fn take_assignment(&mut self, bytes: &[u8]) {
@@ -95,9 +96,23 @@ impl Core {
         }
     }
 
-    /// Takes a bundle that was carried here, with the assignment that lies in it. Both are verified like any other.
-    pub(super) fn import(&mut self, archive: &[u8]) -> Result<String, String> {
-        let archive = Archive::read(archive).map_err(|error| error.to_string())?;
+    /// Takes a bundle that was carried here, and that a client has put into the inbox under this name.
+    pub(super) fn import(&mut self, name: &[u8]) -> Result<String, String> {
+        let Some(file) = InboxFile::parse(name) else {
+            return Err(
+                "what the agent is told of is no file in its inbox; use the command of its own version".to_owned(),
+            );
+        };
+        let path = file.path(self.setup.store.root());
+        let taken = self.import_file(&path);
+        remove(&path);
+        taken
+    }
+
+    /// Takes a bundle with the assignment that lies in it. Both are verified like any other.
+    fn import_file(&mut self, path: &Path) -> Result<String, String> {
+        let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let archive = Archive::read_documents(&file).map_err(|error| error.to_string())?;
         let Some(bytes) = &archive.assignment else {
             return Err("the archive has no assignment; make one with `floorhand fleet export DEVICE`".to_owned());
         };
@@ -112,7 +127,7 @@ impl Core {
                 self.setup.machine.state().seq
             ));
         }
-        self.put_blobs(&archive, &assignment)?;
+        self.put_blobs(&file, &archive.manifest, &assignment)?;
         let (seq, job) = (assignment.seq, assignment.job.clone());
         self.handle(Event::Assigned(assignment));
         if self.saved.seq != seq {
@@ -124,41 +139,40 @@ impl Core {
     }
 
     /// Puts what the assignment's manifest names where a fetch would put it. The manifest is verified first.
-    fn put_blobs(&self, archive: &Archive, assignment: &Assignment) -> Result<(), String> {
+    fn put_blobs(&self, archive: &File, manifest: &[u8], assignment: &Assignment) -> Result<(), String> {
         let Some(assigned) = &assignment.run else { return Ok(()) };
-        if Digest::of(&archive.manifest) != assigned.manifest.sha256 {
+        if Digest::of(manifest) != assigned.manifest.sha256 {
             return Err("the archive's manifest is not the one that its assignment names".to_owned());
         }
-        let manifest = floorhand_bundle::Manifest::open(&archive.manifest, &self.setup.root, self.trusted_now_ms())
+        let verified = floorhand_bundle::Manifest::open(manifest, &self.setup.root, self.trusted_now_ms())
             .map_err(|error| error.to_string())?;
         let blobs = self.setup.store.blobs();
-        blobs.put(&archive.manifest).map_err(|error| error.to_string())?;
-        for component in &manifest.components {
-            if blobs.has(component.blob.sha256, component.blob.length) {
-                continue;
-            }
-            let bytes = archive.blobs.get(&component.blob.sha256);
-            let bytes = bytes.ok_or_else(|| format!("the archive lacks {}", component.name))?;
-            blobs.put(bytes).map_err(|error| error.to_string())?;
-        }
-        Ok(())
+        blobs.put(manifest).map_err(|error| error.to_string())?;
+        import::unpack(archive, &verified.components, blobs, &self.setup.heartbeat).map_err(|error| error.to_string())
     }
 
     /// Takes what was imported while the agent was not running.
     pub(super) fn take_inbox(&mut self) {
-        let path = self.setup.store.root().join(INBOX);
-        let Ok(archive) = std::fs::read(&path) else { return };
-        match self.import(&archive) {
+        let root = self.setup.store.root();
+        import::sweep(root);
+        let path = import::inbox_path(root);
+        if !path.exists() {
+            return;
+        }
+        match self.import_file(&path) {
             Ok(taken) => tracing::info!("imported: {taken}"),
             Err(problem) => self.refused("import", &problem),
         }
-        if let Err(error) = std::fs::remove_file(&path) {
-            tracing::warn!(%error, path = %path.display(), "can't be removed");
-        }
+        remove(&path);
     }
 }
 
-/// Where [`Core::take_inbox`] looks.
-pub(crate) fn inbox_path(state_dir: &std::path::Path) -> std::path::PathBuf {
-    state_dir.join(INBOX)
+/// What was taken, or can't be, isn't looked at again.
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, path = %path.display(), "can't be removed");
+        }
+        _ => {}
+    }
 }

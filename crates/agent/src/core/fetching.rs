@@ -11,9 +11,20 @@ use std::collections::VecDeque;
 /// The first wait after the hub said that it hasn't got a chunk, and the longest.
 const RETRY_MS: (u64, u64) = (500, 30_000);
 
+/// How long to wait before something that can't serve is repaired once more.
+const REPAIR_EVERY_MS: u64 = 60_000;
+
+/// What is fetched for.
+pub(crate) enum Goal {
+    /// A bundle that was assigned.
+    Deploy(Pending),
+    /// Components that the active generation lost on the disk.
+    Repair,
+}
+
 /// A bundle that is being fetched.
 pub(crate) struct Fetching {
-    pub(super) pending: Pending,
+    pub(super) goal: Goal,
     /// Once it is there and verified.
     pub(super) manifest: Option<Verified<Manifest>>,
     queue: VecDeque<BlobRef>,
@@ -27,36 +38,85 @@ pub(crate) struct Fetching {
     last_problem: String,
 }
 
-impl Core {
-    pub(super) fn begin_fetch(&mut self, pending: Pending) {
-        let held = self.held_chunks();
-        let queue = VecDeque::from([pending.assigned.manifest.clone()]);
-        let seed = crate::random::u64();
-        self.fetching = Some(Fetching {
-            pending,
+impl Fetching {
+    fn new(goal: Goal, queue: VecDeque<BlobRef>, held: Held) -> Self {
+        Self {
+            goal,
             manifest: None,
             queue,
             download: None,
             held,
             progress_ms: monotonic_ms(),
             progress_bytes: 0,
-            backoff: Backoff::new(RETRY_MS.0, RETRY_MS.1, seed),
+            backoff: Backoff::new(RETRY_MS.0, RETRY_MS.1, crate::random::u64()),
             wait_until_ms: 0,
             last_problem: String::new(),
-        });
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn begin_fetch(&mut self, pending: Pending) {
+        let held = self.held_chunks();
+        let queue = VecDeque::from([pending.assigned.manifest.clone()]);
+        self.fetching = Some(Fetching::new(Goal::Deploy(pending), queue, held));
         self.drive_fetch(monotonic_ms());
     }
 
+    /// Fetches what the active generation lacks on the disk, if it is for this that it can't serve and nothing else is
+    /// being fetched.
+    pub(super) fn begin_repair(&mut self, now_ms: u64) {
+        let Some(active) = self.setup.machine.unserved() else {
+            return;
+        };
+        if self.fetching.is_some() {
+            return;
+        }
+        self.repaired_ms = now_ms;
+        let queue = match self.manifest_of(active.number) {
+            Ok(manifest) => self.lacking(&manifest),
+            Err(problem) => return tracing::error!(problem, "what can't serve can't be repaired; deploy it again"),
+        };
+        if !queue.is_empty() {
+            tracing::warn!(
+                components = queue.len(),
+                "what is missing or damaged on the disk is fetched again"
+            );
+            let held = self.held_chunks();
+            self.fetching = Some(Fetching::new(Goal::Repair, queue, held));
+            self.drive_fetch(now_ms);
+        }
+    }
+
+    /// Tries again what a repair has not brought yet.
+    pub(super) fn repair_again(&mut self, now_ms: u64) {
+        if now_ms.saturating_sub(self.repaired_ms) >= REPAIR_EVERY_MS {
+            self.begin_repair(now_ms);
+        }
+    }
+
+    /// The components that aren't whole on the disk. What is damaged is removed.
+    fn lacking(&self, manifest: &Manifest) -> VecDeque<BlobRef> {
+        let blobs = self.setup.store.blobs();
+        let whole = |blob: &BlobRef| match blobs.verify(blob.sha256, blob.length) {
+            Ok(whole) => whole,
+            Err(error) => {
+                tracing::warn!(%error, "a component can't be verified");
+                false
+            }
+        };
+        let all = manifest.components.iter().map(|component| &component.blob);
+        all.filter(|blob| !whole(blob)).cloned().collect()
+    }
+
     pub(super) fn fetch_components(&mut self) {
-        let Some(fetching) = &mut self.fetching else { return };
-        let Some(manifest) = &fetching.manifest else { return };
-        let store = &self.setup.store;
-        fetching.queue = manifest
-            .components
-            .iter()
-            .filter(|component| !store.blobs().has(component.blob.sha256, component.blob.length))
-            .map(|component| component.blob.clone())
-            .collect();
+        let manifest = self.fetching.as_ref().and_then(|fetching| fetching.manifest.as_ref());
+        let Some(queue) = manifest.map(|manifest| self.lacking(manifest)) else {
+            return;
+        };
+        if let Some(fetching) = &mut self.fetching {
+            fetching.queue = queue;
+        }
         self.drive_fetch(monotonic_ms());
     }
 
@@ -92,10 +152,15 @@ impl Core {
         let now_trusted_ms = self.trusted_now_ms();
         let Some(fetching) = &mut self.fetching else { return };
         fetching.progress_ms = now_ms;
+        let Goal::Deploy(pending) = &fetching.goal else {
+            self.fetching = None;
+            self.events.push_back(Event::Repaired);
+            return self.run_events();
+        };
         if fetching.manifest.is_some() {
             self.events.push_back(Event::ComponentsReady);
         } else {
-            let blob = &fetching.pending.assigned.manifest;
+            let blob = &pending.assigned.manifest;
             let opened = self
                 .setup
                 .store
@@ -125,6 +190,11 @@ impl Core {
     }
 
     fn fetch_ended(&mut self, failure: Failure) {
+        if let Some(Fetching { goal: Goal::Repair, .. }) = &self.fetching {
+            tracing::warn!(?failure, "what is missing can't be had now; it is tried again");
+            self.fetching = None;
+            return;
+        }
         self.events.push_back(Event::FetchFailed(failure));
         self.run_events();
     }

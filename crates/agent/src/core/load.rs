@@ -1,6 +1,6 @@
 //! Loading a generation from the disk: verify, compile, golden cases, warm up.
 
-use floorhand_bundle::{ComponentName, Digest, Manifest, TrustRoot, Verified};
+use floorhand_bundle::{ComponentName, Manifest, TrustRoot, Verified};
 use floorhand_pipeline::{Host, Loaded, Pipeline, run_golden};
 use floorhand_store::Store;
 use std::sync::Arc;
@@ -24,6 +24,9 @@ impl Task {
         let mut read = |name: &ComponentName| self.component(&manifest, name);
         let cases = read(&manifest.golden.component)?;
         let mut tried = self.pipeline(&manifest, &mut read)?;
+        tried
+            .check_named_outputs(&manifest.golden, &manifest.gates)
+            .map_err(|error| error.to_string())?;
         let report = run_golden(&mut tried, &manifest.golden, &cases).map_err(|error| error.to_string())?;
         drop(tried);
         tracing::info!(
@@ -60,10 +63,7 @@ impl Task {
             .store
             .blobs()
             .read(blob.sha256, blob.length)
-            .map_err(|error| error.to_string())?;
-        if Digest::of(&bytes) != blob.sha256 {
-            return Err(format!("{name} is damaged on the disk; assign the bundle again"));
-        }
+            .map_err(|error| format!("{name}: {error}"))?;
         Ok(bytes)
     }
 }

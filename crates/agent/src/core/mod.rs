@@ -51,6 +51,7 @@ pub(crate) enum Message {
         result: Box<Result<Loaded, String>>,
     },
     Import {
+        /// The name of a file in the inbox, as a client has given it.
         archive: Vec<u8>,
         reply: tokio::sync::oneshot::Sender<Result<String, String>>,
     },

@@ -16,6 +16,8 @@ pub(crate) struct Board {
     pub(crate) deployment: Deployment,
     /// Samples the trial has seen, and needs.
     pub(crate) trial: Option<(u64, u64)>,
+    /// The active generation can't be loaded: nothing serves.
+    pub(crate) unserved: bool,
 }
 
 impl Default for Board {
@@ -24,6 +26,7 @@ impl Default for Board {
             state: State::default(),
             deployment: Deployment::Idle,
             trial: None,
+            unserved: false,
         }
     }
 }
@@ -34,6 +37,7 @@ impl Core {
             state: self.saved.clone(),
             deployment: self.setup.machine.deployment(),
             trial: self.setup.machine.trial_progress(),
+            unserved: self.setup.machine.unserved().is_some(),
         };
         *self.setup.board.lock().unwrap_or_else(PoisonError::into_inner) = board;
     }
@@ -46,6 +50,7 @@ impl Core {
             "agent": crate::version().to_string(),
             "uptime_s": monotonic_ms() / 1000,
             "active": state.active.as_ref().map(named),
+            "serves": state.active.is_some() && self.setup.machine.unserved().is_none(),
             "previous": state.previous.as_ref().map(named),
             "candidate": state.candidate.as_ref().map(|candidate| named(&candidate.generation)),
             "deployment": self.setup.machine.deployment(),
@@ -79,7 +84,12 @@ impl Core {
             floor: state.floor,
             mode: state.mode,
             parameters: state.parameters.clone(),
-            active: state.active.as_ref().map(running),
+            // What is committed and can't be loaded doesn't run.
+            active: state
+                .active
+                .as_ref()
+                .filter(|_| self.setup.machine.unserved().is_none())
+                .map(running),
             previous: state.previous.as_ref().map(running),
             candidate: state.candidate.as_ref().map(|candidate| running(&candidate.generation)),
             deployment: self.setup.machine.deployment(),

@@ -1,6 +1,6 @@
 //! What the running daemon listens to: signals, the service manager's watchdog, the local socket.
 
-use super::{Daemon, Failed, STUCK_MS};
+use super::{Daemon, Failed, STUCK_MS, TELEMETRY_STUCK_MS};
 use crate::clock::monotonic_ms;
 use crate::config::Config;
 use crate::core::{Board, CoreSender, Message as CoreMessage};
@@ -30,8 +30,9 @@ impl Daemon {
             tracing::error!("signals can't be listened to");
             return self.stop().await;
         };
-        notify::ready();
-        tracing::info!(device = %self.config.device, "ready");
+        let booted = Self::booted(self.booted.clone());
+        tokio::pin!(booted);
+        let mut ready = false;
         let mut watchdog = tokio::time::interval(notify::watchdog_interval().unwrap_or(UNWATCHED));
         loop {
             tokio::select! {
@@ -39,19 +40,36 @@ impl Daemon {
                 _ = received(&mut int) => break,
                 _ = received(&mut hup) => self.reload(),
                 _ = watchdog.tick() => self.watch(),
+                () = &mut booted, if !ready => {
+                    ready = true;
+                    self.begin().await;
+                }
             }
         }
         self.stop().await;
     }
 
+    /// Lets samples come, and says that the agent is up.
+    async fn begin(&mut self) {
+        if let Err(error) = self.start_sources().await {
+            tracing::error!(%error, "failed to start a thread; a source is not replayed");
+        }
+        notify::ready();
+        tracing::info!(device = %self.config.device, "ready");
+    }
+
     /// Tells the service manager that all is well, if it is.
     fn watch(&self) {
         let now_ms = monotonic_ms();
-        let beats: [&Heartbeat; 2] = [&self.shared.core_beat, &self.shared.serving_beat];
+        let beats: [(&Heartbeat, u64); 3] = [
+            (&self.shared.core_beat, STUCK_MS),
+            (&self.shared.serving_beat, STUCK_MS),
+            (&self.shared.telemetry_beat, TELEMETRY_STUCK_MS),
+        ];
         let stuck: Vec<&str> = beats
             .iter()
-            .filter(|beat| beat.stale(now_ms, STUCK_MS))
-            .map(|beat| beat.name())
+            .filter(|(beat, limit_ms)| beat.stale(now_ms, *limit_ms))
+            .map(|(beat, _)| beat.name())
             .collect();
         if stuck.is_empty() {
             notify::watchdog();
@@ -73,6 +91,10 @@ impl Daemon {
             None => "no hub configured",
         };
         match &board.state.active {
+            Some(active) if board.unserved => format!(
+                "{} {} can't be loaded and nothing serves, {connection}",
+                active.bundle.name, active.bundle.version
+            ),
             Some(active) => format!("serves {} {}, {connection}", active.bundle.name, active.bundle.version),
             None => format!("serves nothing yet, {connection}"),
         }

@@ -10,7 +10,7 @@ use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 use rustix::io::Errno;
 
 use super::report::Report;
-use super::{DAY_MS, SOON_DAYS, certificate, remaining};
+use super::{DAY_MS, SOON_DAYS, certificate, remaining, state};
 use crate::config::Config;
 use crate::exit::Exit;
 
@@ -198,6 +198,7 @@ pub(super) fn state_directory(config: &Config, agent_runs: bool, report: &mut Re
         return;
     }
     format(dir, report);
+    state::stored(config, agent_runs, report);
     lock(dir, agent_runs, report);
     free_space(config, report);
     report.ok(name, format!("{shown}, of user {owner}"));

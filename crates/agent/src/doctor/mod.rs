@@ -8,6 +8,7 @@ mod certificate;
 mod device;
 mod network;
 mod report;
+mod state;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -107,7 +108,7 @@ mod tests {
     const NOW_MS: u64 = 1_800_000_000_000;
 
     /// A device that was never started, with a trust root that expires in twenty days.
-    fn device() -> (tempfile::TempDir, Config) {
+    pub(super) fn device() -> (tempfile::TempDir, Config) {
         let dir = tempfile::tempdir().unwrap();
         let key = SecretKey::from_seed(&[1; 32]);
         let role = RoleKeys::any_of(vec![key.public()]);
@@ -144,6 +145,7 @@ mod tests {
             ("trust root", Verdict::Warn),
             ("device key", Verdict::Ok),
             ("state format", Verdict::Ok),
+            ("state record", Verdict::Ok),
             ("free space", Verdict::Ok),
             ("state directory", Verdict::Ok),
             ("clock", Verdict::Ok),

@@ -1,6 +1,6 @@
 //! The command's end of the socket: blocking, for a program that has nothing else to do.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{IMPORT_TIMEOUT, IO_TIMEOUT, MAX_IMPORT_BYTES, MAX_REPLY_BYTES, Reply, Status};
 use crate::exit::Exit;
+use crate::import::put_into_inbox;
 
 /// A client waits this much longer than the daemon takes at most, so that it gets to hear why.
 const GRACE: Duration = Duration::from_secs(5);
@@ -58,14 +59,15 @@ impl LocalError {
 /// # Errors
 /// When it isn't running or gives no answer.
 pub(crate) fn status(socket: &Path) -> Result<Status, LocalError> {
-    let reply = ask(socket, "{\"command\": \"status\"}\n", io::empty(), IO_TIMEOUT)?;
+    let reply = ask(socket, "{\"command\": \"status\"}\n", IO_TIMEOUT)?;
     reply.status.ok_or_else(|| LocalError::Broken {
         path: socket.to_owned(),
         problem: "its answer has no status in it".to_owned(),
     })
 }
 
-/// Hands over an archive; returns the agent's word for people once it is verified and taken.
+/// Hands over an archive, by a copy in the state directory, where the socket lies; returns the agent's word for people
+/// once it is verified and taken.
 ///
 /// # Errors
 /// When the agent isn't running, gives no answer, or refuses the archive.
@@ -81,12 +83,21 @@ pub(crate) fn import(socket: &Path, archive: &Path) -> Result<String, LocalError
             "it has {bytes} bytes, and 1 to {MAX_IMPORT_BYTES} can be imported"
         )));
     }
-    let head = format!("{{\"command\": \"import\", \"bytes\": {bytes}}}\n");
-    let reply = ask(socket, &head, file.take(bytes), IMPORT_TIMEOUT)?;
-    Ok(reply.message.unwrap_or_default())
+    // Before a copy is made that nobody would take.
+    status(socket)?;
+    let state_dir = socket.parent().unwrap_or(Path::new("."));
+    let copy = put_into_inbox(&file, state_dir)
+        .map_err(|error| failed(format!("it can't be copied to {}: {error}", state_dir.display())))?;
+    let head = format!("{{\"command\": \"import\", \"file\": \"{}\"}}\n", copy.name());
+    let reply = ask(socket, &head, IMPORT_TIMEOUT);
+    if reply.is_err() {
+        // The agent removes what it has looked at.
+        drop(fs::remove_file(copy.path(state_dir)));
+    }
+    Ok(reply?.message.unwrap_or_default())
 }
 
-fn ask(socket: &Path, head: &str, mut body: impl io::Read, within: Duration) -> Result<Reply, LocalError> {
+fn ask(socket: &Path, head: &str, within: Duration) -> Result<Reply, LocalError> {
     let broken = |error: io::Error| LocalError::Broken {
         path: socket.to_owned(),
         problem: error.to_string(),
@@ -98,9 +109,7 @@ fn ask(socket: &Path, head: &str, mut body: impl io::Read, within: Duration) -> 
     })?;
     stream.set_read_timeout(Some(within + GRACE)).map_err(broken)?;
     stream.set_write_timeout(Some(IO_TIMEOUT)).map_err(broken)?;
-    let sent = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| io::copy(&mut body, &mut stream));
+    let sent = stream.write_all(head.as_bytes());
     // An agent that refuses before it has read all has answered before it hung up.
     let mut line = String::new();
     let read = BufReader::new(stream.take(MAX_REPLY_BYTES)).read_line(&mut line);
@@ -121,9 +130,10 @@ fn ask(socket: &Path, head: &str, mut body: impl io::Read, within: Duration) -> 
 mod tests {
     use super::super::{Request, bind, serve};
     use super::*;
+    use crate::import::InboxFile;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// A daemon that says how long what it gets is, on a socket in a folder.
+    /// A daemon that says how long what it is told of is, on a socket in a folder.
     fn daemon() -> (tokio::runtime::Runtime, tempfile::TempDir, PathBuf) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -135,40 +145,57 @@ mod tests {
         // One that an earlier process left.
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         let listener = runtime.block_on(async { bind(&socket) }).unwrap();
-        runtime.spawn(serve(listener, |request| async {
-            match request {
-                Request::Status => Reply::status(Status {
-                    device: "press-01".to_owned(),
-                    ..Status::default()
-                }),
-                Request::Import(archive) if archive.starts_with(b"bad") => Reply::refused("signed by nobody"),
-                Request::Import(archive) => Reply::done(format!("{} bytes", archive.len())),
-            }
+        let state_dir = dir.path().to_owned();
+        runtime.spawn(serve(listener, move |request| {
+            let reply = answer(&request, &state_dir);
+            async move { reply }
         }));
         (runtime, dir, socket)
+    }
+
+    fn answer(request: &Request, state_dir: &Path) -> Reply {
+        let Request::Import(name) = request else {
+            return Reply::status(Status {
+                device: "press-01".to_owned(),
+                ..Status::default()
+            });
+        };
+        let file = InboxFile::parse(name).unwrap();
+        let archive = fs::read(file.path(state_dir)).unwrap();
+        if archive.starts_with(b"bad") {
+            return Reply::refused("signed by nobody");
+        }
+        fs::remove_file(file.path(state_dir)).unwrap();
+        Reply::done(format!("{} bytes", archive.len()))
     }
 
     #[test]
     fn a_status_and_imports_go_through() {
         let (_runtime, dir, socket) = daemon();
-        assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(status(&socket).unwrap().device, "press-01");
-        let archive = dir.path().join("bundle.fhb");
-        std::fs::write(&archive, vec![7; 3_000_001]).unwrap();
+        let stick = tempfile::tempdir().unwrap();
+        let archive = stick.path().join("bundle.fhb");
+        fs::write(&archive, vec![7; 3_000_001]).unwrap();
         assert_eq!(import(&socket, &archive).unwrap(), "3000001 bytes");
-        std::fs::write(&archive, b"bad").unwrap();
+        fs::write(&archive, b"bad").unwrap();
         let refused = import(&socket, &archive).unwrap_err();
         assert_eq!(
             (refused.to_string().as_str(), refused.exit()),
             ("the agent refused: signed by nobody", Exit::Refused)
         );
-        std::fs::write(&archive, b"").unwrap();
+        fs::write(&archive, b"").unwrap();
         assert!(
             import(&socket, &archive)
                 .unwrap_err()
                 .to_string()
                 .contains("it has 0 bytes")
         );
+        let left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(left, [socket], "no copy is left behind");
     }
 
     #[test]
@@ -178,11 +205,11 @@ mod tests {
         for (line, part) in [
             ("{\"command\": \"dance\"}\n", "the command is unknown"),
             ("hello\n", "can't be read"),
-            ("{\"command\": \"import\", \"bytes\": 1073741825}\n", "1 to 1073741824"),
-            ("{\"command\": \"import\"}\n", "needs \"bytes\""),
+            ("{\"command\": \"import\", \"bytes\": 5}\n", "the agent's own version"),
+            ("{\"command\": \"status\", \"file\": \"x\"}\n", "status has no \"file\""),
             (&long, "one line of at most 4096 bytes"),
         ] {
-            let error = ask(&socket, line, io::empty(), IO_TIMEOUT).unwrap_err();
+            let error = ask(&socket, line, IO_TIMEOUT).unwrap_err();
             assert!(
                 matches!(&error, LocalError::Refused(text) if text.contains(part)),
                 "{line:?}: {error}"

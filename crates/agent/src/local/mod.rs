@@ -1,9 +1,10 @@
 //! The local socket, for the person who stands in front of the box: `agent.sock` in the state directory.
 //!
-//! A request is one line of JSON, `{"command": "status"}` or `{"command": "import", "bytes": N}` and N bytes behind it;
-//! the answer is one line, `{"ok": true, ...}` or `{"ok": false, "error": "..."}`, and the end. Who may open the socket is
-//! the directory's business (0700): the protocol knows no users. What is imported is verified by the core like what
-//! comes over the network; nothing is believed because it came this way.
+//! A request is one line of JSON, `{"command": "status"}` or `{"command": "import", "file": "inbox.DIGITS.tmp"}` with an
+//! archive that the client has copied into the state directory under this name; the answer is one line,
+//! `{"ok": true, ...}` or `{"ok": false, "error": "..."}`, and the end. Who may open the socket is the directory's
+//! business (0700): the protocol knows no users. What is imported is verified by the core like what comes over the
+//! network; nothing is believed because it came this way.
 
 mod client;
 mod render;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 /// An archive that is imported: a manifest with the largest models that a device of this kind serves.
 const MAX_IMPORT_BYTES: u64 = 1 << 30;
-/// A request without what is imported.
+/// A request: a command and a file's name.
 const MAX_REQUEST_BYTES: u64 = 4096;
 /// An answer: a status with 16 sources, 16 sinks and bounded texts is far below.
 const MAX_REPLY_BYTES: u64 = 1 << 20;

@@ -14,11 +14,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{IMPORT_TIMEOUT, IO_TIMEOUT, MAX_IMPORT_BYTES, MAX_REQUEST_BYTES, Status};
+use super::{IMPORT_TIMEOUT, IO_TIMEOUT, MAX_REQUEST_BYTES, Status};
 
 /// People at the box are few; more wait in the socket's own queue.
 const MAX_CLIENTS: usize = 4;
-/// What is imported lies in memory until it is verified, so one at a time.
+/// What is imported is copied by the core, so one at a time.
 const MAX_IMPORTS: usize = 1;
 /// After an accept that failed, for want of file descriptors say, there is this much rest.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
@@ -28,7 +28,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(200);
 pub(crate) enum Request {
     /// What the agent is and does: [`Reply::status`].
     Status,
-    /// An archive, as it came: nothing of it is checked.
+    /// An archive, by the name that its file in the state directory is said to have: nothing of it is checked.
     Import(Vec<u8>),
 }
 
@@ -134,12 +134,9 @@ where
     timeout(IO_TIMEOUT, (&mut stream).take(MAX_REQUEST_BYTES).read_line(&mut line)).await??;
     let reply = match head(&line) {
         Err(problem) => Reply::refused(problem),
-        Ok(Head { bytes: None, .. }) => answer(handler(Request::Status), IO_TIMEOUT).await,
-        Ok(Head { bytes: Some(bytes), .. }) => match imports.try_acquire() {
-            Ok(_permit) => {
-                let archive = receive(&mut stream, bytes).await?;
-                answer(handler(Request::Import(archive)), IMPORT_TIMEOUT).await
-            }
+        Ok(Request::Status) => answer(handler(Request::Status), IO_TIMEOUT).await,
+        Ok(import) => match imports.try_acquire() {
+            Ok(_permit) => answer(handler(import), IMPORT_TIMEOUT).await,
             Err(_) => Reply::refused("another import is under way; try again when it is done"),
         },
     };
@@ -159,39 +156,24 @@ async fn answer(handled: impl Future<Output = Reply>, within: Duration) -> Reply
     timeout(within, handled).await.unwrap_or_else(|_| late())
 }
 
-/// The first line of a request.
+/// The line of a request.
 #[derive(Debug, Deserialize)]
 struct Head {
     command: String,
-    /// Bytes that follow: of an import.
-    bytes: Option<u64>,
+    /// The file's name: of an import.
+    file: Option<String>,
 }
 
-fn head(line: &str) -> Result<Head, String> {
+fn head(line: &str) -> Result<Request, String> {
     if !line.ends_with('\n') {
         return Err(format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes"));
     }
     let head: Head = serde_json::from_str(line).map_err(|error| format!("the request can't be read: {error}"))?;
-    match (head.command.as_str(), head.bytes) {
-        ("status", None) => Ok(head),
-        ("import", Some(1..=MAX_IMPORT_BYTES)) => Ok(head),
-        ("import", _) => Err(format!("import needs \"bytes\", 1 to {MAX_IMPORT_BYTES}")),
-        ("status", Some(_)) => Err("status has no \"bytes\"".to_owned()),
+    match (head.command.as_str(), head.file) {
+        ("status", None) => Ok(Request::Status),
+        ("import", Some(file)) => Ok(Request::Import(file.into_bytes())),
+        ("import", None) => Err("import needs \"file\"; use the command of the agent's own version".to_owned()),
+        ("status", Some(_)) => Err("status has no \"file\"".to_owned()),
         _ => Err("the command is unknown; known are status and import".to_owned()),
-    }
-}
-
-/// Memory is taken as the bytes come, not as they were announced.
-async fn receive(stream: &mut BufReader<UnixStream>, bytes: u64) -> io::Result<Vec<u8>> {
-    let mut archive = Vec::new();
-    loop {
-        let left = bytes - archive.len() as u64;
-        if left == 0 {
-            return Ok(archive);
-        }
-        let read = timeout(IO_TIMEOUT, stream.take(left).read_buf(&mut archive)).await??;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
     }
 }

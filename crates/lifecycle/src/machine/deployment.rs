@@ -176,7 +176,8 @@ impl Machine {
             Ok(gates) => gates,
             Err(reason) => return self.give_up(JobStatus::Failed, Step::Staged, &reason),
         };
-        self.phase = Phase::Trial(Box::new(Tally::new(gates, self.state.active.is_some(), now_ms)));
+        let beside = self.state.active.is_some() && !self.unserved;
+        self.phase = Phase::Trial(Box::new(Tally::new(gates, beside, now_ms)));
         vec![
             report(&candidate.generation, JobStatus::InProgress, Step::Staged, ""),
             report(&candidate.generation, JobStatus::InProgress, Step::Trial, ""),
@@ -211,6 +212,10 @@ impl Machine {
             return Vec::new();
         };
         self.state.previous = self.state.active.replace(generation.clone());
+        if std::mem::take(&mut self.unserved) {
+            // What can't be loaded is nothing to go back to.
+            self.state.previous = None;
+        }
         self.state.floor = self.state.floor.max(generation.floor);
         self.state.short_runs = 0;
         vec![

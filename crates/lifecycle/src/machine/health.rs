@@ -78,13 +78,33 @@ impl Machine {
         let Some(activation) = self.activation.take() else {
             return Vec::new();
         };
+        self.unserved = false;
         match (result, activation) {
             (Ok(()), Activation::Assigned { .. }) => self.returned(),
             (Ok(()), _) => vec![Action::SayHello],
             (Err(reason), Activation::Assigned { from }) => self.stay_with(from, &reason),
-            (Err(reason), Activation::Boot) => self.recover(&reason),
-            (Err(reason), Activation::Recovery) => self.active_alarm(&reason),
+            (Err(reason), Activation::Boot) if self.state.previous.is_some() => self.recover(&reason),
+            (Err(reason), Activation::Boot) => self.nothing_serves(&reason),
+            (Err(reason), Activation::Recovery) => self.nothing_serves(&reason),
         }
+    }
+
+    /// What the generation that can't serve lacked is there again.
+    pub(super) fn repaired(&mut self) -> Vec<Action> {
+        let Some(active) = self.unserved().cloned() else {
+            return Vec::new();
+        };
+        self.activation = Some(Activation::Recovery);
+        vec![Action::Activate(active)]
+    }
+
+    /// An end in order is no crash.
+    pub(super) fn stopping(&mut self) -> Vec<Action> {
+        if self.state.short_runs == 0 {
+            return Vec::new();
+        }
+        self.state.short_runs = self.state.short_runs.saturating_sub(1);
+        vec![self.save()]
     }
 
     fn returned(&mut self) -> Vec<Action> {
@@ -133,6 +153,14 @@ impl Machine {
             self.activation = Some(Activation::Recovery);
             actions.push(Action::Activate(active));
         }
+        actions
+    }
+
+    /// The active generation can't be loaded, nor any other.
+    fn nothing_serves(&mut self, reason: &str) -> Vec<Action> {
+        self.unserved = true;
+        let mut actions = self.active_alarm(reason);
+        actions.push(Action::SayHello);
         actions
     }
 

@@ -50,6 +50,8 @@ pub struct Machine {
     state: State,
     phase: Phase,
     activation: Option<Activation>,
+    /// The active generation can't be loaded, and there is none to go back to.
+    unserved: bool,
     booted_ms: u64,
 }
 
@@ -62,6 +64,7 @@ impl Machine {
             state,
             phase: Phase::Idle,
             activation: None,
+            unserved: false,
             booted_ms: 0,
         }
     }
@@ -92,6 +95,12 @@ impl Machine {
         }
     }
 
+    /// The active generation, when it can't be loaded and there is none to go back to: nothing serves.
+    #[must_use]
+    pub fn unserved(&self) -> Option<&Generation> {
+        self.state.active.as_ref().filter(|_| self.unserved)
+    }
+
     /// Takes what happened at `now_ms`, on a clock that only goes forward, and says what to do.
     pub fn handle(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         match event {
@@ -103,10 +112,12 @@ impl Machine {
             Event::Staged(result) => self.staged(result, now_ms),
             Event::Trial(sample) => self.trial(&sample, now_ms),
             Event::Activated(result) => self.activated(result),
+            Event::Repaired => self.repaired(),
             Event::Broken { generation, reason } => self.broken(generation, &reason),
             Event::SignedTime(issued_ms) => self.signed_time(issued_ms),
             Event::CommandTaken(id) => self.command_taken(id),
             Event::Tick => self.tick(now_ms),
+            Event::Stopping => self.stopping(),
         }
     }
 
@@ -168,7 +179,7 @@ impl Machine {
             .state
             .active
             .clone()
-            .filter(|active| active.bundle.digest == bundle)
+            .filter(|active| active.bundle.digest == bundle && !self.unserved)
         {
             let generation = Generation { job, seq, ..active };
             actions.push(report(&generation, JobStatus::Succeeded, Step::Committed, ""));

@@ -368,6 +368,52 @@ fn a_crash_loop_gives_way_to_the_one_before() {
 }
 
 #[test]
+fn ends_in_order_are_no_crashes() {
+    let mut bench = Bench::new();
+    bench.committed("old", 1).committed("new", 2);
+    for _ in 0..20 {
+        bench.event(Event::Stopping);
+        bench.power_cut();
+    }
+    assert_eq!(bench.active(), "new");
+}
+
+#[test]
+fn what_is_damaged_on_the_disk_is_made_whole_and_serves_again() {
+    let mut bench = Bench::new();
+    bench.committed("only", 1).power_cut();
+    bench.event(Event::Activated(Err("model.onnx is damaged".to_owned())));
+    assert!(bench.machine.unserved().is_some());
+    assert!(bench.actions.contains(&Action::SayHello));
+    bench.event(Event::Repaired);
+    assert!(matches!(bench.actions.as_slice(), [Action::Activate(_)]));
+    bench.event(Event::Activated(Ok(())));
+    assert!(bench.machine.unserved().is_none());
+}
+
+#[test]
+fn a_bundle_that_can_not_serve_is_fetched_again_when_it_is_assigned_again() {
+    let mut bench = Bench::new();
+    bench.committed("only", 1).power_cut();
+    bench.event(Event::Activated(Err("model.onnx is damaged".to_owned())));
+    bench.event(Event::Assigned(assignment("only", 2)));
+    assert_eq!(bench.reports(), [(JobStatus::InProgress, Step::Assigned, "")]);
+    bench.event(Event::ManifestReady(facts("only", 1)));
+    bench.event(Event::ComponentsReady);
+    bench.event(Event::Staged(Ok(Gates {
+        samples: 1,
+        ..Gates::default()
+    })));
+    bench.event(Event::Trial(TrialSample::default()));
+    assert_eq!(bench.reports(), [(JobStatus::Succeeded, Step::Committed, "")]);
+    assert!(bench.machine.unserved().is_none());
+    assert_eq!(
+        bench.saved.previous, None,
+        "what can't be loaded is nothing to go back to"
+    );
+}
+
+#[test]
 fn a_minute_of_uptime_ends_the_count() {
     let mut bench = Bench::new();
     bench.committed("a", 1).committed("b", 2).power_cut().power_cut();
