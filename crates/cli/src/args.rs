@@ -51,6 +51,7 @@ pub enum Command {
     /// Run the hub, which knows the fleet and its bundles
     Hub(floorhand_hub::HubArgs),
     /// Run a small MQTT broker on this machine, for trying things out
+    #[command(after_help = floorhand_hub::BROKER_HELP)]
     Broker(floorhand_hub::broker::BrokerArgs),
     /// Write a completion script for a shell
     ///

@@ -86,6 +86,18 @@ pub fn read_secret(path: &Path) -> Result<SecretKey> {
     }
 }
 
+/// Reads a key that is to be handed out.
+pub fn read_public(path: &Path) -> Result<PublicKey> {
+    match read(path)? {
+        Key::Public(key) => Ok(key),
+        Key::Secret(_) => Err(anyhow!(
+            "{} is a secret key, which is to stay where it was made; give the public one, {}",
+            path.display(),
+            path.with_extension("pub").display()
+        )),
+    }
+}
+
 /// A new secret key from the system's randomness.
 pub fn generate() -> Result<SecretKey> {
     let mut seed = [0; 32];

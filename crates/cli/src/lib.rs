@@ -14,6 +14,7 @@
 pub mod args;
 pub mod builtin;
 pub mod bundle;
+pub mod check;
 pub mod demo;
 pub mod engine;
 pub mod exit;
@@ -59,7 +60,9 @@ fn dispatch(command: Command, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args, out),
         Command::Fleet(args) => fleet::run(&args, out),
         Command::Watch(args) => done(watch::run(&args, out)),
+        Command::Hub(args) if args.check && out.is_json() => check::hub(&args, out),
         Command::Hub(args) => Ok(floorhand_hub::run(&args)),
+        Command::Agent(args) if args.check && args.command.is_none() && out.is_json() => check::agent(&args, out),
         Command::Agent(args) => Ok(floorhand_agent::run(args.carried_by("agent"))),
         Command::Broker(args) => Ok(floorhand_hub::broker::run(&args)),
         Command::Completions { shell } => done(completions(shell)),

@@ -132,7 +132,7 @@ impl Output {
     pub fn pairs(&self, pairs: &[(&str, String)]) -> Result<()> {
         for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
             let mut name = self.paint(&format!("{name:<NAME_WIDTH$}"), Tone::Dim);
-            for line in value.lines() {
+            for line in visible(value).lines() {
                 self.line(&format!("{name}{line}"))?;
                 name = " ".repeat(NAME_WIDTH);
             }
@@ -162,7 +162,7 @@ impl Output {
 
     /// Tells the person something in a tone.
     pub fn note_in(&self, tone: Tone, text: &str) {
-        self.note(&painted(text, tone, self.note_colour));
+        self.note(&painted(&visible(text), tone, self.note_colour));
     }
 
     /// Tells what went wrong.
@@ -170,7 +170,7 @@ impl Output {
         if self.json {
             self.note(&serde_json::json!({ "error": text, "exit_code": exit }).to_string());
         } else {
-            self.note(&format!("error: {text}"));
+            self.note(&format!("error: {}", visible(text)));
         }
     }
 
@@ -204,6 +204,19 @@ impl Output {
     }
 }
 
+/// A text from a file, a device or a hub as it can go to a terminal: characters that would steer it are spelt out.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// Colours only on a terminal that has them, and never under `NO_COLOR`.
 pub fn colours(terminal: bool) -> bool {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -224,4 +237,21 @@ pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_steer_a_terminal_is_spelt_out() {
+        for (text, shown) in [
+            ("two lines\n\tand a tab", "two lines\n\tand a tab"),
+            ("\x1b[31mred\x07", "\\u{1b}[31mred\\u{7}"),
+            ("\u{9b}2J\0\r", "\\u{9b}2J\\u{0}\\r"),
+            ("Ähre", "Ähre"),
+        ] {
+            assert_eq!(visible(text), shown, "{text:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::LogFormat;
 use crate::exit;
@@ -26,6 +27,8 @@ const MAX_OUTGOING: u64 = 200;
 /// What is kept for each subscribed filter, and so what a slow client can be behind: ten segments of 2 MiB.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 const SEGMENTS: usize = 10;
+/// How rumqttd names the thread that all messages go through.
+const ROUTER_THREAD: &str = "router-";
 /// A client that hasn't sent its CONNECT by then is let go.
 const CONNECT_TIMEOUT_MS: u16 = 10_000;
 
@@ -159,13 +162,19 @@ pub(crate) async fn start(address: SocketAddr) -> Result<tokio::sync::oneshot::R
     // rumqttd only logs when it can't listen, so it is tried first.
     drop(TcpListener::bind(address).map_err(|source| BrokerError::Listen { address, source })?);
     let (tell, mut ended) = tokio::sync::oneshot::channel();
+    let tell = Arc::new(Mutex::new(Some(tell)));
+    let say = move |reason: String| {
+        if let Some(tell) = tell.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(tell.send(BrokerError::Ended { address, reason }));
+        }
+    };
+    watch_router(say.clone());
     let mut broker = Broker::new(config(address));
     let run = move || {
-        let reason = broker.start().map_or_else(
+        say(broker.start().map_or_else(
             |error| error.to_string(),
             |()| "--log rumqttd=error tells why".to_owned(),
-        );
-        drop(tell.send(BrokerError::Ended { address, reason }));
+        ));
     };
     std::thread::Builder::new()
         .name("broker".to_owned())
@@ -183,6 +192,19 @@ pub(crate) async fn start(address: SocketAddr) -> Result<tokio::sync::oneshot::R
             }
         }
     }
+}
+
+/// Says when the broker's router panics. Its listener goes on without it, takes connections and answers none of them: from
+/// outside, a broker that is there and does nothing.
+fn watch_router(say: impl Fn(String) + Send + Sync + 'static) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        let thread = std::thread::current();
+        if thread.name().is_some_and(|name| name.starts_with(ROUTER_THREAD)) {
+            say("its router panicked".to_owned());
+        }
+    }));
 }
 
 pub(crate) fn gone(address: SocketAddr) -> BrokerError {

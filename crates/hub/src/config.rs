@@ -1,10 +1,12 @@
 //! The hub's configuration: one TOML file, a few options of the command line above it, everything checked in one pass.
 //!
-//! Files that it names are opened by `run.rs`; here only what can be known from the text is checked.
+//! Files that it names are opened by `secrets.rs`; here only what can be known from the text is checked.
+
+mod read;
 
 use clap::Args;
 use floorhand_bundle::FleetId;
-use serde::Deserialize;
+use read::{File, FileTls};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ const EMBEDDED_BROKER: &str = "127.0.0.1:1883";
 
 /// Options of the hub. Each of them but `--config` replaces the key of the same name.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = crate::exit::HUB_HELP)]
 pub struct HubArgs {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", default_value = "hub.toml")]
@@ -60,81 +63,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// The file. Paths in it are relative to its folder.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct File {
-    /// The fleet's name, as the trust root has it. Required.
-    fleet: String,
-    /// Where the hub keeps bundles and, with SQLite, its database. Default: `floorhand-hub` beside the file.
-    data_dir: PathBuf,
-    /// `sqlite://PATH` or `postgres://USER@HOST/NAME`. Default: SQLite in `data_dir`.
-    database: String,
-    /// The key that signs assignments, commands and acks: PEM, Ed25519. Required.
-    assignment_key: PathBuf,
-    /// The fleet's trust root, `root.cose`. Required.
-    trust_root: PathBuf,
-    /// Where the API and the pages are. Default: `127.0.0.1:8460`.
-    http_listen: String,
-    /// A file whose first line every caller has to show as a bearer token. Required where `http_listen` is no loopback
-    /// address. Default: none.
-    api_token_file: PathBuf,
-    /// The MQTT 5 broker: `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` with `[tls]`. Default: the embedded one.
-    broker: String,
-    /// The loopback address of the broker that runs inside the hub when `broker` isn't given. Default: `127.0.0.1:1883`.
-    embedded_broker: String,
-    /// Who the hub is to the broker, client id and, in its certificate, common name. Hubs that share a broker need one
-    /// each. Default: `hub`.
-    identity: String,
-    /// Hubs of one group share what devices send. Default: `hub`.
-    share_group: String,
-    /// For how long an assignment can be begun, in seconds. Default: 604800, a week.
-    assignment_ttl_s: u64,
-    /// For how long a command can be begun, in seconds. Default: 300.
-    command_ttl_s: u64,
-    /// For how long telemetry is kept, in days. Default: 30.
-    telemetry_retention_days: u64,
-    /// The largest bundle that is taken, in bytes. Default: 268435456, 256 MiB.
-    max_bundle_bytes: u64,
-    /// Files for an `mqtts://` broker.
-    tls: Option<FileTls>,
-}
-
-/// `[tls]`
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-struct FileTls {
-    /// The CA that the broker's certificate is from: PEM. Required.
-    ca: PathBuf,
-    /// The hub's certificate: PEM. Required.
-    cert: PathBuf,
-    /// The certificate's key: PEM. Required.
-    key: PathBuf,
-}
-
-impl Default for File {
-    fn default() -> Self {
-        Self {
-            fleet: String::new(),
-            data_dir: PathBuf::from("floorhand-hub"),
-            database: String::new(),
-            assignment_key: PathBuf::new(),
-            trust_root: PathBuf::new(),
-            http_listen: HTTP_LISTEN.to_owned(),
-            api_token_file: PathBuf::new(),
-            broker: String::new(),
-            embedded_broker: String::new(),
-            identity: "hub".to_owned(),
-            share_group: "hub".to_owned(),
-            assignment_ttl_s: 7 * 24 * 3600,
-            command_ttl_s: 300,
-            telemetry_retention_days: 30,
-            max_bundle_bytes: 256 << 20,
-            tls: None,
-        }
-    }
-}
-
 /// A configuration that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -148,7 +76,7 @@ pub(crate) struct Config {
     pub(crate) api_token_file: Option<PathBuf>,
     pub(crate) broker: Broker,
     pub(crate) identity: String,
-    pub(crate) share_group: String,
+    pub(crate) share_group: Option<String>,
     pub(crate) assignment_ttl_ms: u64,
     pub(crate) command_ttl_ms: u64,
     pub(crate) telemetry_retention_ms: u64,
@@ -174,10 +102,16 @@ pub(crate) struct Tls {
 
 /// All that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) struct ConfigError {
-    pub(crate) file: PathBuf,
-    /// One line each, naming the key.
-    pub(crate) problems: Vec<String>,
+pub struct ConfigError {
+    /// The configuration's file.
+    pub file: PathBuf,
+    /// One line each, naming the key; at least one.
+    pub problems: Vec<String>,
+}
+
+impl ConfigError {
+    /// The exit code of a program that can't go on because of it.
+    pub const EXIT_CODE: u8 = crate::exit::CONFIGURATION;
 }
 
 impl fmt::Display for ConfigError {
@@ -191,93 +125,64 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl Config {
-    /// Reads the file and puts the options above it.
-    pub(crate) fn load(args: &HubArgs) -> Result<Self, ConfigError> {
-        let failed = |problem: String| ConfigError {
-            file: args.config.clone(),
-            problems: vec![problem],
-        };
-        let text = std::fs::read_to_string(&args.config).map_err(|error| failed(format!("can't be read: {error}")))?;
-        Self::parse(&text, args)
-    }
-
-    fn parse(text: &str, args: &HubArgs) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
-        let file = read(text, &mut problems).unwrap_or_default();
-        let broken = !problems.is_empty() && file == File::default();
-        let config = if broken {
-            None
-        } else {
-            Checked {
-                problems: &mut problems,
-            }
-            .config(file, args)
-        };
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(ConfigError {
-                file: args.config.clone(),
-                problems,
-            }),
-        }
-    }
+/// What the text of a configuration says, before the files that it names are looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// `None` where a mistake leaves out something that it can't be without.
+    pub(crate) config: Option<Config>,
+    /// What is wrong so far, one line each.
+    pub(crate) problems: Vec<String>,
+    /// Files that have to be there, with the keys that name them.
+    pub(crate) files: Vec<(&'static str, PathBuf)>,
 }
 
-/// Reads the file; `None` when it can't be read at all.
-fn read(text: &str, problems: &mut Vec<String>) -> Option<File> {
-    let deserializer = match toml::Deserializer::parse(text) {
-        Ok(deserializer) => deserializer,
-        Err(error) => {
-            problems.push(error.to_string().trim_end().to_owned());
-            return None;
-        }
-    };
-    match serde_ignored::deserialize(deserializer, |path| problems.push(format!("unknown key `{path}`"))) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            let error: toml::de::Error = error;
-            problems.push(error.to_string().trim_end().to_owned());
-            None
+impl Draft {
+    /// Reads the file and puts the options above it. A file that can't be read is a mistake like any other.
+    pub(crate) fn load(args: &HubArgs) -> Self {
+        match std::fs::read_to_string(&args.config) {
+            Ok(text) => Self::parse(&text, args),
+            Err(error) => Self {
+                problems: vec![format!("can't be read: {error}")],
+                ..Self::default()
+            },
         }
     }
-}
 
-/// Checks values, and gathers what is wrong with them.
-struct Checked<'a> {
-    problems: &'a mut Vec<String>,
-}
+    fn parse(text: &str, args: &HubArgs) -> Self {
+        let mut draft = Self::default();
+        if let Some(file) = read::file(text, &mut draft.problems) {
+            draft.config = draft.check(file, args);
+        }
+        draft
+    }
 
-impl Checked<'_> {
-    fn config(&mut self, file: File, args: &HubArgs) -> Option<Config> {
+    /// Checks values, and gathers what is wrong with them.
+    fn check(&mut self, file: File, args: &HubArgs) -> Option<Config> {
         let base = args.config.parent().unwrap_or(Path::new("")).to_owned();
-        let fleet = file.fleet.parse::<FleetId>();
-        let fleet = fleet
-            .map_err(|error| self.problems.push(format!("`fleet`: {error}")))
-            .ok();
+        let fleet = file.fleet.as_deref().map(str::parse::<FleetId>).transpose();
+        let fleet = fleet.unwrap_or_else(|error| {
+            self.problems.push(format!("`fleet`: {error}"));
+            None
+        });
+        let api_token_file = self.named("api_token_file", file.api_token_file.as_deref(), &base);
         let listen = args.http_listen.as_deref().unwrap_or(&file.http_listen);
         let http_listen = self.address("http_listen", listen);
-        let api_token_file = (!file.api_token_file.as_os_str().is_empty()).then(|| base.join(&file.api_token_file));
         if http_listen.is_some_and(|address| !address.ip().is_loopback()) && api_token_file.is_none() {
             self.problems.push(format!(
                 "`http_listen` is {listen}, which others can reach: set `api_token_file`, or listen on 127.0.0.1"
             ));
         }
         let broker = self.broker(&file, args, &base);
-        for (key, name) in [("identity", &file.identity), ("share_group", &file.share_group)] {
-            if name.is_empty() || name.contains(['/', '+', '#', '\0']) {
-                self.problems
-                    .push(format!("`{key}`: {name:?} is no name: expected text without / + #"));
-            }
-        }
+        self.check_names(&file);
         let assignment_ttl_ms = self.milliseconds("assignment_ttl_s", file.assignment_ttl_s, 1000);
         let command_ttl_ms = self.milliseconds("command_ttl_s", file.command_ttl_s, 1000);
         let days = file.telemetry_retention_days;
         let telemetry_retention_ms = self.milliseconds("telemetry_retention_days", days, 24 * 3600 * 1000);
         let max_bundle_bytes = self.bundle_bytes(file.max_bundle_bytes);
-        let assignment_key = self.required("assignment_key", &file.assignment_key, &base);
-        let trust_root = self.required("trust_root", &file.trust_root, &base);
-        let database = self.database(args.database.clone().unwrap_or(file.database));
+        let assignment_key = self.named("assignment_key", file.assignment_key.as_deref(), &base);
+        let trust_root = self.named("trust_root", file.trust_root.as_deref(), &base);
+        let database = args.database.clone().filter(|url| !url.is_empty());
+        let database = self.database(database.or(file.database));
         Some(Config {
             fleet: fleet?,
             data_dir: args.data_dir.clone().unwrap_or_else(|| base.join(&file.data_dir)),
@@ -296,41 +201,64 @@ impl Checked<'_> {
         })
     }
 
+    /// A file that has to be there, where a key names one.
+    fn named(&mut self, key: &'static str, path: Option<&Path>, base: &Path) -> Option<PathBuf> {
+        let path = base.join(path?);
+        self.files.push((key, path.clone()));
+        Some(path)
+    }
+
+    fn check_names(&mut self, file: &File) {
+        let names = [
+            ("identity", Some(&file.identity)),
+            ("share_group", file.share_group.as_ref()),
+        ];
+        for (key, name) in names.into_iter().filter_map(|(key, name)| Some((key, name?))) {
+            if name.contains(['/', '+', '#']) {
+                self.problems
+                    .push(format!("`{key}`: {name:?} is no name: expected text without / + #"));
+            }
+        }
+    }
+
     fn broker(&mut self, file: &File, args: &HubArgs, base: &Path) -> Option<Broker> {
         let remote = match (&args.broker, &args.embedded_broker) {
             (Some(url), _) => Some(url),
             (None, Some(_)) => None,
-            (None, None) => Some(&file.broker).filter(|url| !url.is_empty()),
+            (None, None) => file.broker.as_ref(),
         };
         let chosen_by_option = args.broker.is_some() || args.embedded_broker.is_some();
-        if !chosen_by_option && !file.broker.is_empty() && !file.embedded_broker.is_empty() {
+        if !chosen_by_option && file.broker.is_some() && file.embedded_broker.is_some() {
             self.problems
                 .push("`broker` and `embedded_broker` are both set; there is one broker".to_owned());
         }
         let Some(url) = remote else {
-            let configured = Some(file.embedded_broker.as_str()).filter(|address| !address.is_empty());
-            let address = args
-                .embedded_broker
-                .as_deref()
-                .or(configured)
-                .unwrap_or(EMBEDDED_BROKER);
-            let address = self.address("embedded_broker", address)?;
+            let configured = args.embedded_broker.as_deref().or(file.embedded_broker.as_deref());
+            let address = self.address("embedded_broker", configured.unwrap_or(EMBEDDED_BROKER))?;
             if let Err(problem) = crate::broker::check_address(address) {
                 self.problems.push(format!("`embedded_broker`: {problem}"));
             }
             return Some(Broker::Embedded(address));
         };
-        let tls = file.tls.as_ref().map(|tls| {
-            let mut file = |key: &'static str, path: &Path| self.required(key, path, base).unwrap_or_default();
-            Tls {
-                ca: file("tls.ca", &tls.ca),
-                cert: file("tls.cert", &tls.cert),
-                key: file("tls.key", &tls.key),
-            }
-        });
         // A hub with `[tls]` may be told another broker on the command line for a while; an address decides.
-        let tls = tls.filter(|_| args.broker.is_none() || url.starts_with("mqtts:"));
+        let is_used = args.broker.is_none() || url.starts_with("mqtts:");
+        let tls = match file.tls.as_ref().filter(|_| is_used) {
+            Some(tls) => Some(self.tls(tls, base)?),
+            None => None,
+        };
         Some(Broker::Remote { url: url.clone(), tls })
+    }
+
+    /// `None` when one of the files isn't named, which was told.
+    fn tls(&mut self, tls: &FileTls, base: &Path) -> Option<Tls> {
+        let ca = self.named("tls.ca", tls.ca.as_deref(), base);
+        let cert = self.named("tls.cert", tls.cert.as_deref(), base);
+        let key = self.named("tls.key", tls.key.as_deref(), base);
+        Some(Tls {
+            ca: ca?,
+            cert: cert?,
+            key: key?,
+        })
     }
 
     fn address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
@@ -339,14 +267,6 @@ impl Checked<'_> {
                 .push(format!("`{key}`: {text:?} is no address: expected IP:PORT"))
         };
         text.parse().map_err(failed).ok()
-    }
-
-    fn required(&mut self, key: &str, path: &Path, base: &Path) -> Option<PathBuf> {
-        if path.as_os_str().is_empty() {
-            self.problems.push(format!("`{key}` is missing"));
-            return None;
-        }
-        Some(base.join(path))
     }
 
     fn milliseconds(&mut self, key: &str, value: u64, unit_ms: u64) -> u64 {
@@ -368,17 +288,15 @@ impl Checked<'_> {
         usize::try_from(value).unwrap_or(usize::MAX)
     }
 
-    fn database(&mut self, url: String) -> Option<String> {
-        if url.is_empty() {
-            return None;
-        }
+    fn database(&mut self, url: Option<String>) -> Option<String> {
         let schemes = ["sqlite:", "postgres:", "postgresql:"];
-        if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        let known = |url: &String| schemes.iter().any(|scheme| url.starts_with(scheme));
+        if url.as_ref().is_some_and(|url| !known(url)) {
             // The URL itself may have a password in it.
             self.problems
                 .push("`database`: expected sqlite://PATH or postgres://...".to_owned());
         }
-        Some(url)
+        url
     }
 }
 
@@ -399,13 +317,24 @@ mod tests {
         trust_root = "root.cose"
     "#;
 
+    fn parse(text: &str, args: &HubArgs) -> Result<Config, ConfigError> {
+        let Draft { config, problems, .. } = Draft::parse(text, args);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError {
+                file: args.config.clone(),
+                problems,
+            }),
+        }
+    }
+
     fn args(more: &[&str]) -> HubArgs {
         Cli::parse_from(["hub", "--config", "/etc/floorhand/hub.toml"].iter().chain(more)).hub
     }
 
     #[test]
     fn defaults_are_what_the_keys_say() {
-        let config = Config::parse(MINIMAL, &args(&[])).unwrap();
+        let config = parse(MINIMAL, &args(&[])).unwrap();
         assert_eq!(config.data_dir, Path::new("/etc/floorhand/floorhand-hub"));
         assert_eq!(config.assignment_key, Path::new("/etc/floorhand/keys/assignment.pem"));
         assert_eq!(config.http_listen, HTTP_LISTEN.parse().unwrap());
@@ -429,7 +358,7 @@ mod tests {
             url: url.to_owned(),
             tls,
         };
-        let broker = |more: &[&str]| Config::parse(&text, &args(more)).unwrap().broker;
+        let broker = |more: &[&str]| parse(&text, &args(more)).unwrap().broker;
         assert_eq!(broker(&[]), remote("mqtts://b:8883", Some(tls.clone())));
         assert_eq!(broker(&["--broker", "mqtts://c"]), remote("mqtts://c", Some(tls)));
         assert_eq!(broker(&["--broker", "mqtt://c"]), remote("mqtt://c", None));
@@ -445,7 +374,7 @@ mod tests {
             "--http-listen",
             "[::1]:80",
         ];
-        let config = Config::parse(&text, &args(&more)).unwrap();
+        let config = parse(&text, &args(&more)).unwrap();
         assert_eq!(
             (config.data_dir.as_path(), config.database.as_deref()),
             (Path::new("/x"), Some("postgres://h/n"))
@@ -465,7 +394,7 @@ mod tests {
             database = "mysql://x:secret@y"
             colour = "red"
         "#;
-        let error = Config::parse(text, &args(&[])).unwrap_err().to_string();
+        let error = parse(text, &args(&[])).unwrap_err().to_string();
         for part in [
             "unknown key `colour`",
             "`fleet`: \"plant a\" is no fleet id",
@@ -481,14 +410,53 @@ mod tests {
             assert!(error.contains(part), "{part:?} is not in {error}");
         }
         assert!(!error.contains("secret"));
-        let error = Config::parse("fleet = 3", &args(&[])).unwrap_err();
+        let error = parse("fleet = [", &args(&[])).unwrap_err();
         assert_eq!(error.problems.len(), 1, "{error}");
         let both = format!("{MINIMAL}\nbroker = 'mqtt://x'\nembedded_broker = '127.0.0.1:1'");
         assert!(
-            Config::parse(&both, &args(&[]))
+            parse(&both, &args(&[]))
                 .unwrap_err()
                 .to_string()
                 .contains("there is one broker")
         );
+    }
+
+    #[test]
+    fn a_wrong_type_hides_no_other_mistake() {
+        let text = r#"
+            fleet = 3
+            assignment_ttl_s = "a week"
+            command_ttl_s = -1
+            identity = ""
+            colour = "red"
+            tls = { ca = "ca.pem", crt = "hub.pem" }
+            database = 17
+        "#;
+        let error = parse(text, &args(&[])).unwrap_err();
+        let told = error.to_string();
+        for part in [
+            "`fleet` has to be a text in quotes, and is of type integer",
+            "`assignment_ttl_s` has to be a whole number, and is of type string",
+            "`command_ttl_s` is below 0",
+            "`identity` is empty",
+            "unknown key `colour`; known here are tls, fleet,",
+            "unknown key `tls.crt`; known here are ca, cert, key",
+            "`tls.cert` is missing",
+            "`tls.key` is missing",
+            "`database` has to be a text",
+            "`assignment_key` is missing",
+            "`trust_root` is missing",
+        ] {
+            assert!(told.contains(part), "{part:?} is not in {told}");
+        }
+        assert_eq!(error.problems.len(), 11, "{told}");
+    }
+
+    #[test]
+    fn files_that_have_to_be_there_are_known_despite_mistakes() {
+        let text = "assignment_key = 'a.key'\ntrust_root = 'root.cose'\napi_token_file = 'token'\nfleet = 3";
+        let files = Draft::parse(text, &args(&[])).files;
+        let keys: Vec<&str> = files.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, ["api_token_file", "assignment_key", "trust_root"]);
     }
 }

@@ -3,6 +3,24 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+/// What stands under the hub's `--help`.
+pub(crate) const HUB_HELP: &str = "\
+Exit codes:
+  0  ended by a signal, or --check found nothing wrong
+  1  failed: something that isn't below
+  2  the command line is wrong
+  3  the configuration, or a file that it names, is wrong
+  4  the data directory or the database can't be used
+  5  an address can't be listened on, or the embedded broker ended";
+/// What stands under the `--help` of a program that runs [`broker::run`](crate::broker::run).
+pub const BROKER_HELP: &str = "\
+Exit codes:
+  0  ended by a signal
+  1  failed: something that isn't below
+  2  the command line is wrong
+  3  a setting is wrong: others could reach the address, or the log filter can't be read
+  5  the address can't be listened on, a TLS file can't be used, or the broker ended";
+
 /// Anything that isn't told apart below.
 pub(crate) const OTHER: u8 = 1;
 /// The configuration, or a file that it names, is wrong. (2 is the command line's, by clap.)

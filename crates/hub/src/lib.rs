@@ -23,6 +23,7 @@
 //!
 //! # Code map
 //!
+//! - `config`, `secrets`: the file, the options above it, and what they name.
 //! - `rules`, `planner`: decisions, pure.
 //! - `database`: all SQL; `fleet`: what may be asked of the hub; `delivery`: chunks, in turns.
 //! - `link`: the MQTT client; `http`: API, metrics, pages; `run`: the program around them.
@@ -47,8 +48,10 @@ mod logging;
 mod planner;
 mod rules;
 mod run;
+mod secrets;
 #[cfg(test)]
 mod testing;
 
-pub use config::{HubArgs, LogFormat};
-pub use run::run;
+pub use config::{ConfigError, HubArgs, LogFormat};
+pub use exit::BROKER_HELP;
+pub use run::{check, run};

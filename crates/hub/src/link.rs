@@ -32,12 +32,11 @@ pub(crate) fn client_config(config: &Config) -> floorhand_transport::Config {
 /// Starts the client within the current runtime and subscribes to what the fleet's devices send.
 pub(crate) async fn start(config: &Config) -> Result<(Client, Incoming), LinkError> {
     let (client, incoming) = Client::start(client_config(config))?;
-    client
-        .subscribe(
-            Topic::filter_up_shared(&config.fleet, &config.share_group),
-            Qos::AtLeastOnce,
-        )
-        .await?;
+    let filter = match &config.share_group {
+        Some(group) => Topic::filter_up_shared(&config.fleet, group),
+        None => Topic::filter_up(&config.fleet),
+    };
+    client.subscribe(filter, Qos::AtLeastOnce).await?;
     Ok((client, incoming))
 }
 

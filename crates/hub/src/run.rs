@@ -2,16 +2,14 @@
 
 use crate::broker;
 use crate::clock::now_ms;
-use crate::config::{Broker, Config, HubArgs};
+use crate::config::{Broker, Config, ConfigError, HubArgs};
 use crate::counters::Counters;
 use crate::database::Database;
 use crate::fleet::{Hub, Settings};
+use crate::secrets::{self, Secrets};
 use crate::{delivery, exit, http, link, logging};
-use floorhand_bundle::{MAX_ROOT_BYTES, Role, SecretKey, TrustRoot, Verified};
 use floorhand_store::{Store, StoreOptions};
 use std::fmt::Display;
-use std::io::Read as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +21,6 @@ const CLEANUP_EVERY: Duration = Duration::from_secs(30);
 const RETENTION_ROUNDS: u64 = 120;
 /// Requests that run when the hub is told to end have this long.
 const DRAIN: Duration = Duration::from_secs(10);
-/// A key or a token is far shorter.
-const MAX_SECRET_BYTES: u64 = 16 * 1024;
 
 /// Why a hub doesn't start, with its exit code.
 struct Failure(u8, String);
@@ -62,12 +58,17 @@ pub fn run(args: &HubArgs) -> ExitCode {
     }
 }
 
+/// What `--check` checks, without a log: the configuration and the files that it names.
+///
+/// # Errors
+/// With every mistake in them; a program ends with [`ConfigError::EXIT_CODE`] then.
+pub fn check(args: &HubArgs) -> Result<(), ConfigError> {
+    secrets::open(args).map(drop)
+}
+
 async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
-    let config = Config::load(args).map_err(Failure::configuration)?;
-    let (root, key, api_token) = secrets(&config)?;
-    link::client_config(&config)
-        .check()
-        .map_err(|error| Failure::configuration(format!("broker: {error}")))?;
+    let (config, secrets) = secrets::open(args).map_err(Failure::configuration)?;
+    let Secrets { root, key, api_token } = secrets;
     if args.check {
         tracing::info!(config = %args.config.display(), "the configuration is right");
         return Ok(());
@@ -141,70 +142,6 @@ async fn embedded_end(lost: Option<tokio::sync::oneshot::Receiver<broker::Broker
             .await
             .map_or_else(|_| "the embedded broker is gone".to_owned(), |error| error.to_string()),
         None => std::future::pending().await,
-    }
-}
-
-/// The trust root, the key that signs under it, and the API's token.
-fn secrets(config: &Config) -> Result<(Verified<TrustRoot>, SecretKey, Option<String>), Failure> {
-    let named = |key: &str, path: &Path, error: &dyn Display| {
-        Failure::configuration(format!("`{key}`: {}: {error}", path.display()))
-    };
-    let root = read_limited(&config.trust_root, MAX_ROOT_BYTES as u64)
-        .map_err(|error| named("trust_root", &config.trust_root, &error))?;
-    let root = TrustRoot::open_pinned(&root).map_err(|error| named("trust_root", &config.trust_root, &error))?;
-    if root.fleet != config.fleet {
-        let problem = format!(
-            "it is the root of fleet {}, and `fleet` is {}",
-            root.fleet, config.fleet
-        );
-        return Err(named("trust_root", &config.trust_root, &problem));
-    }
-    let key_file = &config.assignment_key;
-    let pem = read_limited(key_file, MAX_SECRET_BYTES).map_err(|error| named("assignment_key", key_file, &error))?;
-    let key = SecretKey::from_pem(&String::from_utf8_lossy(&pem))
-        .map_err(|error| named("assignment_key", key_file, &error))?;
-    let role = root.role(Role::Assignment);
-    if !role.keys.contains(&key.public()) {
-        let problem = format!(
-            "key {} is not in the assignment role of the trust root",
-            key.public().id()
-        );
-        return Err(named("assignment_key", key_file, &problem));
-    }
-    if role.threshold != 1 {
-        let problem = "the trust root wants several keys to sign an assignment, and a hub has one";
-        return Err(named("trust_root", &config.trust_root, &problem));
-    }
-    let token = match &config.api_token_file {
-        None => None,
-        Some(path) => {
-            let text = read_limited(path, MAX_SECRET_BYTES).map_err(|error| named("api_token_file", path, &error))?;
-            let token = String::from_utf8_lossy(&text)
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned();
-            if token.len() < http::MIN_TOKEN {
-                let problem = format!("the token has fewer than {} characters", http::MIN_TOKEN);
-                return Err(named("api_token_file", path, &problem));
-            }
-            Some(token)
-        }
-    };
-    Ok((root, key, token))
-}
-
-/// Reads a file of at most `most` bytes.
-fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
-        .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > most {
-        Err(format!("longer than {most} bytes"))
-    } else {
-        Ok(bytes)
     }
 }
 

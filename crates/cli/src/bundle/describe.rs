@@ -1,7 +1,7 @@
 //! What a bundle is, in words and tables and as JSON.
 
 use super::source::Contents;
-use crate::output::Output;
+use crate::output::{Output, visible};
 use anyhow::{Context, Result};
 use floorhand_bundle::{Component, Gates, Manifest, StageSpec};
 use serde_json::{Map, Value, json};
@@ -157,9 +157,9 @@ fn pipeline(manifest: &Manifest, out: &Output) -> Result<()> {
         };
         table.add_row(vec![
             "input".to_owned(),
-            input.tensor.name.clone(),
+            visible(&input.tensor.name),
             input.tensor.to_string(),
-            fields,
+            visible(&fields),
         ]);
     }
     table.add_rows(pipeline.preprocess.iter().map(|stage| stage_row("preprocess", stage)));
@@ -179,7 +179,7 @@ fn pipeline(manifest: &Manifest, out: &Output) -> Result<()> {
         "model".to_owned(),
         "model".to_owned(),
         pipeline.model.component.to_string(),
-        takes_gives,
+        visible(&takes_gives),
     ]);
     table.add_rows(pipeline.postprocess.iter().map(|stage| stage_row("postprocess", stage)));
     table.add_rows(pipeline.monitors.iter().map(|stage| stage_row("monitor", stage)));
@@ -191,7 +191,7 @@ fn stage_row(step: &str, stage: &StageSpec) -> Vec<String> {
         step.to_owned(),
         stage.name.to_string(),
         stage.plugin.to_string(),
-        stage.config.clone(),
+        visible(&stage.config),
     ]
 }
 

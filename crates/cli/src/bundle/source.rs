@@ -4,7 +4,8 @@ use crate::exit::Failure;
 use crate::{builtin, engine, files, time};
 use anyhow::{Context, Result};
 use floorhand_bundle::{
-    Archive, Assembly, BUILTIN_PREFIX, Digest, Envelope, KeyId, MAX_BLOB_BYTES, Manifest, Recipe, TrustRoot,
+    Archive, ArchiveError, Assembly, BUILTIN_PREFIX, Digest, Envelope, KeyId, MAX_BLOB_BYTES, Manifest, Recipe,
+    TrustRoot,
 };
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -105,7 +106,15 @@ impl Contents {
 /// Reads an archive, holding every blob against its digest.
 pub fn read_archive(path: &Path) -> Result<Archive> {
     let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
-    Archive::read(BufReader::new(file)).map_err(|error| Failure::refused(format!("{}: {error}", path.display())).into())
+    Archive::read(BufReader::new(file)).map_err(|error| match &error {
+        // What the system says is about the file; what the reader of tar files says would be about tar files.
+        ArchiveError::Io(cause) if cause.raw_os_error().is_none() => Failure::refused(format!(
+            "{}: bundle archive is cut short or damaged, or this is no .fhb file; copy it again, or pack it again",
+            path.display()
+        ))
+        .into(),
+        _ => Failure::refused(format!("{}: {error}", path.display())).into(),
+    })
 }
 
 /// Gathers what a folder's `bundle.toml` names. Nothing is run.

@@ -4,7 +4,7 @@
 //! the manifest again.
 
 use super::observer::Observer;
-use super::site::{FLEET, Site};
+use super::site::Site;
 use anyhow::Result;
 use floorhand_bundle::{BlobRef, DeviceId, Digest, Manifest};
 use floorhand_protocol::{Assigned, Assignment, ChunkMessage, Down, Fetch, Mode, Parameters, Topic, Up};
@@ -41,7 +41,7 @@ pub(super) async fn forge(
     let now_ms = crate::time::now_ms();
     let job = "forged".to_owned();
     let assignment = Assignment {
-        fleet: FLEET.parse()?,
+        fleet: site.fleet.clone(),
         device: device.clone(),
         seq,
         job: job.clone(),
@@ -57,7 +57,7 @@ pub(super) async fn forge(
     };
     let (client, mut incoming) = Client::start(site.fleet_connection("forger")?)?;
     client
-        .subscribe(Topic::filter_up(&FLEET.parse()?), Qos::AtLeastOnce)
+        .subscribe(Topic::filter_up(&site.fleet), Qos::AtLeastOnce)
         .await?;
     let hand_out = client.clone();
     tokio::spawn(async move {
@@ -90,7 +90,7 @@ pub(super) async fn forge(
         }
     });
     let topic = Topic::Down {
-        fleet: FLEET.parse()?,
+        fleet: site.fleet.clone(),
         device: device.clone(),
         kind: Down::Assign,
     };

@@ -19,7 +19,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -32,8 +34,8 @@ pub struct DemoArgs {
     /// Write what was seen, step by step, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// The dashboard's port
-    #[arg(long, value_name = "PORT")]
+    /// The dashboard's port [default: one that is free]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Keep the temporary folder with keys, configurations and logs
     #[arg(long)]
@@ -55,6 +57,13 @@ pub struct StepSeen {
 
 /// Tells the story and waits for Ctrl-C, or with `--once` doesn't.
 pub fn run(args: &DemoArgs, out: &Output) -> Result<ExitCode> {
+    // What can be known now is not told after a minute.
+    if let Some(port) = args.port {
+        check_port(port)?;
+    }
+    if let Some(report) = &args.report {
+        check_writable(report)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -91,6 +100,27 @@ pub fn run(args: &DemoArgs, out: &Output) -> Result<ExitCode> {
     Ok(Exit::Failed.into())
 }
 
+/// Whether the dashboard can be there. Otherwise the story would be told of whatever is there already.
+fn check_port(port: u16) -> Result<()> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).with_context(|| {
+        format!(
+            "port {port} can't be used for the dashboard; end what listens there, name another with --port, or leave \
+             --port out to have a free one"
+        )
+    })
+}
+
+/// Whether a file can be written; where none was, none is left.
+fn check_writable(path: &Path) -> Result<()> {
+    let is_there = path.exists();
+    let opened = File::options().create(true).append(true).open(path).map(drop);
+    let checked = match opened {
+        Ok(()) if !is_there => std::fs::remove_file(path),
+        other => other,
+    };
+    checked.with_context(|| format!("{} can't be written", path.display()))
+}
+
 async fn tell(args: &DemoArgs, out: &Output) -> Result<Option<Vec<StepSeen>>> {
     let started = Instant::now();
     let mut story = story::Story::begin(args.port, out).await?;
@@ -112,4 +142,32 @@ async fn tell(args: &DemoArgs, out: &Output) -> Result<Option<Vec<StepSeen>>> {
     out.note(&format!("told in {} s", started.elapsed().as_secs()));
     tokio::task::block_in_place(|| drop(story));
     Ok(Some(steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_free_or_not() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = check_port(port).unwrap_err().to_string();
+        assert!(error.contains(&port.to_string()) && error.contains("--port"), "{error}");
+        drop(taken);
+        check_port(port).unwrap();
+    }
+
+    #[test]
+    fn a_report_can_be_written_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = folder.path().join("seen.json");
+        check_writable(&report).unwrap();
+        assert!(!report.exists());
+        std::fs::write(&report, "old").unwrap();
+        check_writable(&report).unwrap();
+        assert_eq!(std::fs::read(&report).unwrap(), b"old");
+        assert!(check_writable(&folder.path().join("nowhere/seen.json")).is_err());
+        assert!(check_writable(folder.path()).is_err());
+    }
 }

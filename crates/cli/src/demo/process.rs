@@ -69,7 +69,7 @@ impl Process {
         let Some(child) = &mut self.child else { return Ok(()) };
         match child.try_wait()? {
             None => Ok(()),
-            Some(status) => anyhow::bail!("{} has ended ({status}); see {}", self.name, self.log.display()),
+            Some(status) => anyhow::bail!("{} has ended ({status}): {}", self.name, last_line(&self.log)),
         }
     }
 }
@@ -78,6 +78,13 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The last that a process said: the folder with its log may be gone when somebody reads the message.
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next_back().unwrap_or("it said nothing").to_owned()
 }
 
 /// SIGTERM, so that it can drain; what it was started with is ended by [`Process::stop`] in any case.

@@ -7,13 +7,11 @@ use crate::fleet::client::{Hub, HubOptions};
 use anyhow::{Context, Result};
 use floorhand_bundle::{DeviceId, FleetId, PublicKey, RoleKeys, SecretKey, TrustRoot};
 use floorhand_transport::{Config, TlsFiles};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The demo's fleet.
-pub(super) const FLEET: &str = "demo";
 /// How long the demo's trust root lasts: a year, in milliseconds.
 const ROOT_LIFE_MS: u64 = 365 * 24 * 3600 * 1000;
 
@@ -21,6 +19,8 @@ const ROOT_LIFE_MS: u64 = 365 * 24 * 3600 * 1000;
 pub(super) struct Site {
     /// The folder. It goes when this is dropped.
     pub dir: tempfile::TempDir,
+    /// The fleet. No other demo's hub has one of this name.
+    pub fleet: FleetId,
     /// The key that signs bundles.
     pub release: SecretKey,
     /// The hub's key, which the demo's forger has stolen.
@@ -50,7 +50,8 @@ impl Site {
             crate::keys::generate()?,
             crate::keys::generate()?,
         ];
-        write_root(&path, &offline, &release, &assignment)?;
+        let fleet = new_fleet()?;
+        write_root(&path, &fleet, &offline, &release, &assignment)?;
         let pki = Pki::new(&path.join("pki"))?;
         let (fleet_port, plant_port) = (free_port()?, free_port()?);
         let http_port = http_port.map_or_else(free_port, Ok)?;
@@ -61,7 +62,7 @@ impl Site {
             &["broker", "--listen", &format!("127.0.0.1:{plant_port}")],
         )?;
         let fleet_broker = format!("mqtts://localhost:{fleet_port}");
-        write_hub_config(&path, &pki, &fleet_broker, http_port)?;
+        write_hub_config(&path, &fleet, &pki, &fleet_broker, http_port)?;
         let config = path.join("hub.toml");
         let hub_process = Process::start(&path, "hub", &["hub", "--config", &text(&config)])?;
         let dashboard = format!("http://127.0.0.1:{http_port}");
@@ -72,6 +73,7 @@ impl Site {
         })?;
         Ok(Self {
             dir,
+            fleet,
             release,
             assignment,
             devices: BTreeMap::new(),
@@ -113,6 +115,19 @@ impl Site {
         Ok(config)
     }
 
+    /// Whether the demo's own hub answers; an error when another one does.
+    pub(super) fn hub_answers(&self) -> Result<bool> {
+        let Ok(stats) = self.hub.get("stats") else {
+            return Ok(false);
+        };
+        anyhow::ensure!(
+            stats.get("fleet").and_then(Value::as_str) == Some(self.fleet.as_str()),
+            "something else than the demo's hub answers at {}; name another port with --port",
+            self.dashboard
+        );
+        Ok(true)
+    }
+
     /// Says so when one of the processes has ended by itself.
     pub(super) fn check(&mut self) -> Result<()> {
         self.broker.check()?;
@@ -123,7 +138,7 @@ impl Site {
         let identity = self.pki.issue(device)?;
         let config = json!({
             "device": device,
-            "fleet": FLEET,
+            "fleet": self.fleet,
             "state_dir": folder.join("state"),
             "trust_root": self.dir.path().join("root.cose"),
             "device_key": folder.join("device.key"),
@@ -152,9 +167,22 @@ fn start_broker(dir: &Path, pki: &Pki, port: u16) -> Result<Process> {
     Process::start(dir, "fleet-broker", &arguments)
 }
 
-fn write_root(dir: &Path, offline: &SecretKey, release: &SecretKey, assignment: &SecretKey) -> Result<()> {
+/// A fleet's name that nobody else has.
+fn new_fleet() -> Result<FleetId> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).context("the system gives no randomness")?;
+    Ok(format!("demo-{:08x}", u32::from_le_bytes(bytes)).parse()?)
+}
+
+fn write_root(
+    dir: &Path,
+    fleet: &FleetId,
+    offline: &SecretKey,
+    release: &SecretKey,
+    assignment: &SecretKey,
+) -> Result<()> {
     let root = TrustRoot {
-        fleet: FLEET.parse::<FleetId>()?,
+        fleet: fleet.clone(),
         version: 1,
         expires_ms: crate::time::now_ms() + ROOT_LIFE_MS,
         critical: Vec::new(),
@@ -172,10 +200,10 @@ fn write_root(dir: &Path, offline: &SecretKey, release: &SecretKey, assignment: 
     Ok(())
 }
 
-fn write_hub_config(dir: &Path, pki: &Pki, broker: &str, http_port: u16) -> Result<()> {
+fn write_hub_config(dir: &Path, fleet: &FleetId, pki: &Pki, broker: &str, http_port: u16) -> Result<()> {
     let identity = pki.issue("hub")?;
     let config = json!({
-        "fleet": FLEET,
+        "fleet": fleet,
         "data_dir": dir.join("hub"),
         "assignment_key": dir.join("assignment.key"),
         "trust_root": dir.join("root.cose"),

@@ -2,7 +2,7 @@
 
 use super::observer::Observer;
 use super::plant::{DEVICES, Plant};
-use super::site::{FLEET, Site};
+use super::site::Site;
 use super::{StepSeen, bundles, forger};
 use crate::output::{Output, Tone};
 use anyhow::Result;
@@ -41,11 +41,11 @@ impl<'a> Story<'a> {
     pub(super) async fn begin(port: Option<u16>, out: &'a Output) -> Result<Self> {
         out.note("making keys and certificates, starting two brokers, a hub and three agents");
         let mut site = tokio::task::block_in_place(|| Site::new(port))?;
-        out.note(&format!("dashboard: {}", site.dashboard));
         wait_for_hub(&mut site).await?;
+        out.note(&format!("dashboard: {}", site.dashboard));
         tokio::task::block_in_place(|| site.start_agents())?;
         let connection = site.fleet_connection("observer")?;
-        let observer = Observer::start(connection, &FLEET.parse()?, site.devices.clone()).await?;
+        let observer = Observer::start(connection, &site.fleet, site.devices.clone()).await?;
         let plant = Plant::start(&site.plant_broker).await?;
         let devices = site.devices.keys().cloned().collect();
         Ok(Self {
@@ -548,12 +548,13 @@ impl Story<'_> {
 async fn wait_for_hub(site: &mut Site) -> Result<()> {
     let started = Instant::now();
     loop {
-        let answered = tokio::task::block_in_place(|| site.hub.get("devices"));
-        match answered {
-            Ok(_) => return Ok(()),
-            Err(error) if started.elapsed() > PATIENCE => return Err(error),
-            Err(_) => site.check()?,
+        // One that has ended is told before what may answer in its place.
+        site.check()?;
+        if tokio::task::block_in_place(|| site.hub_answers())? {
+            return Ok(());
         }
+        let waited = started.elapsed();
+        anyhow::ensure!(waited < PATIENCE, "the hub does not answer at {}", site.dashboard);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

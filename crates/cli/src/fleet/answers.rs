@@ -3,7 +3,7 @@
 use super::client::{Hub, encoded};
 use super::facts::{number, text};
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, visible};
 use anyhow::{Result, anyhow};
 use clap::Args;
 use floorhand_bundle::DeviceId;
@@ -57,13 +57,13 @@ pub(super) fn set_sampling(hub: &Hub, args: &DeviceArgs, share: f64, out: &Outpu
 /// Makes it report.
 pub(super) fn report_now(hub: &Hub, args: &DeviceArgs, out: &Output) -> Result<()> {
     let answer = tell(hub, args, "report-now", &json!({}))?;
-    out.show(&answer, |out| out.line(&pretty(&done(args, &answer)?)))
+    out.show(&answer, |out| out.line(&visible(&pretty(&done(args, &answer)?))))
 }
 
 /// Shows its log.
 pub(super) fn fetch_logs(hub: &Hub, args: &DeviceArgs, lines: u32, out: &Output) -> Result<()> {
     let answer = tell(hub, args, "fetch-logs", &json!({ "lines": lines }))?;
-    out.show(&answer, |out| out.line(done(args, &answer)?.trim_end()))
+    out.show(&answer, |out| out.line(visible(&done(args, &answer)?).trim_end()))
 }
 
 /// Tells a device something through the hub, and waits for what it answers. A refusal by the device is an error.

@@ -6,7 +6,7 @@ use super::{releases, wait};
 use crate::exit::Failure;
 use crate::output::Output;
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 use floorhand_bundle::DeviceId;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -15,14 +15,15 @@ use std::time::Duration;
 
 /// `floorhand fleet deploy`
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("targets").required(true).args(["devices", "all"])))]
 pub(super) struct DeployArgs {
     /// The bundle: NAME@VERSION, the first digits of its digest, or a .fhb file, which is pushed first
     bundle: String,
     /// A device to run it; can be given more than once
-    #[arg(long = "device", value_name = "DEVICE", required_unless_present = "all")]
+    #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<DeviceId>,
     /// All devices of the fleet
-    #[arg(long, conflicts_with = "devices")]
+    #[arg(long)]
     all: bool,
     #[command(flatten)]
     wait: WaitArgs,
@@ -69,6 +70,10 @@ pub(super) fn rollback(hub: &Hub, args: &RollbackArgs, out: &Output) -> Result<E
         &format!("devices/{}/rollback", encoded(args.device.as_str())),
         &json!({ "bundle": args.bundle }),
     )?;
+    if let Ok(bundle) = hub.get(&format!("bundles/{}", text(&started, "/bundle"))) {
+        let (name, version) = (text(&bundle, "/name"), text(&bundle, "/version"));
+        out.note(&format!("{} goes back to {name} {version}", args.device));
+    }
     begun(hub, started, &args.wait, out)
 }
 

@@ -77,20 +77,30 @@ pub(super) fn show(hub: &Hub, device: &DeviceId, out: &Output) -> Result<()> {
     })
 }
 
-/// Makes a device known.
-pub(super) fn enroll(hub: &Hub, device: &DeviceId, key: &Path, out: &Output) -> Result<()> {
-    let public = keys::read(key)?.public();
+/// Makes a device known, or, where that is what was asked for, gives a known one another key.
+pub(super) fn enroll(hub: &Hub, device: &DeviceId, key: &Path, replace: bool, out: &Output) -> Result<()> {
+    let public = keys::read_public(key)?;
     let path = format!("devices/{}", encoded(device.as_str()));
-    let answer = hub.put(&path, &json!({ "public_key_pem": public.to_pem()? }))?;
+    let mut body = json!({ "public_key_pem": public.to_pem()? });
+    // Left out where it isn't meant: a hub that is older than the field refuses it.
+    if let Some(body) = body.as_object_mut().filter(|_| replace) {
+        body.insert("replace".to_owned(), true.into());
+    }
+    let answer = hub.put(&path, &body)?;
     out.show(&answer, |out| {
-        out.line(&format!("{device} is known by key {}", public.id()))
+        let id = public.id();
+        out.line(&match text(&answer, "/registration").as_str() {
+            "known" => format!("{device} is already known by this key, {id}"),
+            "replaced" => format!("{device} is known by key {id} now, in place of the one it had"),
+            _ => format!("{device} is known by key {id}"),
+        })
     })
 }
 
 /// Makes the hub forget one.
 pub(super) fn remove(hub: &Hub, device: &DeviceId, out: &Output) -> Result<()> {
-    let answer = hub.delete(&format!("devices/{}", encoded(device.as_str())))?;
-    out.show(&answer, |out| {
+    hub.delete(&format!("devices/{}", encoded(device.as_str())))?;
+    out.show(&json!({ "device": device, "removed": true }), |out| {
         out.line(&format!("{device} is forgotten; what it runs goes on"))
     })
 }

@@ -1,6 +1,6 @@
 //! Reading the hub's answers: what is there is shown, what a newer or older hub leaves out is left blank.
 
-use crate::output::Tone;
+use crate::output::{Tone, visible};
 use serde_json::Value;
 
 /// The items of a list; none when it is no list.
@@ -8,10 +8,10 @@ pub(super) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A text or number at a JSON pointer as text; empty when there is none.
+/// A text or number at a JSON pointer as text that can be shown; empty when there is none.
 pub(super) fn text(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => visible(text),
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     }
@@ -77,6 +77,7 @@ mod tests {
         assert_eq!(text(&value, "/a/b"), "1");
         assert_eq!(text(&value, "/a/c"), "");
         assert_eq!(text(&value, "/x/y"), "");
+        assert_eq!(text(&json!({ "a": "\u{1b}[2J" }), "/a"), "\\u{1b}[2J");
         assert_eq!(items(&value["list"]).len(), 2);
         assert!(items(&value).is_empty());
         assert_eq!(bundle(&json!({ "digest": "0123456789abcdef" })), "0123456789ab");

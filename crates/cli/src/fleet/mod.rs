@@ -46,6 +46,9 @@ enum FleetCommand {
         /// Its public key: the .pub file of `floorhand keys new`
         #[arg(long, value_name = "PUB")]
         key: PathBuf,
+        /// Put it in the place of another key that the device is known by; what is signed with that one is refused then
+        #[arg(long)]
+        replace: bool,
     },
     /// Make the hub forget a device
     Remove {
@@ -79,7 +82,7 @@ enum FleetCommand {
     ReportNow(answers::DeviceArgs),
     /// Show the last lines of a device's log
     FetchLogs {
-        /// How many lines
+        /// How many lines; an agent keeps the last 2,000
         #[arg(long, value_name = "N", default_value_t = 100)]
         lines: u32,
         #[command(flatten)]
@@ -110,7 +113,7 @@ pub fn run(args: &FleetArgs, out: &Output) -> Result<ExitCode> {
     match &args.command {
         FleetCommand::Ls => done(devices::list(hub, out)),
         FleetCommand::Show { device } => done(devices::show(hub, device, out)),
-        FleetCommand::Enroll { device, key } => done(devices::enroll(hub, device, key, out)),
+        FleetCommand::Enroll { device, key, replace } => done(devices::enroll(hub, device, key, *replace, out)),
         FleetCommand::Remove { device } => done(devices::remove(hub, device, out)),
         FleetCommand::Bundles => done(releases::list(hub, out)),
         FleetCommand::Push { file } => done(releases::push(hub, file, out)),

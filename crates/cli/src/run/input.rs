@@ -1,5 +1,6 @@
 //! Samples from a file: CSV or one JSON object a line, read as a stream so that a file may be larger than memory.
 
+use super::rows::Rows;
 use anyhow::{Context, Error, Result, anyhow};
 use clap::ValueEnum;
 use floorhand_bundle::InputSpec;
@@ -15,6 +16,8 @@ use std::rc::Rc;
 const DELIMITERS: [u8; 3] = *b",;\t";
 /// Enough to see the whole header of a wide table.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// The byte order mark that some programs put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What an input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,16 +30,16 @@ pub(super) enum Format {
 
 /// An input that samples are taken from.
 pub(super) struct Input {
-    rows: Rows,
+    samples: Samples,
     inputs: Vec<InputSpec>,
     read: Rc<Counts>,
     length: Option<u64>,
+    /// The last line of JSON that was read.
     line: u64,
-    ended: bool,
 }
 
-enum Rows {
-    Csv(Box<csv::Reader<Source>>, CsvDecoder),
+enum Samples {
+    Csv(Box<csv::Reader<Rows<Source>>>, CsvDecoder),
     Jsonl(Source),
 }
 
@@ -77,6 +80,9 @@ impl Input {
             counts: Rc::clone(&read),
         };
         let mut source = BufReader::with_capacity(BUFFER_BYTES, bounded);
+        if source.fill_buf().context("can't be read")?.starts_with(BYTE_ORDER_MARK) {
+            source.consume(BYTE_ORDER_MARK.len());
+        }
         let start = source.fill_buf().context("can't be read")?;
         if start.trim_ascii().is_empty() {
             return Err(anyhow!(
@@ -84,24 +90,23 @@ impl Input {
             ));
         }
         let delimiter = delimiter_of(start, delimiter)?;
-        let rows = match format.unwrap_or_else(|| sniffed(start)) {
-            Format::Jsonl => Rows::Jsonl(source),
+        let samples = match format.unwrap_or_else(|| sniffed(start)) {
+            Format::Jsonl => Samples::Jsonl(source),
             Format::Csv => {
                 let mut table = csv::ReaderBuilder::new()
                     .delimiter(delimiter)
                     .flexible(true)
-                    .from_reader(source);
+                    .from_reader(Rows::new(source, delimiter));
                 let decoder = CsvDecoder::new(table.headers().context("header can't be read")?, inputs)?;
-                Rows::Csv(Box::new(table), decoder)
+                Samples::Csv(Box::new(table), decoder)
             }
         };
         Ok(Self {
-            rows,
+            samples,
             inputs: inputs.to_vec(),
             read,
             length,
             line: 0,
-            ended: false,
         })
     }
 
@@ -115,43 +120,43 @@ impl Input {
         self.read.total.get()
     }
 
-    /// The next sample; an error names its line. After an error of the file itself there is no next one.
-    pub(super) fn next_sample(&mut self) -> Option<Result<Sample>> {
-        if self.ended {
-            return None;
-        }
+    /// The next sample, or what is wrong with it, with its line; `None` at the end. The outer error is of the file itself:
+    /// nothing can be read behind it.
+    pub(super) fn next_sample(&mut self) -> Result<Option<Result<Sample>>> {
         self.read.since_row.set(0);
-        match &mut self.rows {
-            Rows::Csv(table, decoder) => {
-                let mut row = csv::StringRecord::new();
-                match table.read_record(&mut row) {
-                    Ok(false) => None,
-                    Ok(true) => {
-                        let line = row.position().map_or(0, csv::Position::line);
-                        Some(decoder.decode(&row).with_context(|| format!("line {line}")))
-                    }
-                    Err(error) => {
-                        self.ended = matches!(error.kind(), csv::ErrorKind::Io(_));
-                        Some(Err(Error::new(error)))
-                    }
-                }
+        match &mut self.samples {
+            Samples::Csv(table, decoder) => next_row(table, decoder),
+            Samples::Jsonl(source) => next_line(source, &mut self.line, &self.inputs),
+        }
+    }
+}
+
+fn next_row(table: &mut csv::Reader<Rows<Source>>, decoder: &CsvDecoder) -> Result<Option<Result<Sample>>> {
+    let mut row = csv::StringRecord::new();
+    match table.read_record(&mut row) {
+        Ok(false) => Ok(None),
+        Ok(true) => {
+            let line = row.position().map_or(0, csv::Position::line);
+            Ok(Some(decoder.decode(&row).with_context(|| format!("line {line}"))))
+        }
+        Err(error) if matches!(error.kind(), csv::ErrorKind::Io(_)) => Err(Error::new(error)),
+        Err(error) => Ok(Some(Err(Error::new(error)))),
+    }
+}
+
+fn next_line(source: &mut Source, line: &mut u64, inputs: &[InputSpec]) -> Result<Option<Result<Sample>>> {
+    loop {
+        let mut text = Vec::new();
+        *line += 1;
+        let count = source.read_until(b'\n', &mut text);
+        match count.with_context(|| format!("line {line}"))? {
+            0 => return Ok(None),
+            _ if text.trim_ascii().is_empty() => {}
+            _ => {
+                return Ok(Some(
+                    decode::json(&text, inputs).with_context(|| format!("line {line}")),
+                ));
             }
-            Rows::Jsonl(source) => loop {
-                let mut text = Vec::new();
-                self.line += 1;
-                match source.read_until(b'\n', &mut text) {
-                    Ok(0) => return None,
-                    Ok(_) if text.trim_ascii().is_empty() => {}
-                    Ok(_) => {
-                        let line = self.line;
-                        return Some(decode::json(&text, &self.inputs).with_context(|| format!("line {line}")));
-                    }
-                    Err(error) => {
-                        self.ended = true;
-                        return Some(Err(Error::new(error).context(format!("line {}", self.line))));
-                    }
-                }
-            },
         }
     }
 }
@@ -223,7 +228,7 @@ mod tests {
     fn check(text: &str, delimiter: Option<char>, expected: &[Result<[f32; 2], &str>]) {
         let mut input = Input::new(Box::new(Cursor::new(text.to_owned())), None, None, delimiter, &inputs()).unwrap();
         for (number, expected) in expected.iter().enumerate() {
-            match (input.next_sample().unwrap(), expected) {
+            match (input.next_sample().unwrap().unwrap(), expected) {
                 (Ok(sample), Ok(values)) => assert_eq!(sample.tensors[0].to_f32().unwrap(), values, "{text}"),
                 (Err(error), Err(part)) => {
                     let error = crate::exit::flatten(&error);
@@ -232,7 +237,7 @@ mod tests {
                 (actual, _) => panic!("{text}: sample {number} is {actual:?}"),
             }
         }
-        assert!(input.next_sample().is_none(), "{text}");
+        assert!(input.next_sample().unwrap().is_none(), "{text}");
     }
 
     #[test]
@@ -241,6 +246,8 @@ mod tests {
         check("time;b;a\r\n2020-03-09 10:14:33;2;1\r\n", None, &[Ok([1.0, 2.0])]);
         check("a\tb\n1\t2", None, &[Ok([1.0, 2.0])]);
         check("a|b\n1|2", Some('|'), &[Ok([1.0, 2.0])]);
+        check("\u{feff}a,b\n1,2\n", None, &[Ok([1.0, 2.0])]);
+        check("a,b\n\"1\",\"2\"\n", None, &[Ok([1.0, 2.0])]);
         check(
             "a,b\nx,2\n3,4\n",
             None,
@@ -260,6 +267,7 @@ mod tests {
             None,
             &[Err("line 1: sample has no field \"b\""), Ok([1.0, 2.0])],
         );
+        check("\u{feff}{\"a\":1,\"b\":2}\n", None, &[Ok([1.0, 2.0])]);
     }
 
     #[test]
@@ -271,11 +279,25 @@ mod tests {
 
     #[test]
     fn a_row_without_end_is_given_up() {
-        let start = Cursor::new(b"a,b\n\"".to_vec());
-        let endless: Box<dyn Read> = Box::new(start.chain(io::repeat(b'1')));
-        let mut input = Input::new(endless, None, None, None, &inputs()).unwrap();
-        let error = crate::exit::flatten(&input.next_sample().unwrap().unwrap_err());
-        assert!(error.contains("a row is longer than"), "{error}");
-        assert!(input.next_sample().is_none());
+        let check = |start: &'static [u8], part: &str| {
+            let endless: Box<dyn Read> = Box::new(start.chain(io::repeat(b'1')));
+            let mut input = Input::new(endless, None, None, None, &inputs()).unwrap();
+            let error = crate::exit::flatten(&input.next_sample().unwrap_err());
+            assert!(error.contains(part), "{error}");
+        };
+        check(b"a,b\n\"", "line 2: the row that begins here is longer than");
+        check(b"{\"a\":", "line 1: a row is longer than");
+    }
+
+    #[test]
+    fn a_stray_quote_swallows_nothing() {
+        let text = "a,b\n1,2\n\"3,4\n5,6\n";
+        let mut input = Input::new(Box::new(text.as_bytes()), None, None, None, &inputs()).unwrap();
+        assert!(input.next_sample().unwrap().unwrap().is_ok());
+        let error = crate::exit::flatten(&input.next_sample().unwrap_err());
+        assert!(
+            error.contains("line 3: the row that begins here has a quote"),
+            "{error}"
+        );
     }
 }

@@ -4,10 +4,10 @@
 //! from a file, results go to one, and nobody is told but the person who waits.
 
 mod input;
+mod rows;
 mod summary;
 
 use crate::bundle::{Contents, Source, read_archive};
-use crate::exit::Exit;
 use crate::output::{Output, Tone};
 use crate::{engine, root, time};
 use anyhow::{Context, Result, anyhow};
@@ -32,7 +32,8 @@ const SHOWN_FAILURES: u64 = 10;
 Example: floorhand run my-bundle/ --input shift-7.csv --output results.jsonl
 
 A sample's time and id are taken from columns or fields `time_ms` and `id`, where the file has them; otherwise its \
-time is that of its arrival, as on a device. The exit code is 1 when not one sample could be worked with.")]
+time is that of its arrival, as on a device. The exit code is 1 when there is no sample, when not one could be worked \
+with, and when the input breaks off.")]
 pub struct RunArgs {
     /// The bundle: a .fhb file, or a folder with bundle.toml
     bundle: PathBuf,
@@ -80,12 +81,11 @@ pub fn run(args: &RunArgs, out: &Output) -> Result<ExitCode> {
     pipeline.warm_up().context("model can't be run")?;
     let mut input = Input::open(&args.input, args.format, args.delimiter, pipeline.inputs())?;
     let mut run = Run::new(args, contents.digest, input.length(), out)?;
-    while let Some(sample) = input.next_sample() {
-        run.pace();
-        run.take(sample, &mut pipeline)?;
-        run.bar.set_position(input.position());
-    }
-    run.end(&mut pipeline)
+    let read = run.take_all(&mut input, &mut pipeline);
+    // Whatever the input is, what it gave so far is written and counted.
+    let ended = run.end(&mut pipeline);
+    read?;
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// The bundle, verified where a trust root is given.
@@ -140,6 +140,17 @@ impl<'a> Run<'a> {
             bar,
             started: Instant::now(),
         })
+    }
+
+    /// Takes every sample of an input. An error is one of the input itself, or of what is written.
+    fn take_all(&mut self, input: &mut Input, pipeline: &mut Pipeline) -> Result<()> {
+        let path = &self.args.input;
+        while let Some(sample) = input.next_sample().with_context(|| path.display().to_string())? {
+            self.pace();
+            self.take(sample, pipeline)?;
+            self.bar.set_position(input.position());
+        }
+        Ok(())
     }
 
     /// Waits until the next sample is due.
@@ -227,7 +238,8 @@ impl<'a> Run<'a> {
         self.bar.suspend(|| self.out.note_in(tone, text));
     }
 
-    fn end(mut self, pipeline: &mut Pipeline) -> Result<ExitCode> {
+    /// Shows what it came to. No sample at all, and none that could be worked with, are errors.
+    fn end(mut self, pipeline: &mut Pipeline) -> Result<()> {
         self.bar.finish_and_clear();
         self.results.flush().context("results can't be written")?;
         if let Some(findings) = &mut self.findings {
@@ -239,12 +251,14 @@ impl<'a> Run<'a> {
         self.summary.counters = telemetry.counters.into_iter().collect();
         // Standard output is for results, where they go there.
         self.summary.show(!is_standard(&self.args.output), self.out)?;
-        let nothing = self.summary.samples > 0 && self.summary.failures == self.summary.samples;
-        Ok(if nothing {
-            Exit::Failed.into()
-        } else {
-            ExitCode::SUCCESS
-        })
+        let input = self.args.input.display();
+        match self.summary.samples {
+            0 => Err(anyhow!("{input} has no sample; a table needs rows below its header")),
+            samples if samples == self.summary.failures => Err(anyhow!(
+                "{input}: not one of its {samples} samples could be worked with"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

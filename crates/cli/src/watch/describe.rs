@@ -1,7 +1,7 @@
 //! Messages as lines for people: time, device, kind, and what it says.
 
 use super::decode::{Body, Seen, Signature};
-use crate::output::{Output, Tone};
+use crate::output::{Output, Tone, visible};
 use crate::time;
 use floorhand_protocol::{
     Answer, Finding, Hello, JobReport, JobStatus, Metrics, Mode, Outcome, Prediction, Record, RecordBody, Running,
@@ -33,7 +33,10 @@ pub(super) fn lines(seen: &Seen, received_ms: u64, out: &Output) -> Vec<String> 
         .map(|said| {
             let time = out.paint(&time::time_of_day(said.time_ms), Tone::Dim);
             let kind = out.paint(&format!("{:<KIND_WIDTH$}", said.kind), said.tone);
-            format!("{time}  {device:<DEVICE_WIDTH$}  {kind}  {}{doubt}", said.text)
+            format!(
+                "{time}  {device:<DEVICE_WIDTH$}  {kind}  {}{doubt}",
+                visible(&said.text)
+            )
         })
         .collect()
 }

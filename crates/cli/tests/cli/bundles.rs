@@ -145,8 +145,18 @@ fn a_bundle_that_was_tampered_with_is_refused() {
     let mut bent = good.clone();
     bent[at(b"bearing")] ^= 1;
     check(&bent, "bad.fhb: manifest is signed by 0 of the 1 keys");
-    check(&good[..700], "bad.fhb: ");
-    check(b"no archive at all", "bad.fhb: ");
+    check(&good[..700], "bad.fhb: bundle archive is cut short or damaged");
+    check(
+        b"no archive at all",
+        "or this is no .fhb file; copy it again, or pack it again",
+    );
+    std::fs::write(shop.path("bad.fhb"), [0x1b_u8, 0x07, 0x9b].repeat(1000)).unwrap();
+    let random = shop.run(&["bundle", "inspect", "bad.fhb"]).failed(3, "no .fhb file");
+    assert!(
+        !random.stderr.contains(['\u{1b}', '\u{7}', '\u{fffd}']),
+        "{:?}",
+        random.stderr
+    );
 }
 
 #[test]
@@ -244,10 +254,43 @@ fn bad_samples_are_counted_and_the_rest_goes_on() {
     std::fs::write(shop.path("none.jsonl"), "{}\n").unwrap();
     shop.run(&["run", "bundle", "-i", "none.jsonl"])
         .failed(1, "line 1: sample has no field \"f0\"");
+    let header = samples().lines().next().unwrap().to_owned();
+    std::fs::write(shop.path("header.csv"), format!("{header}\n")).unwrap();
+    shop.run(&["run", "bundle", "-i", "header.csv"])
+        .failed(1, "header.csv has no sample");
+    std::fs::write(shop.path("wet.csv"), format!("{header}\n{}\n", "wet;".repeat(FIELDS))).unwrap();
+    shop.run(&["run", "bundle", "-i", "wet.csv"])
+        .failed(1, "not one of its 1 samples could be worked with");
     shop.run(&["run", "bundle", "-i", "samples.csv", "-o", "samples.csv"])
         .failed(1, "is the input");
     shop.run(&["run", "bundle", "-i", "samples.csv", "--root", "root.cose"])
         .failed(1, "a folder is not signed");
+}
+
+#[test]
+fn a_stray_quote_is_an_error_at_its_line() {
+    let shop = shop();
+    let stray = samples().replacen("\n2;", "\n\"2;", 1);
+    std::fs::write(shop.path("stray.csv"), format!("{stray}\n")).unwrap();
+    let run = shop
+        .run(&["run", "bundle", "-i", "stray.csv", "-o", "r.jsonl", "--json"])
+        .failed(1, "stray.csv: line 4: the row that begins here has a quote");
+    assert_eq!(run.json()["results"], 2, "what came before it is kept");
+    assert_eq!(
+        std::fs::read_to_string(shop.path("r.jsonl")).unwrap().lines().count(),
+        2
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_samples() {
+    let shop = shop();
+    let jsonl: Vec<_> = rows().map(|row| json!({ "x": row }).to_string()).collect();
+    for (file, text) in [("bom.csv", samples()), ("bom.jsonl", jsonl.join("\n"))] {
+        std::fs::write(shop.path(file), format!("\u{feff}{text}")).unwrap();
+        let run = shop.run(&["run", "bundle", "-i", file, "-o", "r.jsonl", "--json"]).ok();
+        assert_eq!(run.json()["results"], 5, "{file}");
+    }
 }
 
 #[test]

@@ -58,7 +58,12 @@ fn serve_one(stream: TcpStream, (status, body): &(u16, Value)) -> Request {
     }
     let mut received = vec![0; length];
     reader.read_exact(&mut received).unwrap();
-    let body = body.to_string();
+    // Nothing follows a 204.
+    let body = if *status == 204 {
+        String::new()
+    } else {
+        body.to_string()
+    };
     let answer = format!(
         "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
@@ -151,7 +156,67 @@ fn a_rollout_is_followed_to_its_end() {
     let body: Value = serde_json::from_slice(&requests[0].1).unwrap();
     assert_eq!(body, json!({ "bundle": "bearing@1.0.0", "devices": ["a"] }));
     assert_eq!(requests[1].0, "GET /api/v1/jobs/j1");
-    shop.run(&["fleet", "deploy", "x"]).failed(2, "--device");
+    let nowhere = shop.run(&["fleet", "deploy", "x"]).failed(2, "--device");
+    assert!(nowhere.stderr.contains("--all"), "{}", nowhere.stderr);
+    shop.run(&["fleet", "deploy", "x", "--device", "a", "--all"])
+        .failed(2, "cannot be used with");
+}
+
+#[test]
+fn a_device_is_enrolled_by_its_public_key() {
+    let enrolled = |what: &str| json!({ "id": "a", "registration": what });
+    let answers = vec![
+        (201, enrolled("new")),
+        (200, enrolled("known")),
+        (
+            409,
+            json!({ "error": "device a is known by another key; say --replace" }),
+        ),
+        (200, enrolled("replaced")),
+        (204, Value::Null),
+    ];
+    let hub = FakeHub::new(answers);
+    let shop = Shop::new();
+    shop.run(&["keys", "new", "a"]).ok();
+    shop.run(&["fleet", "enroll", "a", "--key", "a.key"]).failed(
+        1,
+        "a.key is a secret key, which is to stay where it was made; give the public one, a.pub",
+    );
+    let enroll = ["enroll", "a", "--key", "a.pub"];
+    for said in ["a is known by key ", "a is already known by this key"] {
+        let plain = hub.run(&shop, &enroll).ok().stdout;
+        assert!(plain.contains(said), "{plain}");
+    }
+    hub.run(&shop, &enroll).failed(1, "say --replace");
+    let replaced = hub.run(&shop, &[&enroll[..], &["--replace"]].concat()).ok().stdout;
+    assert!(replaced.contains("in place of the one it had"), "{replaced}");
+    let removed = hub.run(&shop, &["remove", "a", "--json"]).ok().json();
+    assert_eq!(removed, json!({ "device": "a", "removed": true }));
+    let requests = hub.requests();
+    let bodies = requests[..4]
+        .iter()
+        .map(|(_, body)| serde_json::from_slice::<Value>(body).unwrap());
+    let replace: Vec<_> = bodies.map(|body| body.get("replace").cloned()).collect();
+    assert_eq!(replace, [None, None, None, Some(json!(true))]);
+    assert_eq!(requests[4].0, "DELETE /api/v1/devices/a");
+}
+
+#[test]
+fn what_would_steer_a_terminal_is_spelt_out() {
+    let answers = vec![
+        (404, json!({ "error": "no bundle \u{1b}[2J" })),
+        (201, json!({ "id": 4 })),
+        (
+            200,
+            json!({ "outcome": { "done": { "body": "line 1\n\u{1b}]0;x\u{7}\n" } } }),
+        ),
+    ];
+    let hub = FakeHub::new(answers);
+    let shop = Shop::new();
+    hub.run(&shop, &["show", "a"]).failed(1, "no bundle \\u{1b}[2J");
+    let log = hub.run(&shop, &["fetch-logs", "a"]).ok().stdout;
+    assert_eq!(log, "line 1\n\\u{1b}]0;x\\u{7}\n");
+    hub.requests();
 }
 
 #[test]

@@ -3,5 +3,6 @@
 
 mod bundles;
 mod common;
+mod daemons;
 mod fleet;
 mod trust;

@@ -150,7 +150,10 @@ mod tests {
         let (_dir, database) = database().await;
         let issue = || database.issue_command("press-1", &Action::ReportNow, 1, 2, |id| Ok(vec![id as u8]));
         assert_eq!(issue().await.unwrap(), None, "nobody of that name");
-        database.register(&"press-1".parse().unwrap(), "aa", 1).await.unwrap();
+        database
+            .register(&"press-1".parse().unwrap(), "aa", false, 1)
+            .await
+            .unwrap();
         assert_eq!(issue().await.unwrap(), Some((1, vec![1])));
         assert_eq!(issue().await.unwrap(), Some((2, vec![2])));
         let failed = database

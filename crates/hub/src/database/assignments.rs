@@ -181,8 +181,36 @@ impl Database {
             .during("list jobs")
     }
 
-    /// The assignments of a job by device.
+    /// The assignments of a job by device. One that was replaced by another of the same bundle, as when somebody changes
+    /// a setting in the middle of a rollout, stands where that one stands: the device goes on with the same deployment.
     pub(crate) async fn job_assignments(&self, job: &str) -> Result<Vec<AssignmentRow>, DatabaseError> {
+        let mut rows = self.own_assignments(job).await?;
+        for row in &mut rows {
+            self.follow_replaced(row).await?;
+        }
+        Ok(rows)
+    }
+
+    async fn follow_replaced(&self, row: &mut AssignmentRow) -> Result<(), DatabaseError> {
+        if row.bundle.is_empty() {
+            return Ok(());
+        }
+        while let Some(later) = replaced_by(row) {
+            let Some(later) = self.assignment(&row.device, later).await? else {
+                break;
+            };
+            if later.bundle != row.bundle {
+                break;
+            }
+            row.status = later.status;
+            row.step = later.step;
+            row.reason = later.reason;
+            row.updated_ms = later.updated_ms;
+        }
+        Ok(())
+    }
+
+    async fn own_assignments(&self, job: &str) -> Result<Vec<AssignmentRow>, DatabaseError> {
         sqlx::query_as("SELECT * FROM assignments WHERE job = $1 ORDER BY device LIMIT $2")
             .bind(job)
             .bind(super::devices::MAX_DEVICES)
@@ -231,6 +259,14 @@ impl Database {
     }
 }
 
+/// What the reason of a replaced assignment begins with; its successor's number follows.
+const REPLACED: &str = "replaced by assignment ";
+
+fn replaced_by(row: &AssignmentRow) -> Option<u64> {
+    let by = row.reason.strip_prefix(REPLACED)?;
+    (row.status == JobStatus::Canceled.name()).then(|| by.parse().ok())?
+}
+
 impl Writing<'_> {
     /// The next sequence number of a device; `None` when it isn't registered.
     async fn next_seq(&mut self, device: &str) -> Result<Option<i64>, DatabaseError> {
@@ -248,7 +284,7 @@ impl Writing<'_> {
              WHERE device = $1 AND status IN ('QUEUED', 'IN_PROGRESS')",
         )
         .bind(draft.device.as_str())
-        .bind(format!("replaced by assignment {seq}"))
+        .bind(format!("{REPLACED}{seq}"))
         .bind(signed(draft.issued_ms))
         .execute(&mut *self.transaction)
         .await
@@ -359,8 +395,11 @@ mod tests {
     #[tokio::test]
     async fn a_job_numbers_its_assignments_and_ends_older_ones() {
         let (_dir, database) = database().await;
-        for device in ["a", "b"] {
-            database.register(&device.parse().unwrap(), "aa", 1).await.unwrap();
+        for (device, key) in [("a", "aa"), ("b", "bb")] {
+            database
+                .register(&device.parse().unwrap(), key, false, 1)
+                .await
+                .unwrap();
         }
         let drafts = [draft("a", 10), draft("gone", 10), draft("b", 10)];
         let issued = database
@@ -376,7 +415,7 @@ mod tests {
             .issue_job(&job("j2", 20), &[draft("a", 20)], |_, _| Ok(vec![9]))
             .await
             .unwrap();
-        let old = &database.job_assignments("j1").await.unwrap()[0];
+        let old = database.assignment("a", 1).await.unwrap().unwrap();
         assert_eq!(
             (old.status.as_str(), old.reason.as_str()),
             ("CANCELED", "replaced by assignment 2")
@@ -404,7 +443,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_took_expires() {
         let (_dir, database) = database().await;
-        database.register(&"a".parse().unwrap(), "aa", 1).await.unwrap();
+        database.register(&"a".parse().unwrap(), "aa", false, 1).await.unwrap();
         database
             .issue_job(&job("j1", 10), &[draft("a", 10)], |_, _| Ok(vec![]))
             .await

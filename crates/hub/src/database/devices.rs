@@ -1,11 +1,13 @@
 //! Devices: who is registered, what they last said, and their totals.
 
-use super::{Database, DatabaseError, During as _, damaged, signed};
+use super::{Database, DatabaseError, During as _, Writing, damaged, signed};
 use floorhand_bundle::DeviceId;
 use floorhand_protocol::{Hello, Metrics};
 
 /// More devices than one hub is meant for; bounds every answer that lists them.
 pub(crate) const MAX_DEVICES: i64 = 20_000;
+/// What is being done when a device is registered, for errors.
+const REGISTER: &str = "register a device";
 
 /// A device as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -64,42 +66,50 @@ pub(crate) struct Totals {
     pub(crate) lost: i64,
 }
 
+/// What became of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Registered {
+    /// The device wasn't known.
+    New,
+    /// It was known by this very key.
+    Known,
+    /// It was known by another key, and has this one now.
+    Replaced,
+    /// It is known by this other key, and nothing has changed.
+    OtherKey(String),
+    /// The key is this other device's, and nothing has changed.
+    KeyOf(String),
+}
+
 impl Database {
-    /// Registers a device, or gives a registered one another key; true when it is new. A device that comes back under
-    /// an id that was there before goes on above its old assignments and commands.
+    /// Registers a device by its key, which no other device may have. A device that has another key gets this one only if it
+    /// is to be replaced. A device that comes back under an id that was there before goes on above its old assignments
+    /// and commands.
     pub(crate) async fn register(
         &self,
         device: &DeviceId,
         public_key: &str,
+        replace: bool,
         now_ms: u64,
-    ) -> Result<bool, DatabaseError> {
-        let operation = "register a device";
-        let mut writing = self.write(operation).await?;
-        let changed = sqlx::query("UPDATE devices SET public_key = $2 WHERE id = $1")
-            .bind(device.as_str())
-            .bind(public_key)
-            .execute(&mut *writing.transaction)
-            .await
-            .during(operation)?
-            .rows_affected();
-        if changed == 0 {
-            sqlx::query(
-                "INSERT INTO devices (id, public_key, registered_ms, hello, boot_id, hello_count, online, last_seen_ms, \
-                 seq, command_id, metrics, metrics_ms, samples, results, failures, records, duplicates, lost) \
-                 VALUES ($1, $2, $3, '', '', 0, 0, 0, \
-                 (SELECT COALESCE(MAX(seq), 0) FROM assignments WHERE device = $1), \
-                 (SELECT COALESCE(MAX(id), 0) FROM commands WHERE device = $1), \
-                 '', 0, 0, 0, 0, 0, 0, 0)",
-            )
-            .bind(device.as_str())
-            .bind(public_key)
-            .bind(signed(now_ms))
-            .execute(&mut *writing.transaction)
-            .await
-            .during(operation)?;
+    ) -> Result<Registered, DatabaseError> {
+        let mut writing = self.write(REGISTER).await?;
+        if let Some(other) = writing.other_with_key(device, public_key).await? {
+            return Ok(Registered::KeyOf(other));
         }
-        writing.commit(operation).await?;
-        Ok(changed == 0)
+        let registered = match writing.key_of(device).await? {
+            None => {
+                writing.add_device(device, public_key, now_ms).await?;
+                Registered::New
+            }
+            Some(known) if known == public_key => Registered::Known,
+            Some(known) if !replace => return Ok(Registered::OtherKey(known)),
+            Some(_) => {
+                writing.replace_key(device, public_key).await?;
+                Registered::Replaced
+            }
+        };
+        writing.commit(REGISTER).await?;
+        Ok(registered)
     }
 
     /// Forgets a device; what it was assigned and what it reported stays. False when there is none.
@@ -230,18 +240,91 @@ impl Database {
     }
 }
 
+// What a registration is made of.
+impl Writing<'_> {
+    /// Another device that has this key.
+    async fn other_with_key(&mut self, device: &DeviceId, public_key: &str) -> Result<Option<String>, DatabaseError> {
+        sqlx::query_scalar("SELECT id FROM devices WHERE public_key = $1 AND id <> $2 ORDER BY id LIMIT 1")
+            .bind(public_key)
+            .bind(device.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await
+            .during(REGISTER)
+    }
+
+    /// The key of a device; `None` when it isn't registered.
+    async fn key_of(&mut self, device: &DeviceId) -> Result<Option<String>, DatabaseError> {
+        sqlx::query_scalar("SELECT public_key FROM devices WHERE id = $1")
+            .bind(device.as_str())
+            .fetch_optional(&mut *self.transaction)
+            .await
+            .during(REGISTER)
+    }
+
+    async fn replace_key(&mut self, device: &DeviceId, public_key: &str) -> Result<(), DatabaseError> {
+        sqlx::query("UPDATE devices SET public_key = $2 WHERE id = $1")
+            .bind(device.as_str())
+            .bind(public_key)
+            .execute(&mut *self.transaction)
+            .await
+            .during(REGISTER)
+            .map(drop)
+    }
+
+    async fn add_device(&mut self, device: &DeviceId, public_key: &str, now_ms: u64) -> Result<(), DatabaseError> {
+        sqlx::query(
+            "INSERT INTO devices (id, public_key, registered_ms, hello, boot_id, hello_count, online, last_seen_ms, \
+             seq, command_id, metrics, metrics_ms, samples, results, failures, records, duplicates, lost) \
+             VALUES ($1, $2, $3, '', '', 0, 0, 0, \
+             (SELECT COALESCE(MAX(seq), 0) FROM assignments WHERE device = $1), \
+             (SELECT COALESCE(MAX(id), 0) FROM commands WHERE device = $1), \
+             '', 0, 0, 0, 0, 0, 0, 0)",
+        )
+        .bind(device.as_str())
+        .bind(public_key)
+        .bind(signed(now_ms))
+        .execute(&mut *self.transaction)
+        .await
+        .during(REGISTER)
+        .map(drop)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::Registered;
     use crate::database::tests::database;
     use crate::testing::hello;
+
+    #[tokio::test]
+    async fn one_key_is_for_one_device() {
+        let (_dir, database) = database().await;
+        let check = async |device: &str, key: &str, replace: bool, expected: Registered| {
+            let device = device.parse().unwrap();
+            let registered = database.register(&device, key, replace, 1).await.unwrap();
+            assert_eq!(registered, expected, "{device} {key} {replace}");
+        };
+        check("press-1", "aa", false, Registered::New).await;
+        check("press-1", "aa", false, Registered::Known).await;
+        check("press-1", "aa", true, Registered::Known).await;
+        check("press-1", "bb", false, Registered::OtherKey("aa".to_owned())).await;
+        check("press-2", "aa", true, Registered::KeyOf("press-1".to_owned())).await;
+        check("press-1", "bb", true, Registered::Replaced).await;
+        check("press-2", "aa", false, Registered::New).await;
+        check("press-2", "bb", true, Registered::KeyOf("press-1".to_owned())).await;
+        let row = database.device("press-1").await.unwrap().unwrap();
+        assert_eq!(row.public_key, "bb");
+    }
 
     #[tokio::test]
     async fn hellos_raise_the_sequence_and_never_lower_it() {
         let (_dir, database) = database().await;
         let device = "press-1".parse().unwrap();
-        assert!(database.register(&device, "aa", 1).await.unwrap());
-        assert!(
-            !database.register(&device, "bb", 2).await.unwrap(),
+        database.register(&device, "aa", false, 1).await.unwrap();
+        let replaced = database.register(&device, "bb", true, 2).await.unwrap();
+        assert_eq!(
+            replaced,
+            Registered::Replaced,
             "the key changed, the device is the same"
         );
         let mut first = hello("press-1", u64::MAX, 1);
@@ -259,7 +342,10 @@ mod tests {
     #[tokio::test]
     async fn a_late_will_of_an_earlier_boot_changes_nothing() {
         let (_dir, database) = database().await;
-        database.register(&"press-1".parse().unwrap(), "aa", 1).await.unwrap();
+        database
+            .register(&"press-1".parse().unwrap(), "aa", false, 1)
+            .await
+            .unwrap();
         database.store_hello(&hello("press-1", 2, 1), 10).await.unwrap();
         database.store_presence("press-1", 1, false, 20).await.unwrap();
         assert_eq!(database.device("press-1").await.unwrap().unwrap().online, 1);

@@ -14,11 +14,12 @@ mod telemetry;
 pub(crate) use answers::{AnswerRow, CommandRow};
 pub(crate) use assignments::{AssignmentRow, Draft, JobRow};
 pub(crate) use bundles::{BundleRow, NewBlob, NewBundle};
-pub(crate) use devices::DeviceRow;
+pub(crate) use devices::{DeviceRow, Registered};
 pub(crate) use records::{Filter, GapRow, Point, RecordRow};
 pub(crate) use telemetry::Telemetry;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::MigrateError;
 use sqlx::{Any, AnyPool, Executor, Transaction};
 use std::path::Path;
 use std::str::FromStr;
@@ -44,7 +45,19 @@ pub(crate) enum DatabaseError {
     },
     /// Its tables can't be brought to this version.
     #[error("database: bring its tables to this version: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(MigrateError),
+    /// Its tables are those of a later version.
+    #[error(
+        "database: a newer hub wrote it: its tables are of version {found}, and this hub, {own}, knows them up to {known}; \
+         install the newer hub again, or restore a backup from before it",
+        own = env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The version of its tables, or one of them, that this hub doesn't know.
+        found: i64,
+        /// The highest that this hub knows.
+        known: i64,
+    },
     /// A value in it isn't what this version writes.
     #[error("database: {what} is damaged: {problem}; restore it from a backup")]
     Damaged {
@@ -106,7 +119,14 @@ impl Database {
             .connect_with(options)
             .await
             .during("open")?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
+        let migrations = sqlx::migrate!("./migrations");
+        if let Err(error) = migrations.run(&pool).await {
+            let known = migrations.iter().map(|one| one.version).max().unwrap_or(0);
+            return Err(match error {
+                MigrateError::VersionMissing(found) => DatabaseError::Newer { found, known },
+                other => DatabaseError::Migrate(other),
+            });
+        }
         let last: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM records")
             .fetch_one(&pool)
             .await
@@ -217,7 +237,10 @@ pub(crate) mod tests {
         let url = Database::sqlite_url(&dir.path().join("with space & umlaut \u{fc}.db"));
         let key = "00".repeat(32);
         let first = Database::open(&url).await.unwrap();
-        first.register(&"press-1".parse().unwrap(), &key, 5).await.unwrap();
+        first
+            .register(&"press-1".parse().unwrap(), &key, false, 5)
+            .await
+            .unwrap();
         let modes: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(&first.pool)
             .await
@@ -231,6 +254,26 @@ pub(crate) mod tests {
         let again = Database::open(&url).await.unwrap();
         assert_eq!(again.device("press-1").await.unwrap().unwrap().public_key, key);
         assert!(dir.path().join("with space & umlaut \u{fc}.db").exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_hub_wrote_is_told_as_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = Database::sqlite_url(&dir.path().join("hub.db"));
+        let newer = Database::open(&url).await.unwrap();
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'later', TRUE, X'00', 0)",
+        )
+        .execute(&newer.pool)
+        .await
+        .unwrap();
+        newer.close().await;
+        let error = Database::open(&url).await.unwrap_err().to_string();
+        assert!(
+            error.contains("a newer hub wrote it: its tables are of version 9999") && error.contains("up to 1;"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -196,7 +196,10 @@ mod tests {
 
     async fn with_records(batches: &[(u64, Vec<Record>)]) -> (tempfile::TempDir, Database) {
         let (dir, database) = database().await;
-        database.register(&"press-1".parse().unwrap(), "aa", 1).await.unwrap();
+        database
+            .register(&"press-1".parse().unwrap(), "aa", false, 1)
+            .await
+            .unwrap();
         for (now_ms, records) in batches {
             let telemetry = Telemetry {
                 device: "press-1",

@@ -231,7 +231,10 @@ mod tests {
 
     async fn with_device() -> (tempfile::TempDir, Database) {
         let (dir, database) = database().await;
-        database.register(&"press-1".parse().unwrap(), "aa", 1).await.unwrap();
+        database
+            .register(&"press-1".parse().unwrap(), "aa", false, 1)
+            .await
+            .unwrap();
         (dir, database)
     }
 

@@ -65,7 +65,7 @@ mod tests {
     async fn a_stick_carries_bundle_and_assignment() {
         let (_dir, hub, _sent) = hub().await;
         hub.database
-            .register(&"press-1".parse().unwrap(), "aa", NOW_MS)
+            .register(&"press-1".parse().unwrap(), "aa", false, NOW_MS)
             .await
             .unwrap();
         let (bytes, digest) = bundle("1.0.0", 1);

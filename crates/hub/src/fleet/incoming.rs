@@ -192,7 +192,7 @@ impl Hub {
         self.counters.unknown_devices.add_one();
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if strangers.len() < MAX_STRANGERS && !strangers.contains(&device) {
-            tracing::warn!(%device, "ignored a message of a device that is not registered: register its public key first");
+            tracing::warn!(%device, "ignored a message of a device that is not registered: make it known with `floorhand fleet enroll`");
             strangers.insert(device);
         }
     }
@@ -221,7 +221,12 @@ fn public_key(row: &DeviceRow) -> Result<PublicKey, HubError> {
     hex::decode_to_slice(&row.public_key, &mut bytes)
         .ok()
         .and_then(|()| PublicKey::from_bytes(&bytes))
-        .ok_or_else(|| HubError::Refused(format!("device {} has no usable key: register it again", row.id)))
+        .ok_or_else(|| {
+            HubError::Refused(format!(
+                "device {} has no usable key: give it one with `floorhand fleet enroll --replace`",
+                row.id
+            ))
+        })
 }
 
 fn refused(error: impl std::fmt::Display) -> HubError {
@@ -243,7 +248,7 @@ mod tests {
         let (dir, hub, sent) = hub().await;
         let device = "press-1".parse().unwrap();
         hub.database
-            .register(&device, &hex::encode(key(9).public().as_bytes()), NOW_MS)
+            .register(&device, &hex::encode(key(9).public().as_bytes()), false, NOW_MS)
             .await
             .unwrap();
         (dir, hub, sent)

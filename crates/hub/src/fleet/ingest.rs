@@ -4,8 +4,8 @@
 use super::{Hub, HubError};
 use crate::database::{BundleRow, NewBlob, NewBundle};
 use floorhand_bundle::{
-    Archive, BlobRef, Component, ComponentRole, Digest, HardwareClass, Lineage, Manifest, StageSpec, TrustRoot,
-    Verified, Version,
+    Archive, ArchiveError, BlobRef, Component, ComponentRole, Digest, HardwareClass, Lineage, Manifest, StageSpec,
+    TrustRoot, Verified, Version,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, HubError> {
 /// Opens an archive under the root and holds every component against its manifest. `held` tells which components are
 /// here already and needn't be in the archive.
 fn check(bytes: &[u8], root: &TrustRoot, held: &dyn Fn(&Component) -> bool, now_ms: u64) -> Result<Checked, String> {
-    let archive = Archive::read(bytes).map_err(|error| error.to_string())?;
+    let archive = Archive::read(bytes).map_err(|error| unread(&error))?;
     let manifest = Manifest::open(&archive.manifest, root, now_ms).map_err(|error| error.to_string())?;
     let mut files = archive.blobs;
     let mut blobs = vec![new_blob(&BlobRef::of(&archive.manifest))];
@@ -141,6 +141,17 @@ fn check(bytes: &[u8], root: &TrustRoot, held: &dyn Fn(&Component) -> bool, now_
     files.insert(envelope, archive.manifest);
     let bundle = new_bundle(&manifest, envelope, blobs)?;
     Ok(Checked { bundle, files })
+}
+
+/// Why bytes are no archive. What the reader of tar files says about them would be about tar files, with pieces of them.
+fn unread(error: &ArchiveError) -> String {
+    match error {
+        ArchiveError::Io(_) => {
+            "bundle archive is cut short or damaged, or this is no .fhb file; copy it again, or pack it again"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 fn new_blob(blob: &BlobRef) -> NewBlob {
@@ -268,7 +279,11 @@ mod tests {
                 blobs: blobs.clone(),
             })
         };
-        check_refusal(b"hello".to_vec(), "bundle archive").await;
+        check_refusal(b"hello".to_vec(), "bundle archive is cut short or damaged").await;
+        check_refusal(vec![0x1b; 2048], "this is no .fhb file").await;
+        let mut whole = archive(sealed(1), &blobs);
+        whole.truncate(700);
+        check_refusal(whole, "is cut short").await;
         check_refusal(archive(sealed(2), &blobs), "signed by 0 of the 1 keys it needs").await;
         let mut less = blobs.clone();
         less.remove(&sound.components[1].blob.sha256);

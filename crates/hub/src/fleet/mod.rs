@@ -1,11 +1,13 @@
 //! The hub itself: what it holds, and what may be asked of it. No HTTP and no MQTT client in here: what is to be sent goes
 //! into a bounded queue, what came in is handed over as topic and bytes.
 
+mod enrolment;
 mod export;
 mod incoming;
 mod ingest;
 mod orders;
 
+pub(crate) use enrolment::Enrolled;
 pub(crate) use ingest::Summary;
 pub(crate) use orders::{JobIssued, Selection, mode_name};
 
@@ -40,6 +42,12 @@ pub(crate) enum HubError {
     /// A document was refused.
     #[error("{0}")]
     Refused(String),
+    /// It is longer than this hub takes.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Not now: others are before.
+    #[error("{0}")]
+    Busy(String),
     /// The database.
     #[error(transparent)]
     Database(#[from] DatabaseError),

@@ -11,6 +11,8 @@ use floorhand_protocol::{Action, Assigned, Assignment, Command, Down, Hello, MAX
 
 /// Digits of a digest that are too few to mean one bundle.
 const MIN_PREFIX: usize = 6;
+/// How a bundle comes here.
+const PUSH_FIRST: &str = "give it to the hub first: `floorhand fleet push FILE`";
 
 /// Which devices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub(crate) struct JobIssued {
 impl Hub {
     /// Finds a bundle by its digest, by a prefix of it that only one has, or by `NAME@VERSION`.
     pub(crate) async fn find_bundle(&self, reference: &str) -> Result<BundleRow, HubError> {
-        let missing = || HubError::NotFound(format!("no bundle {reference:?} here; ingest it first"));
+        let missing = || HubError::NotFound(format!("no bundle {reference:?} here; {PUSH_FIRST}"));
         if let Some((name, version)) = reference.split_once('@') {
             return self.database.bundle_by_name(name, version).await?.ok_or_else(missing);
         }
@@ -55,7 +57,7 @@ impl Hub {
         match (found.pop(), found.pop()) {
             (Some(one), None) => Ok(one),
             (Some(_), Some(_)) => Err(HubError::Conflict(format!(
-                "more than one bundle begins with {reference}"
+                "more than one bundle begins with {reference}; give more of its digits"
             ))),
             _ => Err(missing()),
         }
@@ -70,7 +72,8 @@ impl Hub {
         };
         if rows.is_empty() {
             return Err(HubError::Conflict(
-                "there is no device to deploy to; register one first".to_owned(),
+                "there is no device to deploy to; make one known first: `floorhand fleet enroll DEVICE --key FILE.pub`"
+                    .to_owned(),
             ));
         }
         self.run_bundle("deploy", &bundle, rows, *selection == Selection::All)
@@ -80,16 +83,46 @@ impl Hub {
     /// Assigns the bundle that the device had before, or the one that is named.
     pub(crate) async fn rollback(&self, device: &str, reference: Option<&str>) -> Result<JobIssued, HubError> {
         let row = self.find_device(device).await?;
-        let reference = match (reference, row.hello()?.and_then(|hello| hello.previous)) {
+        let hello = row.hello()?;
+        if let (None, Some(hello)) = (reference, &hello) {
+            self.check_backwards(device, hello).await?;
+        }
+        let reference = match (reference, hello.and_then(|hello| hello.previous)) {
             (Some(reference), _) => reference.to_owned(),
             (None, Some(previous)) => previous.bundle.digest.to_string(),
             (None, None) => {
-                let problem = "has reported no bundle that it could go back to; name one";
+                let problem =
+                    "has reported no bundle that it could go back to; name one with --bundle (in the API: \"bundle\")";
                 return Err(HubError::Conflict(format!("device {device} {problem}")));
             }
         };
         let bundle = self.find_bundle(&reference).await?;
         self.run_bundle("rollback", &bundle, vec![row], false).await
+    }
+
+    /// Refuses to take a device forward by a rollback that names no bundle: after one, what it had before is the newer
+    /// one, and whoever asks twice would get that back without a trial.
+    async fn check_backwards(&self, device: &str, hello: &Hello) -> Result<(), HubError> {
+        let (Some(active), Some(previous)) = (&hello.active, &hello.previous) else {
+            return Ok(());
+        };
+        let [now, before] = [
+            self.database.bundle(&active.bundle.digest.to_string()).await?,
+            self.database.bundle(&previous.bundle.digest.to_string()).await?,
+        ];
+        let newer = now
+            .zip(before)
+            .filter(|(now, before)| before.release_counter > now.release_counter);
+        newer.map_or(Ok(()), |(now, before)| {
+            let (now, before) = (
+                format!("{}@{}", now.name, now.version),
+                format!("{}@{}", before.name, before.version),
+            );
+            Err(HubError::Conflict(format!(
+                "device {device} runs {now}, and what it ran before, {before}, is newer: that would be no rollback; \
+                 to go there say --bundle {before}, or deploy it, which tries it first"
+            )))
+        })
     }
 
     /// Lets a device work or pause.
@@ -206,7 +239,9 @@ impl Hub {
     }
 
     async fn desired(&self, row: &DeviceRow, change: Change) -> Result<(DeviceId, Desired), HubError> {
-        let current = self.database.latest_assignment(&row.id).await?;
+        // A device that was removed and made known again begins anew: it isn't paused because the one before was.
+        let latest = self.database.latest_assignment(&row.id).await?;
+        let current = latest.filter(|latest| latest.issued_ms >= row.registered_ms);
         let current = current.map(|row| current_of(&row, self.now_ms())).transpose()?;
         let hello: Option<Hello> = row.hello()?;
         Ok((
@@ -324,7 +359,9 @@ fn device_id(text: &str) -> Result<DeviceId, HubError> {
 }
 
 fn no_device(device: &str) -> HubError {
-    HubError::NotFound(format!("no device {device:?} here; register it first"))
+    HubError::NotFound(format!(
+        "no device {device:?} here; make it known first: `floorhand fleet enroll {device} --key FILE.pub`"
+    ))
 }
 
 /// A name for a job that people can tell apart: what it is, and 32 random bits.
@@ -348,7 +385,7 @@ mod tests {
     ) {
         let (dir, hub, sent) = hub().await;
         hub.database
-            .register(&"press-1".parse().unwrap(), "aa", NOW_MS)
+            .register(&"press-1".parse().unwrap(), "aa", false, NOW_MS)
             .await
             .unwrap();
         (dir, hub, sent)
@@ -387,7 +424,7 @@ mod tests {
         }
         for (reference, part) in [
             ("valve", "expected a digest"),
-            ("valve@2.0.0", "no bundle"),
+            ("valve@2.0.0", "`floorhand fleet push FILE`"),
             ("00ff00", "no bundle"),
         ] {
             let error = hub.find_bundle(reference).await.unwrap_err().to_string();
@@ -396,7 +433,7 @@ mod tests {
         let ghost = Selection::Devices(vec!["ghost".parse().unwrap()]);
         assert!(matches!(
             hub.deploy("valve@1.0.0", &ghost).await,
-            Err(HubError::NotFound(_))
+            Err(HubError::NotFound(problem)) if problem.contains("`floorhand fleet enroll ghost --key")
         ));
         assert!(matches!(
             hub.set_sampling("press-1", 1_000_001).await,
@@ -408,7 +445,7 @@ mod tests {
     async fn devices_that_cannot_run_it_are_left_out_or_refused() {
         let (_dir, hub, _sent) = with_device().await;
         hub.database
-            .register(&"press-2".parse().unwrap(), "bb", NOW_MS)
+            .register(&"press-2".parse().unwrap(), "bb", false, NOW_MS)
             .await
             .unwrap();
         let mut ahead = hello("press-2", 1, 1);
@@ -441,5 +478,66 @@ mod tests {
         device.previous = Some(Running { generation: 1, bundle });
         hub.database.store_hello(&device, NOW_MS).await.unwrap();
         assert_eq!(hub.rollback("press-1", None).await.unwrap().bundle, digest.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_second_rollback_does_not_go_forward_again() {
+        let (_dir, hub, _sent) = with_device().await;
+        let mut running = Vec::new();
+        for (version, counter) in [("1.0.0", 1), ("2.0.0", 2)] {
+            let (bytes, digest) = bundle(version, counter);
+            hub.ingest(bytes).await.unwrap();
+            let bundle = BundleId {
+                digest,
+                name: "valve".parse().unwrap(),
+                version: version.parse().unwrap(),
+            };
+            running.push(Running {
+                generation: counter,
+                bundle,
+            });
+        }
+        let mut device = hello("press-1", 1, 1);
+        (device.active, device.previous) = (running.first().cloned(), running.last().cloned());
+        hub.database.store_hello(&device, NOW_MS).await.unwrap();
+        let error = hub.rollback("press-1", None).await.unwrap_err().to_string();
+        assert!(
+            error.contains("valve@2.0.0, is newer: that would be no rollback"),
+            "{error}"
+        );
+        assert!(hub.rollback("press-1", Some("valve@2.0.0")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_setting_changed_in_the_middle_of_a_rollout_does_not_end_it() {
+        let (_dir, hub, _sent) = with_device().await;
+        hub.ingest(bundle("1.0.0", 1).0).await.unwrap();
+        let rollout = hub.deploy("valve@1.0.0", &Selection::All).await.unwrap().job;
+        hub.set_sampling("press-1", 5).await.unwrap();
+        hub.change_mode("press-1", Mode::Paused).await.unwrap();
+        let status = || async {
+            let rows = hub.database.job_assignments(&rollout).await.unwrap();
+            rows.first().unwrap().status.clone()
+        };
+        assert_eq!(status().await, "QUEUED", "it stands where its last successor stands");
+        hub.database
+            .settle_assignment("press-1", 3, floorhand_protocol::JobStatus::Succeeded, "", NOW_MS)
+            .await
+            .unwrap();
+        assert_eq!(status().await, "SUCCEEDED");
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_made_known_again_begins_anew() {
+        let (_dir, hub, mut sent) = with_device().await;
+        hub.ingest(bundle("1.0.0", 1).0).await.unwrap();
+        hub.change_mode("press-1", Mode::Paused).await.unwrap();
+        hub.database.unregister("press-1", NOW_MS).await.unwrap();
+        let device: DeviceId = "press-1".parse().unwrap();
+        hub.database.register(&device, "cc", false, NOW_MS + 1).await.unwrap();
+        while sent.try_recv().is_ok() {}
+        hub.deploy("valve@1.0.0", &Selection::All).await.unwrap();
+        let assignment = Assignment::open(&sent.try_recv().unwrap().payload, &root(), &device, NOW_MS).unwrap();
+        assert_eq!((assignment.mode, assignment.seq), (Mode::Run, 2));
     }
 }

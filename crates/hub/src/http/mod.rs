@@ -12,6 +12,7 @@ mod metrics;
 mod models;
 mod openapi;
 mod pages;
+mod routes;
 mod style;
 mod views;
 
@@ -23,7 +24,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use models::Problem;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -73,7 +74,7 @@ fn router(hub: Arc<Hub>, loopback: bool, stopping: watch::Receiver<bool>) -> Rou
         loopback,
     };
     Router::new()
-        .merge(api_routes())
+        .merge(routes::api())
         .route("/", get(pages::fleet))
         .route("/devices/{id}", get(pages::device))
         .route("/static/style.css", get(style::css))
@@ -87,35 +88,6 @@ fn router(hub: Arc<Hub>, loopback: bool, stopping: watch::Receiver<bool>) -> Rou
         .with_state(app)
 }
 
-fn api_routes() -> Router<App> {
-    Router::new()
-        .route("/api/v1/devices", get(api::devices::list))
-        .route(
-            "/api/v1/devices/{id}",
-            get(api::devices::show)
-                .put(api::devices::register)
-                .delete(api::devices::remove),
-        )
-        .route("/api/v1/devices/{id}/rollback", post(api::orders::rollback))
-        .route("/api/v1/devices/{id}/pause", post(api::orders::pause))
-        .route("/api/v1/devices/{id}/resume", post(api::orders::resume))
-        .route("/api/v1/devices/{id}/sampling", post(api::orders::sampling))
-        .route("/api/v1/devices/{id}/report-now", post(api::orders::report_now))
-        .route("/api/v1/devices/{id}/fetch-logs", post(api::orders::fetch_logs))
-        .route("/api/v1/devices/{id}/answers/{kind}/{number}", get(api::orders::answer))
-        .route("/api/v1/devices/{id}/export", get(api::bundles::export))
-        .route("/api/v1/bundles", get(api::bundles::list).post(api::bundles::ingest))
-        .route("/api/v1/bundles/{reference}", get(api::bundles::show))
-        .route("/api/v1/deployments", post(api::orders::deploy))
-        .route("/api/v1/jobs", get(api::orders::jobs))
-        .route("/api/v1/jobs/{job}", get(api::orders::job))
-        .route("/api/v1/findings", get(api::records::findings))
-        .route("/api/v1/records", get(api::records::records))
-        .route("/api/v1/gaps", get(api::records::gaps))
-        .route("/api/v1/series", get(api::records::series))
-        .route("/api/v1/stats", get(api::records::stats))
-}
-
 impl IntoResponse for HubError {
     fn into_response(self) -> Response {
         let status = match &self {
@@ -123,9 +95,11 @@ impl IntoResponse for HubError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(_) | Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        if status.is_server_error() {
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!("failed to answer a request: {self}");
         }
         problem(status, self.to_string())

@@ -100,6 +100,9 @@ pub(crate) struct DeviceView {
     pub(crate) assignment: Option<AssignmentView>,
     /// Totals over all telemetry.
     pub(crate) totals: TotalsView,
+    /// `new`, `known` (by this very key) or `replaced` (its key), in the answer to a registration; left out elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) registration: Option<String>,
 }
 
 /// Totals over all telemetry of a device, or of all.
@@ -132,6 +135,9 @@ pub(crate) struct DeviceDetail {
 pub(crate) struct Registration {
     /// Ed25519, `-----BEGIN PUBLIC KEY-----`.
     pub(crate) public_key_pem: String,
+    /// Whether it takes the place of another key that the device is known by. Left out: it doesn't.
+    #[serde(default)]
+    pub(crate) replace: bool,
 }
 
 /// An assignment and how far it is.
@@ -232,7 +238,7 @@ pub(crate) struct Sampling {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FetchLogs {
-    /// 1 to 10000.
+    /// 1 to 10000. A device keeps the last 2,000 lines, and answers with those of them that fit into 192 KiB.
     pub(crate) lines: u32,
 }
 
@@ -265,6 +271,9 @@ pub(crate) struct SkippedView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IssuedOne {
     pub(crate) job: String,
+    /// The bundle's whole digest; left out where the order names none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) bundle: String,
     pub(crate) seq: u64,
 }
 

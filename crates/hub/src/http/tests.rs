@@ -8,6 +8,7 @@ use axum::http::{Request, header};
 use floorhand_bundle::{Archive, Digest};
 use floorhand_protocol::{Answer, Outcome, Record, UpBatch};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use tower::ServiceExt as _;
 
 struct Api {
@@ -120,17 +121,12 @@ fn request(method: &str, path: &str, body: Option<Value>) -> Request<Body> {
 async fn devices_are_registered_listed_and_removed() {
     let api = Api::start().await;
     api.register("press-1").await;
-    let body = json!({"public_key_pem": key(8).public().to_pem().unwrap()});
-    let again = api.send(request("PUT", "/api/v1/devices/press-1", Some(body))).await;
-    assert_eq!(
-        (again.0, again.1["public_key"].as_str().unwrap()),
-        (200, hex::encode(key(8).public().as_bytes()).as_str())
-    );
     let (status, list) = api.get("/api/v1/devices").await;
     assert_eq!(
         (status, list.as_array().unwrap().len(), &list[0]["hello"]),
         (200, 1, &Value::Null)
     );
+    assert!(list[0].get("registration").is_none(), "{list}");
     let bad = api
         .send(request(
             "PUT",
@@ -150,6 +146,7 @@ async fn devices_are_registered_listed_and_removed() {
         ))
         .await;
     assert!(bad.1["error"].as_str().unwrap().contains("no device id"), "{bad:?}");
+    assert_eq!(api.send(request("DELETE", "/api/v1/devices/a.b", None)).await.0, 400);
     assert_eq!(
         api.send(request("DELETE", "/api/v1/devices/press-1", None)).await.0,
         204
@@ -159,6 +156,42 @@ async fn devices_are_registered_listed_and_removed() {
         404
     );
     assert_eq!(api.get("/api/v1/devices/press-1").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_devices_key_changes_only_when_that_was_said() {
+    let api = Api::start().await;
+    api.register("press-1").await;
+    let check = async |device: &str, seed: u8, replace: Option<bool>, expected: u16, part: &str| {
+        let mut body = json!({"public_key_pem": key(seed).public().to_pem().unwrap()});
+        if let Some(replace) = replace {
+            body["replace"] = json!(replace);
+        }
+        let path = format!("/api/v1/devices/{device}");
+        let (status, answer) = api.send(request("PUT", &path, Some(body))).await;
+        let said = answer.get("registration").unwrap_or(&answer["error"]);
+        assert!(
+            status == expected && said.as_str().unwrap().contains(part),
+            "{device} {seed} {replace:?}: {status} {answer}"
+        );
+    };
+    check("press-1", 9, None, 200, "known").await;
+    check("press-1", 8, None, 409, "--replace").await;
+    check("press-1", 8, Some(false), 409, "--replace").await;
+    check("press-2", 9, Some(true), 409, "is that of device press-1").await;
+    check("press-1", 8, Some(true), 200, "replaced").await;
+    check("press-2", 9, None, 201, "new").await;
+    let (_, shown) = api.get("/api/v1/devices/press-1").await;
+    assert_eq!(
+        shown["device"]["public_key"],
+        hex::encode(key(8).public().as_bytes()).as_str()
+    );
+    let secret = json!({"public_key_pem": key(8).to_pem().unwrap()});
+    let (status, answer) = api.send(request("PUT", "/api/v1/devices/press-3", Some(secret))).await;
+    assert!(
+        status == 400 && answer["error"].as_str().unwrap().contains("the .pub file"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -185,9 +218,11 @@ async fn bundles_come_in_and_are_told_apart() {
         .unwrap();
     let (status, body) = api.send(large).await;
     assert!(
-        status == 400 && body["error"].as_str().unwrap().contains("takes 1000 bytes at most"),
+        status == 413 && body["error"].as_str().unwrap().contains("is longer than 1000 bytes"),
         "{body}"
     );
+    let long = json!({"bundle": "x".repeat(MAX_JSON_BYTES), "all": true});
+    assert_eq!(api.post("/api/v1/deployments", long).await.0, 413);
 }
 
 #[tokio::test]
@@ -418,18 +453,51 @@ async fn the_description_names_every_route() {
     let (status, document) = api.get("/openapi.json").await;
     assert_eq!(status, 200);
     let paths = document["paths"].as_object().unwrap();
+    let methods = |path: &Value| path.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let described: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, item)| methods(item).into_iter().map(move |method| (method, path.clone())))
+        .collect();
+    let routed: BTreeSet<(String, String)> = routes::OPERATIONS
+        .iter()
+        .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
+    assert_eq!(described, routed);
+    for (method, path) in &described {
+        let concrete = path
+            .replace("{kind}", "cmd")
+            .replace("{number}", "1")
+            .replace(['{', '}'], "");
+        let (status, body) = api.send(request(&method.to_uppercase(), &concrete, None)).await;
+        let unknown = body["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("no such page"));
+        assert!(status != 405 && !unknown, "{method} {path}: {status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn the_description_says_who_may_ask_and_what_goes_wrong() {
+    let (_, document) = Api::start().await.get("/openapi.json").await;
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(
+        (&schemes["token"]["scheme"], &schemes["password"]["scheme"]),
+        (&json!("bearer"), &json!("basic"))
+    );
     let mut operations = 0;
-    for (path, methods) in paths {
-        for method in methods.as_object().unwrap().keys() {
-            let concrete = path
-                .replace("{kind}", "cmd")
-                .replace("{number}", "1")
-                .replace(['{', '}'], "");
-            let (status, body) = api.send(request(&method.to_uppercase(), &concrete, None)).await;
-            let unknown = body["error"]
-                .as_str()
-                .is_some_and(|error| error.contains("no such page"));
-            assert!(status != 405 && !unknown, "{method} {path}: {status} {body}");
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            let mut expected = vec!["401", "403", "500"];
+            if operation.get("requestBody").is_some() {
+                expected.extend(["400", "413"]);
+            }
+            for status in expected {
+                let schema = &responses[status]["content"]["application/json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
+            }
+            let ways = if method == "get" { 3 } else { 2 };
+            assert_eq!(operation["security"].as_array().unwrap().len(), ways, "{method} {path}");
             operations += 1;
         }
     }

@@ -102,6 +102,7 @@ impl DeviceView {
             online: row.online != 0,
             last_seen_ms: unsigned(row.last_seen_ms),
             seq: unsigned(row.seq),
+            registration: None,
         })
     }
 }

@@ -1,12 +1,12 @@
 //! `/api/v1/bundles`: what can be deployed; and a bundle on a stick.
 
-use super::Params;
+use super::{Params, unread};
 use crate::fleet::HubError;
 use crate::http::App;
 use crate::http::models::{BundleView, Problem};
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
@@ -33,18 +33,19 @@ pub(crate) async fn show(State(app): State<App>, Path(reference): Path<String>) 
         (status = 200, description = "was here", body = BundleView),
         (status = 409, description = "its name and version are another bundle's", body = Problem),
         (status = 422, description = "refused, with the reason", body = Problem)))]
-pub(crate) async fn ingest(State(app): State<App>, body: Body) -> Result<(StatusCode, Json<BundleView>), HubError> {
+pub(crate) async fn ingest(
+    State(app): State<App>,
+    mut request: Request,
+) -> Result<(StatusCode, Json<BundleView>), HubError> {
     let _upload = app
         .uploads
         .acquire()
         .await
         .map_err(|error| HubError::Internal(error.to_string()))?;
     let most = app.hub.settings.max_bundle_bytes;
-    let bytes = axum::body::to_bytes(body, most).await.map_err(|error| {
-        HubError::Invalid(format!(
-            "the bundle didn't come whole ({error}); this hub takes {most} bytes at most"
-        ))
-    })?;
+    DefaultBodyLimit::max(most).apply(&mut request);
+    let bytes = Bytes::from_request(request, &app).await;
+    let bytes = bytes.map_err(|error| unread(&error, "the bundle", most))?;
     let (row, new) = app.hub.ingest(bytes.into()).await?;
     tracing::info!(
         bundle = row.digest,

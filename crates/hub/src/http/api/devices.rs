@@ -1,7 +1,7 @@
 //! `/api/v1/devices`: who is in the fleet.
 
 use super::JsonBody;
-use crate::fleet::HubError;
+use crate::fleet::{Enrolled, HubError};
 use crate::http::App;
 use crate::http::models::{DeviceDetail, DeviceView, Problem, Registration};
 use axum::Json;
@@ -52,32 +52,45 @@ pub(crate) async fn detail(app: &App, id: &str) -> Result<DeviceDetail, HubError
     })
 }
 
-/// Registers a device, or gives a registered one another key.
+/// Registers a device by its key, or, where the request says so, gives a registered one another key.
 #[utoipa::path(put, path = "/api/v1/devices/{id}", tag = "devices",
     params(("id" = String, Path, description = "1 to 64 of A-Z a-z 0-9 _ -")), request_body = Registration,
     responses((status = 201, description = "registered", body = DeviceView),
-        (status = 200, description = "was registered, has this key now", body = DeviceView),
-        (status = 400, body = Problem)))]
+        (status = 200, description = "was registered by this key, or has it now in place of another", body = DeviceView),
+        (status = 400, description = "no id, or no public key", body = Problem),
+        (status = 409, description = "is known by another key, or another device has this one", body = Problem)))]
 pub(crate) async fn register(
     State(app): State<App>,
     Path(id): Path<String>,
     JsonBody(body): JsonBody<Registration>,
 ) -> Result<(StatusCode, Json<DeviceView>), HubError> {
-    let device = id
-        .parse::<DeviceId>()
-        .map_err(|error| HubError::Invalid(error.to_string()))?;
-    let key = PublicKey::from_pem(&body.public_key_pem).map_err(|error| HubError::Invalid(error.to_string()))?;
-    let public_key = hex::encode(key.as_bytes());
-    let new = app
-        .hub
-        .database
-        .register(&device, &public_key, app.hub.now_ms())
-        .await?;
-    tracing::info!(%device, key = %key.id(), new, "registered a device");
+    let device = device_id(&id)?;
+    let key = public_key(&body.public_key_pem)?;
+    let enrolled = app.hub.enroll(&device, &key, body.replace).await?;
+    tracing::info!(%device, key = %key.id(), registration = enrolled.name(), "registered a device");
     let row = app.hub.find_device(&id).await?;
     let assignment = app.hub.database.latest_assignment(&id).await?;
-    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(DeviceView::of(row, assignment)?)))
+    let mut view = DeviceView::of(row, assignment)?;
+    view.registration = Some(enrolled.name().to_owned());
+    let status = match enrolled {
+        Enrolled::New => StatusCode::CREATED,
+        Enrolled::Known | Enrolled::Replaced => StatusCode::OK,
+    };
+    Ok((status, Json(view)))
+}
+
+fn device_id(id: &str) -> Result<DeviceId, HubError> {
+    id.parse()
+        .map_err(|error: floorhand_bundle::NameError| HubError::Invalid(error.to_string()))
+}
+
+fn public_key(pem: &str) -> Result<PublicKey, HubError> {
+    if pem.contains("PRIVATE KEY") {
+        let problem =
+            "public_key_pem is a secret key, which is to stay where it was made; send the public one, the .pub file";
+        return Err(HubError::Invalid(problem.to_owned()));
+    }
+    PublicKey::from_pem(pem).map_err(|error| HubError::Invalid(error.to_string()))
 }
 
 /// Removes a device. What it was assigned and what it reported stays.
@@ -85,9 +98,10 @@ pub(crate) async fn register(
     params(("id" = String, Path, description = "The device")),
     responses((status = 204, description = "removed"), (status = 404, body = Problem)))]
 pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode, HubError> {
-    if !app.hub.database.unregister(&id, app.hub.now_ms()).await? {
+    let device = device_id(&id)?;
+    if !app.hub.database.unregister(device.as_str(), app.hub.now_ms()).await? {
         return Err(HubError::NotFound(format!("no device {id:?} here")));
     }
-    tracing::info!(device = id, "removed a device");
+    tracing::info!(%device, "removed a device");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,7 +7,9 @@ pub(crate) mod records;
 
 use crate::fleet::HubError;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -34,7 +36,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             ));
         }
         let bytes = Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|error| HubError::Invalid(error.body_text()))?;
+        let bytes = bytes.map_err(|error| unread(&error, "the body", crate::http::MAX_JSON_BYTES))?;
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| HubError::Invalid(format!("body: {error}")))
@@ -68,6 +70,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         query
             .map(|Query(params)| Self(params))
             .map_err(|error| HubError::Invalid(error.body_text()))
+    }
+}
+
+/// Why a body couldn't be read, of which `most` bytes are taken.
+fn unread(error: &BytesRejection, what: &str, most: usize) -> HubError {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        HubError::TooLarge(format!(
+            "{what} is longer than {most} bytes, and this hub takes no more"
+        ))
+    } else {
+        HubError::Invalid(format!("{what} didn't come whole: {}", error.body_text()))
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// The longest that a caller may wait for an answer, in seconds: below what proxies cut off.
 const MAX_WAIT_S: u64 = 50;
-/// More lines than an answer holds.
+/// More lines than any device keeps: an agent keeps 2,000, another device may keep more.
 const MAX_LINES: u32 = 10_000;
 
 /// Assigns a bundle to devices.
@@ -53,7 +53,8 @@ pub(crate) async fn rollback(
 /// Lets samples go by.
 #[utoipa::path(post, path = "/api/v1/devices/{id}/pause", tag = "orders",
     params(("id" = String, Path, description = "The device")),
-    responses((status = 201, body = IssuedOne), (status = 404, body = Problem)))]
+    responses((status = 201, body = IssuedOne), (status = 404, body = Problem),
+        (status = 409, description = "it was removed meanwhile", body = Problem)))]
 pub(crate) async fn pause(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -64,7 +65,8 @@ pub(crate) async fn pause(
 /// Takes samples again.
 #[utoipa::path(post, path = "/api/v1/devices/{id}/resume", tag = "orders",
     params(("id" = String, Path, description = "The device")),
-    responses((status = 201, body = IssuedOne), (status = 404, body = Problem)))]
+    responses((status = 201, body = IssuedOne), (status = 404, body = Problem),
+        (status = 409, description = "it was removed meanwhile", body = Problem)))]
 pub(crate) async fn resume(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -75,7 +77,8 @@ pub(crate) async fn resume(
 /// Sets the share of predictions that are reported.
 #[utoipa::path(post, path = "/api/v1/devices/{id}/sampling", tag = "orders",
     params(("id" = String, Path, description = "The device")), request_body = Sampling,
-    responses((status = 201, body = IssuedOne), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 201, body = IssuedOne), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, description = "it was removed meanwhile", body = Problem)))]
 pub(crate) async fn sampling(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -94,6 +97,7 @@ fn one(issued: JobIssued) -> Result<(StatusCode, Json<IssuedOne>), HubError> {
         Json(IssuedOne {
             seq: *seq,
             job: issued.job,
+            bundle: issued.bundle,
         }),
     ))
 }
@@ -190,7 +194,7 @@ async fn wait_for_answer(
     let _place = app
         .waiting
         .try_acquire()
-        .map_err(|_| HubError::Conflict("too many callers wait".to_owned()))?;
+        .map_err(|_| HubError::Busy("too many callers wait for answers; ask again later".to_owned()))?;
     loop {
         tokio::select! {
             changed = answered.changed() => if changed.is_err() { return Ok(None) },
@@ -210,7 +214,7 @@ pub(crate) struct JobParams {
 
 /// The newest jobs with their assignments, the newest first.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "orders",
-    params(("limit" = Option<u32>, Query, description = "50 when left out, 500 at most")),
+    params(("limit" = Option<u32>, Query, description = "50 when left out, 1000 at most")),
     responses((status = 200, body = Vec<JobView>)))]
 pub(crate) async fn jobs(
     State(app): State<App>,

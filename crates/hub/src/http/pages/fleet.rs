@@ -97,7 +97,12 @@ fn tile(name: &str, value: &str, class: &str) -> Markup {
 
 fn table(devices: &[DeviceView], now_ms: u64) -> Markup {
     if devices.is_empty() {
-        return html! { p.empty { "No device is registered. Register one with its public key: PUT /api/v1/devices/ID." } };
+        return html! {
+            p.empty {
+                "No device is registered. Register one with its public key: "
+                code { "floorhand fleet enroll DEVICE --key FILE.pub" }
+            }
+        };
     }
     html! {
         div.scroll {

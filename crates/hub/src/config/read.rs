@@ -1,0 +1,182 @@
+//! The file, taken apart key by key. Every mistake is kept instead of stopping at the first.
+//!
+//! A key that nobody asked for is unknown, and refused: a misspelt one would otherwise be a default in disguise.
+
+use super::HTTP_LISTEN;
+use std::path::PathBuf;
+use toml::{Table, Value};
+
+/// The file. Paths in it are relative to its folder. What is required is `None` only where that was told as a mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    /// The fleet's name, as the trust root has it. Required.
+    pub(super) fleet: Option<String>,
+    /// Where the hub keeps bundles and, with SQLite, its database. Default: `floorhand-hub` beside the file.
+    pub(super) data_dir: PathBuf,
+    /// `sqlite://PATH` or `postgres://USER@HOST/NAME`. Default: SQLite in `data_dir`.
+    pub(super) database: Option<String>,
+    /// The key that signs assignments, commands and acks: PEM, Ed25519. Required.
+    pub(super) assignment_key: Option<PathBuf>,
+    /// The fleet's trust root, `root.cose`. Required.
+    pub(super) trust_root: Option<PathBuf>,
+    /// Where the API and the pages are. Default: `127.0.0.1:8460`.
+    pub(super) http_listen: String,
+    /// A file whose first line every caller has to show as a bearer token. Required where `http_listen` is no loopback
+    /// address. Default: none.
+    pub(super) api_token_file: Option<PathBuf>,
+    /// The MQTT 5 broker: `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` with `[tls]`. Default: the embedded one.
+    pub(super) broker: Option<String>,
+    /// The loopback address of the broker that runs inside the hub when `broker` isn't given. Default: `127.0.0.1:1883`.
+    pub(super) embedded_broker: Option<String>,
+    /// Who the hub is to the broker, client id and, in its certificate, common name. Hubs that share a broker need one
+    /// each. Default: `hub`.
+    pub(super) identity: String,
+    /// Hubs of one group share what devices send. Default: none, this hub takes all of it.
+    pub(super) share_group: Option<String>,
+    /// For how long an assignment can be begun, in seconds. Default: 604800, a week.
+    pub(super) assignment_ttl_s: u64,
+    /// For how long a command can be begun, in seconds. Default: 300.
+    pub(super) command_ttl_s: u64,
+    /// For how long telemetry is kept, in days. Default: 30.
+    pub(super) telemetry_retention_days: u64,
+    /// The largest bundle that is taken, in bytes. Default: 268435456, 256 MiB.
+    pub(super) max_bundle_bytes: u64,
+    /// Files for an `mqtts://` broker.
+    pub(super) tls: Option<FileTls>,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileTls {
+    /// The CA that the broker's certificate is from: PEM. Required.
+    pub(super) ca: Option<PathBuf>,
+    /// The hub's certificate: PEM. Required.
+    pub(super) cert: Option<PathBuf>,
+    /// The certificate's key: PEM. Required.
+    pub(super) key: Option<PathBuf>,
+}
+
+/// Reads the file; `None` when it isn't TOML.
+pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
+    let table = text
+        .parse::<Table>()
+        .map_err(|error| problems.push(error.to_string().trim_end().to_owned()))
+        .ok()?;
+    let mut top = Reader::new(table, "", problems);
+    let tls = top.section("tls");
+    let mut file = File {
+        fleet: top.need("fleet"),
+        data_dir: top.path("data_dir").unwrap_or_else(|| PathBuf::from("floorhand-hub")),
+        database: top.text("database"),
+        assignment_key: top.need("assignment_key").map(PathBuf::from),
+        trust_root: top.need("trust_root").map(PathBuf::from),
+        http_listen: top.text("http_listen").unwrap_or_else(|| HTTP_LISTEN.to_owned()),
+        api_token_file: top.path("api_token_file"),
+        broker: top.text("broker"),
+        embedded_broker: top.text("embedded_broker"),
+        identity: top.text("identity").unwrap_or_else(|| "hub".to_owned()),
+        share_group: top.text("share_group"),
+        assignment_ttl_s: top.number("assignment_ttl_s").unwrap_or(7 * 24 * 3600),
+        command_ttl_s: top.number("command_ttl_s").unwrap_or(300),
+        telemetry_retention_days: top.number("telemetry_retention_days").unwrap_or(30),
+        max_bundle_bytes: top.number("max_bundle_bytes").unwrap_or(256 << 20),
+        tls: None,
+    };
+    top.finish();
+    file.tls = tls.map(|table| file_tls(table, problems));
+    Some(file)
+}
+
+fn file_tls(table: Table, problems: &mut Vec<String>) -> FileTls {
+    let mut section = Reader::new(table, "tls.", problems);
+    let tls = FileTls {
+        ca: section.need("ca").map(PathBuf::from),
+        cert: section.need("cert").map(PathBuf::from),
+        key: section.need("key").map(PathBuf::from),
+    };
+    section.finish();
+    tls
+}
+
+/// One table of the file.
+struct Reader<'a> {
+    table: Table,
+    /// The table's own key with a dot, or nothing at the top.
+    prefix: &'static str,
+    problems: &'a mut Vec<String>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(table: Table, prefix: &'static str, problems: &'a mut Vec<String>) -> Self {
+        Self {
+            table,
+            prefix,
+            problems,
+            known: Vec::new(),
+        }
+    }
+
+    /// A text that has to be there.
+    fn need(&mut self, key: &'static str) -> Option<String> {
+        if !self.table.contains_key(key) {
+            self.known.push(key);
+            return self.refuse(key, "is missing");
+        }
+        self.text(key)
+    }
+
+    fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) if !text.is_empty() && !text.contains('\0') => Some(text),
+            Value::String(_) => self.refuse(key, "is empty; leave the key out, or give it a text"),
+            other => self.wrong(key, "a text in quotes", &other),
+        }
+    }
+
+    fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    fn number(&mut self, key: &'static str) -> Option<u64> {
+        match self.take(key)? {
+            Value::Integer(number) => match u64::try_from(number) {
+                Ok(number) => Some(number),
+                Err(_) => self.refuse(key, "is below 0"),
+            },
+            other => self.wrong(key, "a whole number", &other),
+        }
+    }
+
+    fn section(&mut self, key: &'static str) -> Option<Table> {
+        match self.take(key)? {
+            Value::Table(table) => Some(table),
+            other => self.wrong(key, "a section in brackets", &other),
+        }
+    }
+
+    /// Refuses what nobody asked for.
+    fn finish(self) {
+        for key in self.table.keys() {
+            let known = self.known.join(", ");
+            self.problems
+                .push(format!("unknown key `{}{key}`; known here are {known}", self.prefix));
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.table.remove(key)
+    }
+
+    fn refuse<T>(&mut self, key: &str, problem: &str) -> Option<T> {
+        self.problems.push(format!("`{}{key}` {problem}", self.prefix));
+        None
+    }
+
+    /// The value itself isn't shown: it may be a password in the wrong place.
+    fn wrong<T>(&mut self, key: &str, expected: &str, found: &Value) -> Option<T> {
+        let kind = found.type_str();
+        self.refuse(key, &format!("has to be {expected}, and is of type {kind}"))
+    }
+}

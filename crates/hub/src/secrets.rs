@@ -1,0 +1,269 @@
+//! What the configuration names: the trust root, the key that signs under it, the API's token, the broker's TLS files.
+//! Opened in one pass with the configuration itself, so that every mistake comes at once.
+
+use crate::config::{Config, ConfigError, Draft, HubArgs};
+use crate::{http, link};
+use floorhand_bundle::{MAX_ROOT_BYTES, Role, SecretKey, TrustRoot, Verified};
+use floorhand_transport::ConfigError as TransportError;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// A key or a token is far shorter.
+const MAX_SECRET_BYTES: u64 = 16 * 1024;
+
+/// What a hub acts by. It has no `Debug`, so that no log can have it.
+pub(crate) struct Secrets {
+    /// Whose signatures count.
+    pub(crate) root: Verified<TrustRoot>,
+    /// The key that signs assignments, commands and acks; it is in the root's assignment role.
+    pub(crate) key: SecretKey,
+    /// What callers of the API have to show.
+    pub(crate) api_token: Option<String>,
+}
+
+/// Reads the configuration and everything that it names. The error has every mistake in them.
+pub(crate) fn open(args: &HubArgs) -> Result<(Config, Secrets), ConfigError> {
+    let Draft {
+        config,
+        mut problems,
+        files,
+    } = Draft::load(args);
+    let missing = missing(&files, &mut problems);
+    let opened = config.and_then(|config| {
+        let reading = Reading {
+            config: &config,
+            missing: &missing,
+            problems: &mut problems,
+        };
+        let secrets = reading.secrets()?;
+        Some((config, secrets))
+    });
+    match opened {
+        Some(opened) if problems.is_empty() => Ok(opened),
+        _ => Err(ConfigError {
+            file: args.config.clone(),
+            problems,
+        }),
+    }
+}
+
+/// Files that can't be opened; each is told.
+fn missing(files: &[(&'static str, PathBuf)], problems: &mut Vec<String>) -> BTreeSet<PathBuf> {
+    let mut missing = BTreeSet::new();
+    for (key, path) in files {
+        let problem = match File::open(path).and_then(|file| file.metadata()) {
+            Ok(metadata) if metadata.is_dir() => "is a folder; name a file".to_owned(),
+            Ok(_) => continue,
+            Err(error) => format!("can't be opened: {error}"),
+        };
+        problems.push(format!("`{key}`: {}: {problem}", path.display()));
+        missing.insert(path.clone());
+    }
+    missing
+}
+
+/// The files of a configuration while they are read.
+struct Reading<'a> {
+    config: &'a Config,
+    /// Files that were told to be missing, of which nothing more is said.
+    missing: &'a BTreeSet<PathBuf>,
+    problems: &'a mut Vec<String>,
+}
+
+impl Reading<'_> {
+    fn secrets(mut self) -> Option<Secrets> {
+        let root = self.root();
+        let key = self.key();
+        if let (Some(root), Some(key)) = (&root, &key) {
+            self.check_role(root, key);
+        }
+        let api_token = match &self.config.api_token_file {
+            Some(path) => self.token(path).map(Some),
+            None => Some(None),
+        };
+        self.check_broker();
+        Some(Secrets {
+            root: root?,
+            key: key?,
+            api_token: api_token?,
+        })
+    }
+
+    fn root(&mut self) -> Option<Verified<TrustRoot>> {
+        let path = &self.config.trust_root;
+        let bytes = self.bytes("trust_root", path, MAX_ROOT_BYTES as u64)?;
+        let root = TrustRoot::open_pinned(&bytes);
+        let root = root.map_err(|error| self.found("trust_root", path, &error)).ok()?;
+        if root.fleet != self.config.fleet {
+            let problem = format!(
+                "it is the root of fleet {}, and `fleet` is {}",
+                root.fleet, self.config.fleet
+            );
+            self.found("trust_root", path, &problem);
+        }
+        Some(root)
+    }
+
+    fn key(&mut self) -> Option<SecretKey> {
+        let path = &self.config.assignment_key;
+        let pem = self.bytes("assignment_key", path, MAX_SECRET_BYTES)?;
+        let key = SecretKey::from_pem(&String::from_utf8_lossy(&pem));
+        key.map_err(|error| self.found("assignment_key", path, &error)).ok()
+    }
+
+    fn check_role(&mut self, root: &TrustRoot, key: &SecretKey) {
+        let role = root.role(Role::Assignment);
+        if !role.keys.contains(&key.public()) {
+            let problem = format!(
+                "key {} is not in the assignment role of the trust root",
+                key.public().id()
+            );
+            self.found("assignment_key", &self.config.assignment_key, &problem);
+        }
+        if role.threshold != 1 {
+            let problem = "the trust root wants several keys to sign an assignment, and a hub has one";
+            self.found("trust_root", &self.config.trust_root, &problem);
+        }
+    }
+
+    fn token(&mut self, path: &Path) -> Option<String> {
+        let text = self.bytes("api_token_file", path, MAX_SECRET_BYTES)?;
+        let text = String::from_utf8_lossy(&text);
+        let token = text.lines().next().unwrap_or_default().trim();
+        if token.len() < http::MIN_TOKEN {
+            let problem = format!("the token has fewer than {} characters", http::MIN_TOKEN);
+            self.found("api_token_file", path, &problem);
+            return None;
+        }
+        Some(token.to_owned())
+    }
+
+    fn check_broker(&mut self) {
+        let errors = match link::client_config(self.config).check() {
+            Ok(()) => return,
+            Err(TransportError::Several(errors)) => errors,
+            Err(error) => vec![error],
+        };
+        let is_told = |error: &TransportError| match error {
+            TransportError::File { path, .. } => self.missing.contains(path),
+            _ => false,
+        };
+        let untold = errors.iter().filter(|&error| !is_told(error));
+        let untold: Vec<String> = untold.map(|error| format!("broker: {error}")).collect();
+        self.problems.extend(untold);
+    }
+
+    /// A file's bytes; `None` when they can't be had, which is told.
+    fn bytes(&mut self, key: &str, path: &Path, most: u64) -> Option<Vec<u8>> {
+        if self.missing.contains(path) {
+            return None;
+        }
+        let bytes = read_limited(path, most);
+        bytes.map_err(|error| self.found(key, path, &error)).ok()
+    }
+
+    fn found(&mut self, key: &str, path: &Path, problem: &dyn Display) {
+        self.problems.push(format!("`{key}`: {}: {problem}", path.display()));
+    }
+}
+
+/// Reads a file of at most `most` bytes.
+fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > most {
+        Err(format!("longer than {most} bytes"))
+    } else {
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{key, root};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        hub: HubArgs,
+    }
+
+    /// A folder with a root, two keys, of which `assignment.pem` is the one in the root, and this configuration.
+    fn folder(text: &str) -> (tempfile::TempDir, HubArgs) {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        write("root.cose", root().envelope());
+        write("assignment.pem", key(2).to_pem().unwrap().as_bytes());
+        write("other.pem", key(3).to_pem().unwrap().as_bytes());
+        write("short", b"token\n");
+        write("hub.toml", text.as_bytes());
+        let path = dir.path().join("hub.toml");
+        let args = Cli::parse_from([Path::new("hub"), Path::new("--config"), path.as_path()]).hub;
+        (dir, args)
+    }
+
+    fn check(text: &str, parts: &[&str]) {
+        let (_dir, args) = folder(text);
+        let error = open(&args).map(drop).unwrap_err();
+        for part in parts {
+            assert!(
+                error.problems.iter().any(|problem| problem.contains(part)),
+                "{part:?} is not in {error}"
+            );
+        }
+        assert_eq!(error.problems.len(), parts.len(), "{error}");
+    }
+
+    #[test]
+    fn what_is_right_is_opened() {
+        let (_dir, args) = folder("fleet = 'plant-a'\nassignment_key = 'assignment.pem'\ntrust_root = 'root.cose'");
+        let (config, secrets) = open(&args).unwrap();
+        assert_eq!(config.fleet, secrets.root.fleet);
+        assert_eq!(secrets.api_token, None);
+    }
+
+    #[test]
+    fn every_file_that_is_wrong_is_told_at_once() {
+        check(
+            "fleet = 'plant-a'\nassignment_key = 'none.pem'\ntrust_root = 'none.cose'\napi_token_file = 'none'\n\
+             broker = 'mqtts://b'\n[tls]\nca = 'ca.pem'\ncert = 'cert.pem'\nkey = 'key.pem'",
+            &[
+                "`assignment_key`: ",
+                "`trust_root`: ",
+                "`api_token_file`: ",
+                "`tls.ca`: ",
+                "`tls.cert`: ",
+                "`tls.key`: ",
+            ],
+        );
+        check(
+            "fleet = 'plant-b'\nassignment_key = 'other.pem'\ntrust_root = 'root.cose'\napi_token_file = 'short'\n\
+             broker = 'mqtts://b'",
+            &[
+                "it is the root of fleet plant-a",
+                "is not in the assignment role",
+                "the token has fewer than",
+                "broker: ",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_hides_no_missing_file() {
+        check(
+            "fleet = 'plant a'\nassignment_key = 'none.pem'\ntrust_root = '.'\ncolour = 'red'",
+            &["`fleet`: ", "unknown key `colour`", "`assignment_key`: ", "is a folder"],
+        );
+        let (dir, mut args) = folder("");
+        args.config = dir.path().join("none.toml");
+        let error = open(&args).map(drop).unwrap_err().to_string();
+        assert!(error.contains("none.toml: can't be read"), "{error}");
+    }
+}
