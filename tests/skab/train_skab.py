@@ -192,7 +192,7 @@ tolerance = 1e-4
 [gates]
 samples = 200
 max_error_rate = 0.01
-latency_p99_ms = 50
+latency_p99_ms = 250
 """
 
 

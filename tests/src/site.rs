@@ -112,7 +112,7 @@ impl Site {
             .replace("version = \"1.0.0\"", &format!("version = \"{major}.0.0\""))
             .replace("release_counter = 1", &format!("release_counter = {major}"))
             .replace("samples = 200", &format!("samples = {TRIAL_SAMPLES}"))
-            .replace("latency_p99_ms = 50", "latency_p99_ms = 5000");
+            .replace("latency_p99_ms = 250", "latency_p99_ms = 5000");
         fs::write(folder.join("bundle.toml"), recipe)?;
         self.pack(&folder, &format!("skab-{major}.fhb"))
     }

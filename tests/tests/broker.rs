@@ -4,6 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::{Pki, free_port};
 use floorhand_tests::{PATIENCE, Process};
 use floorhand_transport::{Client, ClientIdentity, Config, Event, Qos, TlsFiles};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 
 /// What the first attempt to connect comes to, and whether a message then comes round.
@@ -84,5 +86,68 @@ async fn a_certificate_of_its_own_ca_is_asked_for() -> Result<()> {
         "its own, after all of these"
     );
     ensure!(broker.stop()? == Some(0), "{}", broker.tail());
+    Ok(())
+}
+
+/// A packet of MQTT 5: its type and flags, and what follows. Short enough for a length of one byte.
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first, u8::try_from(body.len()).unwrap_or(u8::MAX)];
+    packet.extend_from_slice(body);
+    packet
+}
+
+fn text(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// Connects with a session that is to be kept, and waits for the answer.
+fn connect(port: u16, client: &str) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // MQTT 5, no flags, 60 s; the session lasts for an hour.
+    let head = [0, 4, b'M', b'Q', b'T', b'T', 5, 0, 0, 60, 5, 0x11, 0, 0, 0x0e, 0x10];
+    stream.write_all(&packet(0x10, &[&head, text(client).as_slice()].concat()))?;
+    expect(&mut stream, 2)?;
+    Ok(stream)
+}
+
+/// Reads packets until one is of this type.
+fn expect(stream: &mut TcpStream, wanted: u8) -> Result<()> {
+    loop {
+        let mut head = [0; 2];
+        stream.read_exact(&mut head)?;
+        let [first, length] = head;
+        stream.read_exact(&mut vec![0; usize::from(length)])?;
+        if first >> 4 == wanted {
+            return Ok(());
+        }
+    }
+}
+
+/// rumqttd 0.20 panics when the last member of a shared subscription goes with messages that it hasn't acknowledged. No
+/// hub of ours subscribes that way to it; somebody else can.
+#[test]
+fn a_broker_that_can_do_nothing_any_more_ends() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let port = free_port()?;
+    let address = format!("127.0.0.1:{port}");
+    let mut broker = Process::start(&dir.path().join("broker.log"), &["broker", "--listen", &address])?;
+    floorhand_tests::wait_for("broker that listens", PATIENCE, || {
+        ensure!(broker.is_running(), "{}", broker.tail());
+        Ok(TcpStream::connect(("127.0.0.1", port)).ok())
+    })?;
+    let mut member = connect(port, "member")?;
+    let filter = [&[0, 1, 0], text("$share/g/t").as_slice(), &[1]].concat();
+    member.write_all(&packet(0x82, &filter))?;
+    expect(&mut member, 9)?;
+    let mut sender = connect(port, "sender")?;
+    let message = [text("t").as_slice(), &[0, 7, 0], b"x"].concat();
+    sender.write_all(&packet(0x32, &message))?;
+    expect(&mut member, 3)?;
+    drop(member);
+    let code = broker.wait(PATIENCE)?;
+    ensure!(code == Some(5), "{code:?}: {}", broker.tail());
+    ensure!(broker.log().contains("its router panicked"), "{}", broker.tail());
     Ok(())
 }

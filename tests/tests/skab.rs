@@ -285,6 +285,15 @@ impl Scored {
                 );
             }
             let outlier = result.pointer("/outputs/score/0").and_then(Value::as_f64) > Some(1.0);
+            for expected in [line.get("score"), line.pointer("/sklearn/score")] {
+                let expected = expected.and_then(Value::as_f64).unwrap_or(f64::NAN);
+                let open = (expected - 1.0).abs() <= TOLERANCE;
+                ensure!(
+                    open || outlier == (expected > 1.0),
+                    "{}: {outlier} for an outlier, expected {line}",
+                    id(line)
+                );
+            }
             counts.add(line["anomaly"] == true, outlier);
         }
         let (f1, far, mar) = counts.rates();
@@ -300,6 +309,7 @@ impl Scored {
     }
 }
 
+/// Relative above 1: of a statistic of some thousand times the limit, single precision has no ten-thousandths.
 fn difference(actual: f64, expected: &Value) -> Result<f64> {
     let expected = expected.as_f64().context("expected.jsonl has no number there")?;
     let difference = (actual - expected).abs() / expected.abs().max(1.0);
