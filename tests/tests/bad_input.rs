@@ -184,6 +184,9 @@ fn bad_samples(good: &Value) -> Vec<Vec<u8>> {
         missing.to_string(),
         with(json!("12.5 A")),
         with(json!({"value": 1})),
+        // These a reader of JSON takes, and no model has an answer to them.
+        with(Value::Null),
+        with(json!(1e300)),
         "[".repeat(100_000),
     ];
     let mut samples: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
@@ -230,6 +233,7 @@ async fn bad_documents_and_bad_samples_leave_a_serving_agent_serving() -> Result
     }
     watcher.wait_for_refusal("assignment")?;
     watcher.wait_for_refusal("command")?;
+    watcher.wait_for_refusal("ack")?;
     let answered = plant.ask(vec![("after documents".to_owned(), good.clone())]).await;
     answered.with_context(|| agent.tail())?;
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::Proxy;
-use floorhand_tests::{Agent, Hub, PATIENCE, Site, say, wait_for, workspace};
+use floorhand_tests::{Agent, Hub, PATIENCE, Site, rows, say, wait_for, workspace};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -112,6 +112,89 @@ fn a_link_that_breaks_in_the_middle_of_chunks_costs_only_what_was_under_way() ->
         sent <= most,
         "{sent} bytes were sent, at most {most} with {breaks} breaks"
     );
+    agent.stop()
+}
+
+/// A device with a committed bundle that replays the fixture's recording over and over.
+fn committed(site: &Site, hub: &Hub, agent: &mut Agent) -> Result<()> {
+    hub.fleet_ok(&["enroll", DEVICE, "--key", &site.text(&format!("{DEVICE}.pub"))])?;
+    agent.start()?;
+    let packed = site.pack_fixture(1)?;
+    let deployed = hub.fleet_ok(&[
+        "deploy",
+        &packed.to_string_lossy(),
+        "--device",
+        DEVICE,
+        "--wait",
+        "--timeout",
+        "120",
+    ]);
+    deployed.with_context(|| agent.tail())?;
+    agent.wait_until("commit", |status| runs(status, "1.0.0")).map(drop)
+}
+
+#[test]
+fn a_component_that_the_disk_has_damaged_is_fetched_again() -> Result<()> {
+    let site = Site::new()?;
+    let hub = site.start_hub_alone()?;
+    let mut agent = device(&site, &hub.broker)?;
+    committed(&site, &hub, &mut agent)?;
+    agent.stop()?;
+    let blobs = fs::read_dir(agent.state_dir().join("blobs/sha256"))?;
+    for blob in blobs {
+        let path = blob?.path();
+        let mut bytes = fs::read(&path)?;
+        if let Some(byte) = bytes.last_mut() {
+            *byte ^= 1;
+        }
+        fs::write(&path, bytes)?;
+    }
+    agent.start()?;
+    agent.wait_until("results again", |status| {
+        runs(status, "1.0.0") && status["results"].as_u64() > Some(0)
+    })?;
+    let log = agent.log();
+    ensure!(log.contains("what was committed can't be loaded"), "{log}");
+    ensure!(log.contains("is fetched again"), "{log}");
+    agent.stop()
+}
+
+#[test]
+fn a_file_at_full_speed_loses_no_row_to_a_start() -> Result<()> {
+    const ROWS: usize = 2000;
+    let site = Site::new()?;
+    let hub = site.start_hub_alone()?;
+    let recording = workspace().join("tests/skab/fixture/anomaly-free.csv");
+    let (once, results) = (site.path("once.jsonl"), site.path("results.jsonl"));
+    let mut agent = site.device(
+        DEVICE,
+        &json!({
+            "fleet_connection": { "broker": hub.broker },
+            "source": [
+                { "type": "file", "path": once },
+                { "type": "file", "path": recording, "rate_hz": 200.0, "repeat": true },
+            ],
+            "sink": [{ "type": "jsonl", "path": results }],
+        }),
+    )?;
+    fs::write(&once, "")?;
+    committed(&site, &hub, &mut agent)?;
+    agent.stop()?;
+    let mut text = String::new();
+    for (index, row) in rows(&recording)?.into_iter().cycle().take(ROWS).enumerate() {
+        let mut row = row;
+        if let Some(row) = row.as_object_mut() {
+            row.insert("id".to_owned(), json!(format!("once-{index}")));
+        }
+        text.push_str(&format!("{row}\n"));
+    }
+    fs::write(&once, text)?;
+    agent.start()?;
+    wait_for("every row answered", PATIENCE, || {
+        let told = fs::read_to_string(&results)?;
+        Ok((told.matches("\"once-").count() == ROWS).then_some(()))
+    })
+    .with_context(|| agent.tail())?;
     agent.stop()
 }
 
