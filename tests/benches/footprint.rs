@@ -105,7 +105,8 @@ fn bundle(site: &Site, model: &Path, recording: &Path) -> Result<PathBuf> {
         "gates": { "samples": 200, "max_error_rate": 0.01, "latency_p99_ms": 1000 },
     });
     fs::write(folder.join("bundle.toml"), toml::to_string(&recipe)?)?;
-    fs::write(folder.join("golden.jsonl"), "")?;
+    // A placeholder until the pipeline's own answer is known.
+    fs::write(folder.join("golden.jsonl"), "{\"input\": {}, \"output\": null}\n")?;
     let results = site.text("results.jsonl");
     run_ok(&[
         "run",

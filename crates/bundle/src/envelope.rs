@@ -78,7 +78,9 @@ pub enum EnvelopeError {
         problem: String,
     },
     /// Too few keys of the role have signed.
-    #[error("{document} is signed by {valid} of the {threshold} keys it needs (signatures by {signers})")]
+    #[error(
+        "{document} is signed by {valid} of the {threshold} keys it needs (signatures by {signers}; taken are {taken})"
+    )]
     Threshold {
         /// The document's name.
         document: &'static str,
@@ -88,6 +90,8 @@ pub enum EnvelopeError {
         threshold: usize,
         /// Who claims to have signed it.
         signers: String,
+        /// Whose signatures count.
+        taken: String,
     },
 }
 
@@ -159,17 +163,22 @@ impl Envelope {
         // A threshold of 0 would accept everything; no document of ours means that.
         let threshold = threshold.max(1);
         if valid < threshold {
-            let signers = self.signers().iter().map(ToString::to_string).collect::<Vec<_>>();
-            let signers = if signers.is_empty() {
-                "nobody".to_owned()
-            } else {
-                signers.join(", ")
+            let list = |ids: Vec<KeyId>| {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                if ids.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    ids.join(", ")
+                }
             };
+            let signers = list(self.signers());
+            let taken = list(keys.iter().map(PublicKey::id).collect());
             return Err(EnvelopeError::Threshold {
                 document: self.domain.name(),
                 valid,
                 threshold,
                 signers,
+                taken,
             });
         }
         Ok(self.sign.payload.unwrap_or_default())

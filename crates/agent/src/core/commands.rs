@@ -122,7 +122,7 @@ impl Core {
             .into_inner();
         if assignment.seq <= self.setup.machine.state().seq {
             return Err(format!(
-                "its assignment {} is not newer than {}, which was taken before; export it again",
+                "its assignment {} is not newer than {}, which was taken before; if the device does not run it, deploy it at the hub and export that",
                 assignment.seq,
                 self.setup.machine.state().seq
             ));

@@ -215,6 +215,7 @@ impl Desk {
             plant_connected: self.plant.as_ref().map(floorhand_transport::Client::is_connected),
             mode: state.mode,
             active: state.active.as_ref().map(running),
+            unserved: board.unserved,
             previous: state.previous.as_ref().map(running),
             candidate: state.candidate.as_ref().map(|candidate| running(&candidate.generation)),
             deployment: deployment(board.deployment).to_owned(),

@@ -116,7 +116,7 @@ fn handshake(name: &'static str, config: transport::Config, report: &mut Report)
         Err(error) => Err(error.to_string()),
     };
     match outcome {
-        Ok(()) => report.ok(name, format!("{url} takes this device")),
+        Ok(()) => report.ok(name, format!("the broker {url} takes this device")),
         Err(problem) => {
             let advice = "check certificates on both sides, and the broker's log";
             report.fail(

@@ -46,9 +46,16 @@ impl fmt::Display for Status {
 impl Status {
     fn bundles(&self, lines: &mut Lines<'_, '_>) -> fmt::Result {
         match (&self.active, self.mode) {
+            (Some(active), _) if self.unserved => lines.line(
+                "runs",
+                format_args!(
+                    "nothing: {active} can't be loaded; what is damaged is fetched again when the hub is there"
+                ),
+            )?,
             (Some(active), Mode::Run) => lines.line("runs", active)?,
             (Some(active), Mode::Paused) => lines.line("paused", format_args!("{active}; resume it from the hub"))?,
-            (None, _) => lines.line("runs", "nothing yet: deploy a bundle from the hub, or import one")?,
+            (None, Mode::Paused) => lines.line("runs", "nothing yet, and is paused: resume it from the hub")?,
+            (None, Mode::Run) => lines.line("runs", "nothing yet: deploy a bundle from the hub, or import one")?,
         }
         if let Some(previous) = &self.previous {
             lines.line("goes back to", previous)?;
@@ -64,7 +71,10 @@ impl Status {
         lines.line("deployment", &self.deployment)?;
         lines.line(
             "orders",
-            format_args!("last assignment {}, oldest release taken {}", self.seq, self.floor),
+            format_args!(
+                "last assignment {}, floor {} (no older release is taken)",
+                self.seq, self.floor
+            ),
         )
     }
 
@@ -210,7 +220,7 @@ plant broker   not configured
 runs           bearing 1.1.0 (generation 3, 1f2e3d4c5b6a)
 tries          bearing 1.2.0 (generation 4, 1f2e3d4c5b6a): 37 of 200 samples passed
 deployment     in its trial
-orders         last assignment 17, oldest release taken 0
+orders         last assignment 17, floor 0 (no older release is taken)
 samples        100 taken, 99 results, 1 failed
 telemetry      12 records (4 KiB) wait for the hub; 2 had to make room
 sink           mqtt:a/b: 99, 1 lost

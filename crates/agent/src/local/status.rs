@@ -34,6 +34,9 @@ pub(crate) struct Status {
     pub(crate) mode: Mode,
     /// What serves.
     pub(crate) active: Option<Running>,
+    /// What was committed can't be loaded: nothing serves until it is fetched again.
+    #[serde(default)]
+    pub(crate) unserved: bool,
     /// What it can go back to.
     pub(crate) previous: Option<Running>,
     /// What is tried.

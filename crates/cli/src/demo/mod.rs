@@ -132,15 +132,16 @@ async fn tell(args: &DemoArgs, out: &Output) -> Result<Option<Vec<StepSeen>>> {
         ));
     }
     if !args.once {
+        story.go_on();
         out.note(&format!(
-            "the fleet goes on; look at {} and press Ctrl-C to end and clean up",
+            "the machines run again and the fleet goes on; look at {} and press Ctrl-C to end and clean up",
             story.dashboard()
         ));
         tokio::signal::ctrl_c().await?;
         out.note("stopping");
     }
-    out.note(&format!("told in {} s", started.elapsed().as_secs()));
     tokio::task::block_in_place(|| drop(story));
+    out.note(&format!("told and cleaned up in {} s", started.elapsed().as_secs()));
     Ok(Some(steps))
 }
 

@@ -66,6 +66,11 @@ impl Plant {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
+    /// Machines that were stopped run again.
+    pub(super) fn go_on(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
+    }
+
     /// Chunks that a machine has published since it runs.
     #[must_use]
     pub(super) fn published(&self, index: usize) -> u64 {
@@ -113,8 +118,11 @@ async fn run(index: usize, device: &'static str, client: Client, plant: Arc<Plan
             return;
         }
     }
-    while !plant.stopped.load(Ordering::Relaxed) {
+    loop {
         ticks.tick().await;
+        if plant.stopped.load(Ordering::Relaxed) {
+            continue;
+        }
         if index == 2 && plant.wears.load(Ordering::Relaxed) {
             vibration.begin_to_wear();
         }

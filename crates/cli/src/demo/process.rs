@@ -64,6 +64,13 @@ impl Process {
         drop(child.wait());
     }
 
+    /// Tells it to end, without waiting for that.
+    pub(super) fn ask_to_end(&self) {
+        if let Some(child) = &self.child {
+            terminate(child);
+        }
+    }
+
     /// Says so when it has ended by itself.
     pub(super) fn check(&mut self) -> Result<()> {
         let Some(child) = &mut self.child else { return Ok(()) };

@@ -87,6 +87,9 @@ impl Site {
         })
     }
 
+    /// The processes that are not agents: the plant's broker and the hub.
+    const OTHERS: usize = 2;
+
     /// Enrols the devices at the hub, and starts an agent for each.
     pub(super) fn start_agents(&mut self) -> Result<()> {
         for device in DEVICES {
@@ -221,4 +224,12 @@ fn write_toml(path: &Path, value: &serde_json::Value) -> Result<()> {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+impl Drop for Site {
+    /// Agents end first, all at once: they drain to a hub and to brokers that are still there.
+    fn drop(&mut self) {
+        self.processes.iter().skip(Self::OTHERS).for_each(Process::ask_to_end);
+        while self.processes.pop().is_some() {}
+    }
 }

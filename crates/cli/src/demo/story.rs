@@ -64,6 +64,11 @@ impl<'a> Story<'a> {
         &self.site.dashboard
     }
 
+    /// Lets the machines run on when the story is over.
+    pub(super) fn go_on(&self) {
+        self.plant.go_on();
+    }
+
     /// Keeps the folder when the story is over.
     pub(super) fn keep(&mut self) -> PathBuf {
         self.site.dir.disable_cleanup(true);
@@ -401,7 +406,7 @@ impl Story<'_> {
         self.out.note(&format!("{mark}  {step}"));
         self.out.note(&format!(
             "      {}",
-            self.out.paint(&shorten(&evidence.to_string()), Tone::Dim)
+            self.out.paint(&shorten(&plain(&evidence)), Tone::Dim)
         ));
         self.steps.push(StepSeen {
             step,
@@ -585,8 +590,26 @@ fn items<'v>(value: &'v Value, name: &str) -> &'v [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
+/// Evidence as a person reads it: `hub: GET /api/v1/devices, online: 3`.
+fn plain(evidence: &Value) -> String {
+    let joined = |parts: Vec<String>, between: &str| parts.join(between);
+    match evidence {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(Value::is_object) => joined(items.iter().map(plain).collect(), "; "),
+        Value::Array(items) => joined(items.iter().map(plain).collect(), " "),
+        Value::Object(entries) => joined(
+            entries
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", plain(value)))
+                .collect(),
+            ", ",
+        ),
+        other => other.to_string(),
+    }
+}
+
 fn shorten(text: &str) -> String {
-    const MOST: usize = 160;
+    const MOST: usize = 240;
     if text.chars().count() <= MOST {
         return text.to_owned();
     }
