@@ -144,6 +144,14 @@ impl Site {
         self.start(broker, json!({ "broker": broker, "tls": tls }))
     }
 
+    /// Starts a hub at a broker that takes everybody, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub fn start_hub_at(&self, broker: &str) -> Result<Hub> {
+        self.start(broker, json!({ "broker": broker }))
+    }
+
     /// Starts a hub with the broker that it brings, and waits until it listens.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::{Pki, free_port};
-use floorhand_tests::{PATIENCE, Process};
+use floorhand_tests::{PATIENCE, Process, Site, workspace};
 use floorhand_transport::{Client, ClientIdentity, Config, Event, Qos, TlsFiles};
+use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -27,6 +28,14 @@ async fn attempt(url: &str, tls: Option<TlsFiles>) -> Result<bool> {
             Event::Refused { topic, reason } => anyhow::bail!("{topic}: {reason}"),
         }
     }
+}
+
+fn listens(broker: &mut Process, port: u16) -> Result<()> {
+    floorhand_tests::wait_for("broker that listens", PATIENCE, || {
+        ensure!(broker.is_running(), "{}", broker.tail());
+        Ok(TcpStream::connect(("127.0.0.1", port)).ok())
+    })
+    .map(drop)
 }
 
 fn files(ca: &Path, pki: &Pki) -> Result<TlsFiles> {
@@ -61,10 +70,7 @@ async fn a_certificate_of_its_own_ca_is_asked_for() -> Result<()> {
             &path(&identity.key),
         ],
     )?;
-    floorhand_tests::wait_for("broker that listens", PATIENCE, || {
-        ensure!(broker.is_running(), "{}", broker.tail());
-        Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok())
-    })?;
+    listens(&mut broker, port)?;
     let url = format!("mqtts://localhost:{port}");
     ensure!(
         attempt(&url, Some(files(&ours.ca(), &ours)?)).await?,
@@ -125,6 +131,52 @@ fn expect(stream: &mut TcpStream, wanted: u8) -> Result<()> {
     }
 }
 
+/// A hub that is killed leaves messages unacknowledged each time.
+#[test]
+fn a_hub_that_is_killed_again_and_again_leaves_the_broker_and_the_device_working() -> Result<()> {
+    const DEVICE: &str = "press-1";
+    let site = Site::new()?;
+    let port = free_port()?;
+    let (address, url) = (format!("127.0.0.1:{port}"), format!("mqtt://127.0.0.1:{port}"));
+    let mut broker = Process::start(&site.path("broker.log"), &["broker", "--listen", &address])?;
+    listens(&mut broker, port)?;
+    let mut agent = site.device(
+        DEVICE,
+        &json!({
+            "fleet_connection": { "broker": url },
+            "source": [{
+                "type": "file",
+                "path": workspace().join("tests/skab/fixture/anomaly-free.csv"),
+                "rate_hz": 300.0,
+                "repeat": true,
+            }],
+        }),
+    )?;
+    let mut hub = site.start_hub_at(&url)?;
+    hub.fleet_ok(&["enroll", DEVICE, "--key", &site.text(&format!("{DEVICE}.pub"))])?;
+    agent.start()?;
+    let packed = site.pack_fixture(1)?;
+    let packed = packed.to_string_lossy();
+    hub.fleet_ok(&["deploy", &packed, "--device", DEVICE, "--wait", "--timeout", "120"])?;
+    hub.fleet_ok(&["set-sampling", DEVICE, "1"])?;
+    let mut last = 0;
+    for _ in 0..5 {
+        last = floorhand_tests::wait_for("records that come to the hub", PATIENCE, || {
+            ensure!(broker.is_running(), "{}", broker.tail());
+            let shown = hub.fleet_ok(&["show", DEVICE])?;
+            let records = shown.pointer("/device/totals/records").and_then(Value::as_u64);
+            Ok(records.filter(|&records| records > last + 100))
+        })
+        .with_context(|| agent.tail())?;
+        hub.process.kill()?;
+        hub = site.start_hub_at(&url)?;
+    }
+    hub.process.stop()?;
+    agent.stop()?;
+    ensure!(broker.stop()? == Some(0), "{}", broker.tail());
+    Ok(())
+}
+
 /// rumqttd 0.20 panics when the last member of a shared subscription goes with messages that it hasn't acknowledged. No
 /// hub of ours subscribes that way to it; somebody else can.
 #[test]
@@ -133,10 +185,7 @@ fn a_broker_that_can_do_nothing_any_more_ends() -> Result<()> {
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
     let mut broker = Process::start(&dir.path().join("broker.log"), &["broker", "--listen", &address])?;
-    floorhand_tests::wait_for("broker that listens", PATIENCE, || {
-        ensure!(broker.is_running(), "{}", broker.tail());
-        Ok(TcpStream::connect(("127.0.0.1", port)).ok())
-    })?;
+    listens(&mut broker, port)?;
     let mut member = connect(port, "member")?;
     let filter = [&[0, 1, 0], text("$share/g/t").as_slice(), &[1]].concat();
     member.write_all(&packet(0x82, &filter))?;

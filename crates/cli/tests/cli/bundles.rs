@@ -62,8 +62,10 @@ fn a_bundle_is_packed_signed_verified_and_inspected() {
     assert_eq!(packed["file"], "bearing-1.0.1.fhb");
     assert_eq!(packed["signers"], json!([]));
     let verify = ["--json", "bundle", "verify", "bearing-1.0.1.fhb", "--root", "root.cose"];
-    shop.run(&verify)
-        .failed(3, "signed by 0 of the 1 keys it needs (signatures by nobody; taken are ");
+    shop.run(&verify).failed(
+        3,
+        "signed by 0 of the 1 keys it needs (signatures by nobody; taken are ",
+    );
     shop.run(&["bundle", "sign", "bearing-1.0.1.fhb", "--key", "hub.key"])
         .ok();
     shop.run(&verify).failed(3, "signed by 0 of the 1 keys");
