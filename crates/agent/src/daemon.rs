@@ -4,8 +4,9 @@ use crate::args::{Args, Command};
 use crate::clock::monotonic_ms;
 use crate::config::{Config, Source};
 use crate::core::{self, Board, CoreSender, Message as CoreMessage};
+use crate::downlink::{self, AckCheck};
 use crate::exit::Exit;
-use crate::fleet::{AckCheck, Fleet};
+use crate::fleet::Fleet;
 use crate::import::load_trust;
 use crate::limiter::Limiter;
 use crate::logging::LogHandle;
@@ -381,9 +382,7 @@ impl Daemon {
             };
             let (connection, core, telemetry) = (connection.clone(), self.core.clone(), self.telemetry.clone());
             let boot_id = self.shared.boot_id;
-            tokio::spawn(crate::fleet::receive(
-                incoming, connection, boot_id, core, telemetry, acks,
-            ));
+            tokio::spawn(downlink::receive(incoming, connection, boot_id, core, telemetry, acks));
         }
     }
 

@@ -1,14 +1,8 @@
-//! The fleet connection: what comes in goes to whom it is for, what goes out goes through [`Fleet`].
+//! The fleet connection: what goes out goes through [`Fleet`].
 
-use crate::core::CoreSender;
-use crate::limiter::Limiter;
-use crate::telemetry::Telemetry;
-use floorhand_bundle::{DeviceId, FleetId, TrustRoot};
-use floorhand_lifecycle::TrustedClock;
-use floorhand_protocol::{Ack, Down, Presence, Severity, Topic, Up};
-use floorhand_transport::{Client, Config, ConfigError, Event, Incoming, LastWill, PublishError, Qos};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use floorhand_bundle::{DeviceId, FleetId};
+use floorhand_protocol::{Presence, Topic, Up};
+use floorhand_transport::{Client, Config, ConfigError, Incoming, LastWill, PublishError, Qos};
 
 /// The way to the hub. Clones share the connection.
 #[derive(Clone)]
@@ -92,94 +86,6 @@ impl Fleet {
                 left,
                 "messages to the hub were left unsent; what is in the spool is sent at the next start"
             );
-        }
-    }
-}
-
-/// What acks are checked with. They go past the core, which may be busy loading a model.
-pub(crate) struct AckCheck {
-    pub(crate) root: Arc<TrustRoot>,
-    pub(crate) device: DeviceId,
-    pub(crate) clock_floor_ms: Arc<AtomicU64>,
-    pub(crate) limiter: Limiter,
-}
-
-impl AckCheck {
-    fn take(&mut self, bytes: &[u8], telemetry: &Telemetry) {
-        let floor_ms = self.clock_floor_ms.load(Ordering::Relaxed);
-        let clock = TrustedClock {
-            floor_ms,
-            root_expires_ms: self.root.expires_ms,
-        };
-        match Ack::open(bytes, &self.root, &self.device, clock.now_ms(crate::clock::system_ms())) {
-            Ok(ack) => {
-                let ranges = ack.ranges.iter().map(|range| (range.first, range.last)).collect();
-                telemetry.ack(ack.boot_id, ranges);
-            }
-            Err(error) => self.refused(&error.to_string(), telemetry),
-        }
-    }
-
-    /// Logs and reports that an ack was refused, but not with every forged one.
-    fn refused(&mut self, problem: &str, telemetry: &Telemetry) {
-        let Some(held_back) = self
-            .limiter
-            .admit("document-refused", "ack", crate::clock::monotonic_ms())
-        else {
-            return;
-        };
-        tracing::warn!(held_back, "an ack is refused, nothing is deleted: {problem}");
-        let message = format!("{problem} ({held_back} more like this before)");
-        telemetry.event("document-refused", Severity::Alarm, "ack", message);
-    }
-}
-
-/// Hands on what comes in, until the client is shut down.
-pub(crate) async fn receive(
-    mut incoming: Incoming,
-    fleet: Fleet,
-    boot_id: u64,
-    core: CoreSender,
-    telemetry: Telemetry,
-    mut acks: AckCheck,
-) {
-    while let Some(event) = incoming.recv().await {
-        match event {
-            Event::Connected { .. } => {
-                tracing::info!("connected to the fleet's broker");
-                if let Ok(online) = (Presence { boot_id, online: true }).encode() {
-                    drop(fleet.publish(Up::Presence, online));
-                }
-                telemetry.connected(true);
-                core.fleet(FleetEvent::Connected).await;
-            }
-            Event::Disconnected { reason } => {
-                tracing::warn!(
-                    reason,
-                    "the connection to the fleet's broker ended; what serves goes on"
-                );
-                telemetry.connected(false);
-                core.fleet(FleetEvent::Disconnected).await;
-            }
-            Event::Retrying { reason, wait } => {
-                tracing::warn!(
-                    reason,
-                    wait_ms = wait.as_millis() as u64,
-                    "failed to reach the fleet's broker"
-                );
-            }
-            Event::Refused { topic, reason } => {
-                tracing::error!(topic, reason, "the fleet's broker refused; check its access list");
-            }
-            Event::Message(message) => match message.topic.parse() {
-                Ok(Topic::Down { kind: Down::Assign, .. }) => core.fleet(FleetEvent::Assign(message.payload)).await,
-                Ok(Topic::Down {
-                    kind: Down::Command, ..
-                }) => core.fleet(FleetEvent::Command(message.payload)).await,
-                Ok(Topic::Down { kind: Down::Chunk, .. }) => core.fleet(FleetEvent::Chunk(message.payload)).await,
-                Ok(Topic::Down { kind: Down::Ack, .. }) => acks.take(&message.payload, &telemetry),
-                Ok(_) | Err(_) => tracing::debug!(topic = message.topic, "a message that is not for a device"),
-            },
         }
     }
 }

@@ -22,6 +22,7 @@ mod config;
 mod core;
 mod daemon;
 mod doctor;
+mod downlink;
 mod exit;
 mod fleet;
 mod import;

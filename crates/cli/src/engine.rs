@@ -1,6 +1,6 @@
 //! The pipeline as the command line uses it: loading what a person named, and running its golden cases.
 
-use crate::bundle::Contents;
+use crate::contents::Contents;
 use crate::exit::Failure;
 use crate::output::Output;
 use anyhow::{Context, Result};

@@ -15,6 +15,7 @@ pub mod args;
 pub mod builtin;
 pub mod bundle;
 pub mod check;
+pub mod contents;
 pub mod demo;
 pub mod engine;
 pub mod exit;

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::LogFormat;
 use crate::exit;
+use crate::logging::LogFormat;
 
 /// The largest packet it passes on, in bytes: above what agents and hub send.
 const MAX_PACKET_BYTES: usize = 2 * floorhand_protocol::MAX_PACKET_BYTES;

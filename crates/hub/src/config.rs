@@ -4,6 +4,7 @@
 
 mod read;
 
+use crate::logging::LogFormat;
 use clap::Args;
 use floorhand_bundle::FleetId;
 use read::{File, FileTls};
@@ -52,15 +53,6 @@ pub struct HubArgs {
     /// How to write the log.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-}
-
-/// How to write the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// A JSON object a line.
-    Json,
 }
 
 /// A configuration that was checked.

@@ -52,6 +52,7 @@ mod secrets;
 #[cfg(test)]
 mod testing;
 
-pub use config::{ConfigError, HubArgs, LogFormat};
+pub use config::{ConfigError, HubArgs};
 pub use exit::BROKER_HELP;
+pub use logging::LogFormat;
 pub use run::{check, run};

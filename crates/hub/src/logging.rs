@@ -1,7 +1,15 @@
 //! The log, on stderr. Error: somebody has to do something. Warn: somebody should look. Info: what was done. Debug: how.
 
-use crate::config::LogFormat;
 use tracing_subscriber::EnvFilter;
+
+/// How to write the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
 
 /// Starts logging by a filter as of `RUST_LOG`. A log that is there already, as in a program that carries the hub as one of
 /// its subcommands, stays.

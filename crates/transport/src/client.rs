@@ -2,25 +2,24 @@
 //!
 //! Neither touches the connection: they pass values through bounded queues to the task that drives it.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::config::{Config, ConfigError, is_filter, is_topic};
+use crate::config::{Config, is_filter, is_topic};
+use crate::connection::Item;
 use crate::driver;
+use crate::error::ConfigError;
+use crate::event::{Event, Qos};
 use crate::outbox::{Ack, Command, Outbox};
-use crate::tracker::Tracker;
+use crate::shared::{STATUS_ROOM, Shared};
 
 /// Subscriptions are renewed at every connection, one packet each; nobody here needs more than a dozen.
 const MAX_SUBSCRIPTIONS: usize = 256;
-/// Connection events and refusals that may wait beside messages.
-pub(crate) const STATUS_ROOM: usize = 32;
 /// QoS 0 messages that may wait for the consumer; more are dropped and counted.
 pub(crate) const QOS0_ROOM: usize = 256;
 /// Acknowledgements that may wait for the connection: MQTT has that many packet identifiers. The receive maximum would be
@@ -28,66 +27,6 @@ pub(crate) const QOS0_ROOM: usize = 256;
 const MAX_ACKS: usize = u16::MAX as usize;
 /// When the last clone is dropped without a shutdown, what is queued has this long.
 const DRAIN_WHEN_DROPPED: Duration = Duration::from_secs(1);
-
-/// How surely a message is handed over. QoS 2 isn't offered: receivers here know duplicates by their own numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Qos {
-    /// QoS 0: sent once, perhaps lost.
-    AtMostOnce,
-    /// QoS 1: sent until the broker answers, perhaps received twice.
-    AtLeastOnce,
-}
-
-impl From<Qos> for QoS {
-    fn from(qos: Qos) -> Self {
-        match qos {
-            Qos::AtMostOnce => Self::AtMostOnce,
-            Qos::AtLeastOnce => Self::AtLeastOnce,
-        }
-    }
-}
-
-/// What comes in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A connection stands; subscriptions are being renewed.
-    Connected {
-        /// Whether the broker had kept the session.
-        session_present: bool,
-    },
-    /// The connection that stood has ended. It will be made again.
-    Disconnected {
-        /// Why, for people.
-        reason: String,
-    },
-    /// There is no connection, and it will be tried again. Left out when the queue is full: the next one tells the same.
-    Retrying {
-        /// Why, for people.
-        reason: String,
-        /// How long until the next try.
-        wait: Duration,
-    },
-    /// A message.
-    Message(Message),
-    /// The broker refused a publish or a subscribe. Left out when the queue is full; [`Stats::refused`] counts all.
-    Refused {
-        /// The topic or the filter.
-        topic: String,
-        /// Why, for people.
-        reason: String,
-    },
-}
-
-/// A message that came in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its topic.
-    pub topic: String,
-    /// Its payload.
-    pub payload: Vec<u8>,
-    /// Whether the broker had kept it from before the subscription.
-    pub retain: bool,
-}
 
 /// Why a message wasn't taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,55 +64,6 @@ pub struct Stats {
     pub dropped: u64,
 }
 
-/// What a client, its consumer and its task share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) max_packet_bytes: AtomicU32,
-    pub(crate) connected: AtomicBool,
-    pub(crate) connects: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-    /// Payload bytes of QoS 0 messages that wait for the consumer.
-    pub(crate) qos0_bytes: AtomicUsize,
-    subscriptions: Mutex<BTreeMap<String, Qos>>,
-    tracker: Mutex<Tracker>,
-    /// Set once: until when what is queued may still go out.
-    pub(crate) closing: watch::Sender<Option<Instant>>,
-    /// Set once, when the task has ended: messages that weren't handed over.
-    pub(crate) finished: watch::Sender<Option<usize>>,
-}
-
-impl Shared {
-    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, BTreeMap<String, Qos>> {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn tracker(&self) -> MutexGuard<'_, Tracker> {
-        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until the client is closing, and returns its deadline.
-    pub(crate) async fn closing_asked(&self) -> Instant {
-        let mut closing = self.closing.subscribe();
-        // The sender is `self.closing`, so this ends with a deadline and not with an error.
-        let deadline = closing
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|deadline| *deadline);
-        deadline.unwrap_or_else(Instant::now)
-    }
-
-    /// Asks the task to end by `deadline`, unless it was asked before.
-    pub(crate) fn close_by(&self, deadline: Instant) {
-        self.closing.send_if_modified(|closing| {
-            let first = closing.is_none();
-            closing.get_or_insert(deadline);
-            first
-        });
-    }
-}
-
 /// Sends messages. Clones share one connection.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -204,18 +94,7 @@ impl Client {
         let underway = usize::from(config.receive_maximum);
         let (items, queued_items) = mpsc::channel(underway + STATUS_ROOM + QOS0_ROOM);
         let (acks, queued_acks) = mpsc::channel(MAX_ACKS);
-        let shared = Arc::new(Shared {
-            max_packet_bytes: AtomicU32::new(config.max_packet_bytes),
-            connected: AtomicBool::new(false),
-            connects: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            qos0_bytes: AtomicUsize::new(0),
-            subscriptions: Mutex::default(),
-            tracker: Mutex::default(),
-            closing: watch::Sender::new(None),
-            finished: watch::Sender::new(None),
-        });
+        let shared = Arc::new(Shared::new(config.max_packet_bytes));
         let outbox = Outbox::new(queued_commands, queued_acks);
         tokio::spawn(driver::run(prepared, Arc::clone(&shared), outbox, items));
         let last = Arc::new(LastClone(Arc::clone(&shared)));
@@ -350,15 +229,6 @@ impl Client {
         }
         Ok(Command::Publish(publish))
     }
-}
-
-/// What waits for the consumer.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) event: Event,
-    pub(crate) ack: Option<Ack>,
-    /// Payload bytes, when they count against the limit of QoS 0.
-    pub(crate) qos0_bytes: usize,
 }
 
 /// Receives what comes in.

@@ -14,9 +14,10 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{Event as RumqttcEvent, EventLoop, Request};
 use tokio::sync::mpsc;
 
-use crate::client::{Event, Item, Message, STATUS_ROOM, Shared};
+use crate::event::{Event, Message};
 use crate::explain::explain;
 use crate::outbox::{Ack, Link};
+use crate::shared::{STATUS_ROOM, Shared};
 
 /// Payload bytes of QoS 0 messages that may wait for the consumer: many small ones, or a few of the largest.
 const MAX_QOS0_BYTES: usize = 4 << 20;
@@ -28,6 +29,15 @@ pub(crate) enum End {
     Closed,
     /// It was lost; why, for people.
     Lost(String),
+}
+
+/// What waits for the consumer.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) event: Event,
+    pub(crate) ack: Option<Ack>,
+    /// Payload bytes, when they count against the limit of QoS 0.
+    pub(crate) qos0_bytes: usize,
 }
 
 /// The queue to the consumer.

@@ -15,11 +15,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backoff::Backoff;
-use crate::client::{Event, Item, Shared};
 use crate::config::{MIN_KEEP_ALIVE, Prepared, ReconnectPolicy};
-use crate::connection::{End, Events, poll, unsent};
+use crate::connection::{End, Events, Item, poll, unsent};
+use crate::event::Event;
 use crate::explain::explain;
 use crate::outbox::{Link, Outbox};
+use crate::shared::Shared;
 use crate::tracker::Tracker;
 
 /// Requests between the two halves of a connection: few, since what lies here counts as underway, and enough to keep

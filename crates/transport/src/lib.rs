@@ -45,11 +45,16 @@ mod client;
 mod config;
 mod connection;
 mod driver;
+mod error;
+mod event;
 mod explain;
 mod outbox;
+mod shared;
 mod tls;
 mod tracker;
 
-pub use client::{Client, Event, Incoming, Message, PublishError, Qos, Stats};
-pub use config::{Config, ConfigError, LastWill, ReconnectPolicy};
+pub use client::{Client, Incoming, PublishError, Stats};
+pub use config::{Config, LastWill, ReconnectPolicy};
+pub use error::ConfigError;
+pub use event::{Event, Message, Qos};
 pub use tls::{ClientIdentity, TlsFiles};

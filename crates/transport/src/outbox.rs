@@ -12,7 +12,8 @@ use rumqttc::v5::{AsyncClient, ClientError, Request};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use crate::client::{Qos, Shared};
+use crate::event::Qos;
+use crate::shared::Shared;
 
 /// What callers ask for.
 #[derive(Debug)]

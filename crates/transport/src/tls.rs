@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::ConfigError;
+use crate::error::ConfigError;
 
 /// The files of a TLS connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

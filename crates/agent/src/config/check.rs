@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use floorhand_bundle::{MAX_ROOT_BYTES, SecretKey, TrustRoot, Verified};
 use floorhand_transport::{self as transport, ConfigError};
 
 use super::connections::{host_and_port, is_loopback};
+use super::files::read_limited;
 use super::{Config, Mistake, Sink, Source};
 
 /// A key of 32 bytes in PEM has some hundred.
@@ -41,21 +41,6 @@ impl Config {
         SecretKey::from_pem(&String::from_utf8_lossy(&pem))
             .map_err(|error| format!("{}: {error}", self.device_key.display()))
     }
-}
-
-/// Reads a file of at most `most` bytes.
-pub(super) fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("{} can't be read: {error}", path.display()))?;
-    if bytes.len() as u64 > most {
-        return Err(format!(
-            "{} is longer than {most} bytes; it is another file",
-            path.display()
-        ));
-    }
-    Ok(bytes)
 }
 
 /// Files that aren't there, or can't be opened.

@@ -8,7 +8,7 @@ use floorhand_transport as transport;
 use serde::Serialize;
 
 use super::Config;
-use super::check::read_limited;
+use super::files::read_limited;
 
 /// User names and passwords are bounded by MQTT at 64 KiB; a longer file is another file.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;

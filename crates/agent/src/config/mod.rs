@@ -9,6 +9,7 @@
 
 mod check;
 mod connections;
+mod files;
 mod flows;
 mod parse;
 mod read;
@@ -207,7 +208,7 @@ impl Config {
             mistakes,
         };
         let text =
-            check::read_limited(path, MAX_CONFIG_BYTES).map_err(|problem| failed(vec![Mistake::file(problem)]))?;
+            files::read_limited(path, MAX_CONFIG_BYTES).map_err(|problem| failed(vec![Mistake::file(problem)]))?;
         let text = String::from_utf8(text)
             .map_err(|_| failed(vec![Mistake::file("is not text in UTF-8; write it again".to_owned())]))?;
         let shared = read::Shared::new(path.parent().unwrap_or(Path::new("")));

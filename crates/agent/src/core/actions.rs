@@ -1,7 +1,7 @@
 //! Carrying out what the machine wants done.
 
 use super::assembly::Core;
-use super::fetching::Goal;
+use super::fetch::Goal;
 use super::{Message, Purpose, load};
 use crate::clock::monotonic_ms;
 use crate::serving;

@@ -1,7 +1,7 @@
 //! The core put together, and its loop.
 
-use super::fetching::Fetching;
-use super::status::Board;
+use super::board::Board;
+use super::fetch::Fetching;
 use super::{CoreQueue, CoreSender, Message, Notice, Purpose};
 use crate::clock::{monotonic_ms, system_ms};
 use crate::fleet::{Fleet, FleetEvent};

@@ -2,58 +2,15 @@
 
 use super::assembly::Core;
 use super::delivery::{Download, Held, Taken};
+use super::fetch::{Fetching, Goal};
 use crate::clock::monotonic_ms;
-use floorhand_bundle::{BlobRef, Manifest, Verified};
-use floorhand_lifecycle::{Backoff, BundleFacts, Event, Failure, Pending};
+use floorhand_bundle::{BlobRef, Manifest};
+use floorhand_lifecycle::{BundleFacts, Event, Failure, Pending};
 use floorhand_protocol::{ChunkMessage, Up};
 use std::collections::VecDeque;
 
-/// The first wait after the hub said that it hasn't got a chunk, and the longest.
-const RETRY_MS: (u64, u64) = (500, 30_000);
-
 /// How long to wait before something that can't serve is repaired once more.
 const REPAIR_EVERY_MS: u64 = 60_000;
-
-/// What is fetched for.
-pub(crate) enum Goal {
-    /// A bundle that was assigned.
-    Deploy(Pending),
-    /// Components that the active generation lost on the disk.
-    Repair,
-}
-
-/// A bundle that is being fetched.
-pub(crate) struct Fetching {
-    pub(super) goal: Goal,
-    /// Once it is there and verified.
-    pub(super) manifest: Option<Verified<Manifest>>,
-    queue: VecDeque<BlobRef>,
-    download: Option<Download>,
-    held: Held,
-    progress_ms: u64,
-    /// Bytes that came since the time of `progress_ms`.
-    progress_bytes: u64,
-    backoff: Backoff,
-    wait_until_ms: u64,
-    last_problem: String,
-}
-
-impl Fetching {
-    fn new(goal: Goal, queue: VecDeque<BlobRef>, held: Held) -> Self {
-        Self {
-            goal,
-            manifest: None,
-            queue,
-            download: None,
-            held,
-            progress_ms: monotonic_ms(),
-            progress_bytes: 0,
-            backoff: Backoff::new(RETRY_MS.0, RETRY_MS.1, crate::random::u64()),
-            wait_until_ms: 0,
-            last_problem: String::new(),
-        }
-    }
-}
 
 impl Core {
     pub(super) fn begin_fetch(&mut self, pending: Pending) {

@@ -5,14 +5,16 @@
 
 mod actions;
 mod assembly;
+mod board;
 pub(crate) mod commands;
 mod delivery;
+mod fetch;
 mod fetching;
 mod load;
 mod status;
 
 pub(crate) use assembly::{Setup, start};
-pub(crate) use status::Board;
+pub(crate) use board::Board;
 
 use crate::fleet::FleetEvent;
 use floorhand_lifecycle::TrialSample;

@@ -1,35 +1,12 @@
 //! What the core tells about itself: hellos to the hub, the board for whoever asks at the box.
 
 use super::assembly::Core;
+use super::board::Board;
 use crate::clock::{monotonic_ms, system_ms};
-use floorhand_lifecycle::{Generation, State};
-use floorhand_protocol::{Deployment, Hello, Running, Up};
+use floorhand_lifecycle::Generation;
+use floorhand_protocol::{Hello, Running, Up};
 use serde_json::json;
 use std::sync::PoisonError;
-
-/// What the core knew when it last looked.
-#[derive(Debug, Clone)]
-pub(crate) struct Board {
-    /// The state as it is on the disk.
-    pub(crate) state: State,
-    /// How far the deployment is.
-    pub(crate) deployment: Deployment,
-    /// Samples the trial has seen, and needs.
-    pub(crate) trial: Option<(u64, u64)>,
-    /// The active generation can't be loaded: nothing serves.
-    pub(crate) unserved: bool,
-}
-
-impl Default for Board {
-    fn default() -> Self {
-        Self {
-            state: State::default(),
-            deployment: Deployment::Idle,
-            trial: None,
-            unserved: false,
-        }
-    }
-}
 
 impl Core {
     pub(super) fn update_board(&self) {

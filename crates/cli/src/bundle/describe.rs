@@ -1,6 +1,6 @@
 //! What a bundle is, in words and tables and as JSON.
 
-use super::source::Contents;
+use crate::contents::Contents;
 use crate::output::{Output, visible};
 use anyhow::{Context, Result};
 use floorhand_bundle::{Component, Gates, Manifest, StageSpec};

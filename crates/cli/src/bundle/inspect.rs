@@ -1,7 +1,8 @@
 //! `floorhand bundle inspect`: everything a manifest says, for a person who holds no trust root.
 
 use super::describe;
-use super::source::{Contents, Source, read_archive};
+use super::source::{Source, read_archive};
+use crate::contents::Contents;
 use crate::output::{Output, Tone};
 use anyhow::Result;
 use clap::Args;

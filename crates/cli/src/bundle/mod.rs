@@ -10,7 +10,7 @@ mod source;
 mod verify;
 
 pub use describe::size;
-pub use source::{Contents, Source, assemble, read_archive};
+pub use source::{Source, assemble, read_archive};
 
 use crate::output::Output;
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! `floorhand bundle pack`: a folder becomes one file.
 
 use super::describe;
-use super::source::Contents;
+use crate::contents::Contents;
 use crate::output::Output;
 use crate::{engine, files, keys};
 use anyhow::{Context, Result};

@@ -1,7 +1,8 @@
 //! `floorhand bundle sign`: one more signature over the same bytes.
 
 use super::describe;
-use super::source::{Contents, read_archive};
+use super::source::read_archive;
+use crate::contents::Contents;
 use crate::output::Output;
 use crate::{engine, files, keys};
 use anyhow::{Context, Result};

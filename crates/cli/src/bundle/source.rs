@@ -1,5 +1,6 @@
 //! Where a bundle's bytes come from: a `.fhb` file, or a folder with a `bundle.toml`.
 
+use crate::contents::Contents;
 use crate::exit::Failure;
 use crate::{builtin, engine, files, time};
 use anyhow::{Context, Result};
@@ -35,19 +36,6 @@ impl Source {
             _ => Self::File(path.to_owned()),
         }
     }
-}
-
-/// A bundle in memory: what it is, and every blob it names.
-#[derive(Debug)]
-pub struct Contents {
-    /// The manifest.
-    pub manifest: Manifest,
-    /// The bundle's digest.
-    pub digest: Digest,
-    /// The blobs by digest.
-    pub blobs: BTreeMap<Digest, Vec<u8>>,
-    /// Who has signed it, or says so where no trust root was at hand.
-    pub signers: Vec<KeyId>,
 }
 
 impl Contents {

@@ -1,7 +1,8 @@
 //! `floorhand bundle verify`: what a device does before it serves, on this machine.
 
 use super::describe;
-use super::source::{Contents, read_archive};
+use super::source::read_archive;
+use crate::contents::Contents;
 use crate::exit::Failure;
 use crate::output::{Output, Tone};
 use crate::{engine, root};

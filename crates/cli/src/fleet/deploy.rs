@@ -1,7 +1,8 @@
 //! Rollouts and rollbacks.
 
 use super::client::{Hub, encoded};
-use super::facts::{items, status_tone, text};
+use super::facts::{items, text};
+use super::progress;
 use super::{releases, wait};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -112,22 +113,6 @@ fn begun(hub: &Hub, started: Value, args: &WaitArgs, out: &Output) -> Result<Exi
         return Ok(ExitCode::SUCCESS);
     }
     let (state, code) = wait::follow(hub, &job, Duration::from_secs(args.timeout), out)?;
-    out.show(&state, |out| assignments(&state, out))?;
+    out.show(&state, |out| progress::assignments(&state, out))?;
     Ok(code)
-}
-
-/// How far a job is on each device.
-pub(super) fn assignments(job: &Value, out: &Output) -> Result<()> {
-    let mut table = out.table(&["device", "status", "step", "reason"]);
-    for assignment in items(job.get("assignments").unwrap_or(&Value::Null)) {
-        let status = text(assignment, "/status");
-        let tone = status_tone(&status);
-        table.add_row(vec![
-            text(assignment, "/device").into(),
-            out.cell(status, tone),
-            text(assignment, "/step").into(),
-            text(assignment, "/reason").into(),
-        ]);
-    }
-    out.print(table)
 }

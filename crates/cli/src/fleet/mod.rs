@@ -9,6 +9,7 @@ mod deploy;
 mod devices;
 mod export;
 mod facts;
+mod progress;
 mod releases;
 mod wait;
 

@@ -1,8 +1,8 @@
 //! Bundles at the hub, and the jobs by which they reach devices.
 
 use super::client::{Hub, encoded};
-use super::deploy;
 use super::facts::{bundle, items, number, short, text};
+use super::progress as job_progress;
 use crate::bundle::size;
 use crate::output::Output;
 use crate::time;
@@ -95,5 +95,5 @@ fn progress(job: &Value) -> String {
 /// Shows one job.
 pub(super) fn job(hub: &Hub, job: &str, out: &Output) -> Result<()> {
     let job = hub.get(&format!("jobs/{}", encoded(job)))?;
-    out.show(&job, |out| deploy::assignments(&job, out))
+    out.show(&job, |out| job_progress::assignments(&job, out))
 }

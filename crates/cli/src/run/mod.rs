@@ -7,7 +7,8 @@ mod input;
 mod rows;
 mod summary;
 
-use crate::bundle::{Contents, Source, read_archive};
+use crate::bundle::{Source, read_archive};
+use crate::contents::Contents;
 use crate::output::{Output, Tone};
 use crate::{engine, root, time};
 use anyhow::{Context, Result, anyhow};

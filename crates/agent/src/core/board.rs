@@ -1,0 +1,28 @@
+//! What the core tells whoever asks at the box.
+
+use floorhand_lifecycle::State;
+use floorhand_protocol::Deployment;
+
+/// What the core knew when it last looked.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    /// The state as it is on the disk.
+    pub(crate) state: State,
+    /// How far the deployment is.
+    pub(crate) deployment: Deployment,
+    /// Samples the trial has seen, and needs.
+    pub(crate) trial: Option<(u64, u64)>,
+    /// The active generation can't be loaded: nothing serves.
+    pub(crate) unserved: bool,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            state: State::default(),
+            deployment: Deployment::Idle,
+            trial: None,
+            unserved: false,
+        }
+    }
+}
