@@ -18,7 +18,7 @@ use crate::{doctor, logging, sources};
 use floorhand_bundle::{SecretKey, TrustRoot};
 use floorhand_lifecycle::{Device, Machine, State};
 use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Host, HostConfig};
-use floorhand_store::{BatchLimits, Spool, SpoolConfig, Store, StoreOptions};
+use floorhand_store::{Ballast, BatchLimits, Spool, SpoolConfig, Store, StoreOptions};
 use floorhand_transport::{Client, Incoming};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -226,7 +226,12 @@ struct Shared {
     telemetry_beat: Heartbeat,
 }
 
-fn start_telemetry(config: &Config, shared: &Shared, spool: Spool, fleet: Option<Fleet>) -> Result<Telemetry, Failed> {
+fn start_telemetry(
+    config: &Config,
+    shared: &Shared,
+    (spool, ballast): (Spool, Ballast),
+    fleet: Option<Fleet>,
+) -> Result<Telemetry, Failed> {
     let limit = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     Telemetry::start(telemetry::Setup {
         spool,
@@ -239,6 +244,7 @@ fn start_telemetry(config: &Config, shared: &Shared, spool: Spool, fleet: Option
         },
         delay_ms: config.telemetry.batch_delay_ms,
         heartbeat: shared.telemetry_beat.clone(),
+        ballast,
     })
     .map_err(io)
 }
@@ -337,7 +343,7 @@ impl Daemon {
         let (plant, plant_incoming) = plant.unzip();
         let (core, core_queue) = core::queue();
         let (booting, booted) = watch::channel(false);
-        let telemetry = start_telemetry(&config, &shared, spool, fleet.clone())?;
+        let telemetry = start_telemetry(&config, &shared, (spool, store.ballast()), fleet.clone())?;
         let serving = start_serving(&config, &shared, plant.as_ref(), &core, &telemetry)?;
         let parts = CoreParts {
             store,

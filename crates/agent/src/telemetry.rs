@@ -11,7 +11,7 @@ use crate::limiter::Limiter;
 use crate::notify::Heartbeat;
 use floorhand_bundle::{DeviceId, SecretKey, cbor};
 use floorhand_protocol::{Event, Gap, MAX_RECORD_BYTES, Record, RecordBody, Severity, Up, UpBatch};
-use floorhand_store::{Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolError};
+use floorhand_store::{Ballast, Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolError};
 use queue::{Acked, Queue, Report, Taken};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -22,6 +22,8 @@ use std::time::Duration;
 const GROUP: usize = 512;
 /// Records of the highest priority that wait for room on the disk: the reports of many deployments.
 const HELD: usize = 512;
+/// How often it is tried to take the ballast again.
+const REFILL_EVERY_MS: u64 = 10_000;
 /// Batches that were sent and not acknowledged: one under way while the hub writes the other.
 const IN_FLIGHT: usize = 2;
 /// After this a batch that wasn't acknowledged is sent again.
@@ -56,6 +58,7 @@ pub(crate) struct Setup {
     pub(crate) limits: BatchLimits,
     pub(crate) delay_ms: u64,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) ballast: Ballast,
 }
 
 impl Telemetry {
@@ -63,6 +66,7 @@ impl Telemetry {
     pub(crate) fn start(setup: Setup) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let figures = Arc::new(Mutex::new(SpoolFigures::default()));
+        let short_of_room = !setup.ballast.hold();
         let mut drain = Drain {
             setup,
             cursor: Cursor::default(),
@@ -71,6 +75,8 @@ impl Telemetry {
             connected: false,
             held: Vec::new(),
             lost: 0,
+            short_of_room,
+            refilled_ms: monotonic_ms(),
             limiter: Limiter::default(),
             figures: Arc::clone(&figures),
         };
@@ -139,6 +145,10 @@ struct Drain {
     held: Vec<Encoded>,
     /// Reports for which there was no room, in the queue or on the disk, and which aren't declared as a gap yet.
     lost: u64,
+    /// The disk has no room, the ballast was given up: nothing but what matters most is kept.
+    short_of_room: bool,
+    /// When it was last tried to take the ballast.
+    refilled_ms: u64,
     limiter: Limiter,
     figures: Arc<Mutex<SpoolFigures>>,
 }
@@ -196,6 +206,9 @@ impl Drain {
         let mut encoded = std::mem::take(&mut self.held);
         let (all, held) = (waiting.len(), encoded.len());
         encoded.extend(waiting.into_iter().filter_map(encode));
+        if self.short_of_room {
+            encoded.retain(|(priority, ..)| *priority == Priority::High);
+        }
         self.lost += (held + all - encoded.len()) as u64;
         let lost = self.lost;
         let told = (lost > 0)
@@ -211,7 +224,10 @@ impl Drain {
             })
             .collect();
         match self.setup.spool.append_after_loss(lost, &records) {
-            Ok(_) => self.lost -= lost,
+            Ok(_) => {
+                self.lost -= lost;
+                self.refill();
+            }
             Err(error) => self.hold(encoded, &error),
         }
         self.publish_figures();
@@ -228,6 +244,20 @@ impl Drain {
             "telemetry can't be kept; free space on the state directory's disk",
             error,
         );
+        // What matters most is written into the room that was kept for it.
+        if matches!(error, SpoolError::Full { .. }) && self.setup.ballast.give_up() {
+            self.short_of_room = true;
+            self.keep(Vec::new());
+        }
+    }
+
+    /// Takes the ballast again when there is room.
+    fn refill(&mut self) {
+        let now_ms = monotonic_ms();
+        if self.short_of_room && now_ms.saturating_sub(self.refilled_ms) >= REFILL_EVERY_MS {
+            self.refilled_ms = now_ms;
+            self.short_of_room = !self.setup.ballast.hold();
+        }
     }
 
     /// Logs a problem with the spool, but not with every report.

@@ -11,6 +11,7 @@
 //! <root>/gens/<n>/manifest.cose    and what else belongs to the generation
 //! <root>/state                     one small checksummed record
 //! <root>/spool.redb                telemetry, see [`Spool`]
+//! <root>/ballast                   room for when there is none left, see [`Ballast`]
 //! ```
 //!
 //! A power cut at any instruction leaves each of them as it was before or after an operation, never between. Every
@@ -39,6 +40,7 @@
 //! Give [`Store::open_on`] a [`Disk`] of your own that records or fails operations; `src/faults.rs` has one that fails
 //! the k-th. The spool is tested on real files, since redb's own crash tests stand behind its transactions.
 
+mod ballast;
 mod blobs;
 mod disk;
 mod error;
@@ -50,6 +52,7 @@ mod spool;
 mod state;
 mod store;
 
+pub use ballast::Ballast;
 pub use blobs::{Blobs, Freed};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StoreError;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::ballast::Ballast;
 use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk, replace, sync_parent};
 use crate::error::{At as _, StoreError};
@@ -93,6 +94,12 @@ impl Store {
     #[must_use]
     pub fn spool_path(&self) -> PathBuf {
         self.root.join("spool.redb")
+    }
+
+    /// Room for when there is none left.
+    #[must_use]
+    pub fn ballast(&self) -> Ballast {
+        Ballast::new(&self.root)
     }
 
     /// The directory.
