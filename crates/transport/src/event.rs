@@ -43,7 +43,7 @@ pub enum Event {
     },
     /// A message.
     Message(Message),
-    /// The broker refused a publish or a subscribe. Left out when the queue is full; [`Stats::refused`] counts all.
+    /// The broker refused a publish or a subscribe. Left out when the queue is full; [`Stats::refused`](crate::Stats::refused) counts all.
     Refused {
         /// The topic or the filter.
         topic: String,
