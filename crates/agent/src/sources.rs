@@ -3,10 +3,8 @@
 //! A source hands over bytes; what is in them is the pipeline's to find out. A file waits while the pipeline is busy. The
 //! broker is held back in the same way: the transport acknowledges a message when the next one is asked for.
 
-mod lines;
 mod pace;
 mod replay;
-mod table;
 
 pub(crate) use replay::replay;
 

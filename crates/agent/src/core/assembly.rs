@@ -141,8 +141,8 @@ impl Core {
                 purpose,
                 result,
             } => self.loaded(generation, purpose, *result),
-            Message::Import { archive, reply } => {
-                let result = self.import(&archive);
+            Message::Import { name, reply } => {
+                let result = self.import(&name);
                 drop(reply.send(result));
             }
             Message::FetchSettings { timeout_ms, min_rate } => {

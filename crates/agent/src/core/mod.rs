@@ -54,7 +54,8 @@ pub(crate) enum Message {
     },
     Import {
         /// The name of a file in the inbox, as a client has given it.
-        archive: Vec<u8>,
+        /// The name of the archive in the inbox, as the client gave it.
+        name: Vec<u8>,
         reply: tokio::sync::oneshot::Sender<Result<String, String>>,
     },
     FetchSettings {

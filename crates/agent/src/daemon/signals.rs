@@ -186,9 +186,9 @@ impl Desk {
     async fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => Reply::status(self.status()),
-            Request::Import(archive) => {
+            Request::Import(name) => {
                 let (reply, answer) = tokio::sync::oneshot::channel();
-                self.core.send(CoreMessage::Import { archive, reply }).await;
+                self.core.send(CoreMessage::Import { name, reply }).await;
                 match answer.await {
                     Ok(Ok(message)) => Reply::done(message),
                     Ok(Err(problem)) => Reply::refused(problem),

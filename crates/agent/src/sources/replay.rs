@@ -3,13 +3,11 @@
 //! A line that is no sample costs that sample. What is wrong with a file as a whole is told once for as long as it lasts;
 //! a file that is to be repeated is tried again.
 
-use super::lines::{Line, Lines};
 use super::pace::{Pace, rest};
-use super::table::Table;
 use crate::clock::system_ms;
 use crate::config::{FileFormat, FileSource};
 use crate::serving::{Input, Payload, ServeSender};
-use floorhand_pipeline::decode::MAX_SAMPLE_BYTES;
+use floorhand_pipeline::decode::{Line, Lines, MAX_SAMPLE_BYTES, Table};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;

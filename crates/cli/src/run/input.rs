@@ -1,20 +1,20 @@
 //! Samples from a file: CSV or one JSON object a line, read as a stream so that a file may be larger than memory.
+//!
+//! Lines and rows are read by the pipeline's own code, as on a device: what is a sample there is one here.
 
-use super::rows::Rows;
 use anyhow::{Context, Error, Result, anyhow};
 use clap::ValueEnum;
 use floorhand_bundle::InputSpec;
 use floorhand_pipeline::Sample;
-use floorhand_pipeline::decode::{self, CsvDecoder, MAX_SAMPLE_BYTES};
+use floorhand_pipeline::decode::{self, CsvDecoder, Line, Lines, MAX_SAMPLE_BYTES, Table};
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
-/// What stands between columns, in the order in which it is preferred.
-const DELIMITERS: [u8; 3] = *b",;\t";
-/// Enough to see the whole header of a wide table.
+/// Enough to see the first line of most files.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The byte order mark that some programs put before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -30,20 +30,17 @@ pub(super) enum Format {
 
 /// An input that samples are taken from.
 pub(super) struct Input {
+    lines: Lines<BufReader<Counted>>,
     samples: Samples,
     inputs: Vec<InputSpec>,
-    read: Rc<Counts>,
+    read: Rc<Cell<u64>>,
     length: Option<u64>,
-    /// The last line of JSON that was read.
-    line: u64,
 }
 
 enum Samples {
-    Csv(Box<csv::Reader<Rows<Source>>>, CsvDecoder),
-    Jsonl(Source),
+    Csv(Box<Table>, CsvDecoder),
+    Jsonl,
 }
-
-type Source = BufReader<Bounded<Box<dyn Read>>>;
 
 impl Input {
     /// Opens a file, or standard input for `-`, and reads the header of a table.
@@ -74,39 +71,42 @@ impl Input {
         delimiter: Option<char>,
         inputs: &[InputSpec],
     ) -> Result<Self> {
-        let read = Rc::<Counts>::default();
-        let bounded = Bounded {
+        if delimiter.is_some_and(|delimiter| !delimiter.is_ascii()) {
+            return Err(anyhow!("the delimiter is no ASCII character"));
+        }
+        let read = Rc::<Cell<u64>>::default();
+        let counted = Counted {
             inner: reader,
-            counts: Rc::clone(&read),
+            read: Rc::clone(&read),
         };
-        let mut source = BufReader::with_capacity(BUFFER_BYTES, bounded);
-        if source.fill_buf().context("can't be read")?.starts_with(BYTE_ORDER_MARK) {
-            source.consume(BYTE_ORDER_MARK.len());
-        }
+        let mut source = BufReader::with_capacity(BUFFER_BYTES, counted);
         let start = source.fill_buf().context("can't be read")?;
-        if start.trim_ascii().is_empty() {
-            return Err(anyhow!(
-                "is empty; expected a CSV with a header, or one JSON object a line"
-            ));
+        let empty = || anyhow!("is empty; expected a CSV with a header, or one JSON object a line");
+        if start
+            .strip_prefix(BYTE_ORDER_MARK)
+            .unwrap_or(start)
+            .trim_ascii()
+            .is_empty()
+        {
+            return Err(empty());
         }
-        let delimiter = delimiter_of(start, delimiter)?;
-        let samples = match format.unwrap_or_else(|| sniffed(start)) {
-            Format::Jsonl => Samples::Jsonl(source),
+        let format = format.unwrap_or_else(|| sniffed(start));
+        let mut lines = Lines::new(source, MAX_SAMPLE_BYTES, Arc::default());
+        let samples = match format {
+            Format::Jsonl => Samples::Jsonl,
             Format::Csv => {
-                let mut table = csv::ReaderBuilder::new()
-                    .delimiter(delimiter)
-                    .flexible(true)
-                    .from_reader(Rows::new(source, delimiter));
-                let decoder = CsvDecoder::new(table.headers().context("header can't be read")?, inputs)?;
+                let table = Table::begin(&mut lines, delimiter).context("header can't be read")?;
+                let table = table.ok_or_else(empty)?;
+                let decoder = CsvDecoder::new(&table.header(), inputs)?;
                 Samples::Csv(Box::new(table), decoder)
             }
         };
         Ok(Self {
+            lines,
             samples,
             inputs: inputs.to_vec(),
             read,
             length,
-            line: 0,
         })
     }
 
@@ -117,102 +117,67 @@ impl Input {
 
     /// How many bytes have been read.
     pub(super) fn position(&self) -> u64 {
-        self.read.total.get()
+        self.read.get()
     }
 
     /// The next sample, or what is wrong with it, with its line; `None` at the end. The outer error is of the file itself:
     /// nothing can be read behind it.
     pub(super) fn next_sample(&mut self) -> Result<Option<Result<Sample>>> {
-        self.read.since_row.set(0);
-        match &mut self.samples {
-            Samples::Csv(table, decoder) => next_row(table, decoder),
-            Samples::Jsonl(source) => next_line(source, &mut self.line, &self.inputs),
-        }
-    }
-}
-
-fn next_row(table: &mut csv::Reader<Rows<Source>>, decoder: &CsvDecoder) -> Result<Option<Result<Sample>>> {
-    let mut row = csv::StringRecord::new();
-    match table.read_record(&mut row) {
-        Ok(false) => Ok(None),
-        Ok(true) => {
-            let line = row.position().map_or(0, csv::Position::line);
-            Ok(Some(decoder.decode(&row).with_context(|| format!("line {line}"))))
-        }
-        Err(error) if matches!(error.kind(), csv::ErrorKind::Io(_)) => Err(Error::new(error)),
-        Err(error) => Ok(Some(Err(Error::new(error)))),
-    }
-}
-
-fn next_line(source: &mut Source, line: &mut u64, inputs: &[InputSpec]) -> Result<Option<Result<Sample>>> {
-    loop {
         let mut text = Vec::new();
-        *line += 1;
-        let count = source.read_until(b'\n', &mut text);
-        match count.with_context(|| format!("line {line}"))? {
-            0 => return Ok(None),
-            _ if text.trim_ascii().is_empty() => {}
-            _ => {
-                return Ok(Some(
-                    decode::json(&text, inputs).with_context(|| format!("line {line}")),
-                ));
+        loop {
+            let found = self.lines.read(&mut text);
+            let number = self.lines.number();
+            let at = || format!("line {number}");
+            match found.with_context(at)? {
+                None => return Ok(None),
+                Some(Line::TooLong) => {
+                    let problem = anyhow!("it is longer than {MAX_SAMPLE_BYTES} bytes and is no sample");
+                    return Ok(Some(Err(problem.context(at()))));
+                }
+                Some(Line::Whole) if self.is_blank(&text) => {}
+                Some(Line::Whole) => return Ok(Some(self.decode(&mut text).with_context(at))),
             }
         }
     }
-}
 
-/// Bytes read, in all and since the last row.
-#[derive(Default)]
-struct Counts {
-    total: Cell<u64>,
-    since_row: Cell<usize>,
-}
-
-/// A reader that gives up when a single row is longer than any sample, before it has filled the memory.
-struct Bounded<R> {
-    inner: R,
-    counts: Rc<Counts>,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.counts.since_row.get() > MAX_SAMPLE_BYTES {
-            return Err(io::Error::other(format!(
-                "a row is longer than {MAX_SAMPLE_BYTES} bytes"
-            )));
+    fn is_blank(&self, text: &[u8]) -> bool {
+        match &self.samples {
+            // A row of tabs or blanks has values, which are missing.
+            Samples::Csv(..) => text.is_empty(),
+            Samples::Jsonl => text.trim_ascii().is_empty(),
         }
+    }
+
+    fn decode(&mut self, text: &mut Vec<u8>) -> Result<Sample> {
+        match &mut self.samples {
+            Samples::Csv(table, decoder) => decoder.decode(&table.row(text)?).map_err(Error::new),
+            Samples::Jsonl => decode::json(text, &self.inputs).map_err(Error::new),
+        }
+    }
+}
+
+/// A reader that counts what it has given.
+struct Counted {
+    inner: Box<dyn Read>,
+    read: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.counts.since_row.set(self.counts.since_row.get() + count);
-        self.counts.total.set(self.counts.total.get() + count as u64);
+        self.read.set(self.read.get() + count as u64);
         Ok(count)
     }
 }
 
 /// No header of a table begins with a brace.
 fn sniffed(start: &[u8]) -> Format {
+    let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start);
     if start.trim_ascii_start().starts_with(b"{") {
         Format::Jsonl
     } else {
         Format::Csv
     }
-}
-
-/// The delimiter that was asked for, or the one that the first line has most of.
-fn delimiter_of(start: &[u8], wanted: Option<char>) -> Result<u8> {
-    if let Some(wanted) = wanted {
-        return u8::try_from(wanted)
-            .ok()
-            .filter(u8::is_ascii)
-            .context("the delimiter is no ASCII character");
-    }
-    let header = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let count = |delimiter: u8| header.iter().filter(|&&byte| byte == delimiter).count();
-    // The last of equals wins in `max_by_key`, so the preferred one goes last.
-    Ok(DELIMITERS
-        .into_iter()
-        .rev()
-        .max_by_key(|&delimiter| count(delimiter))
-        .unwrap_or(b','))
 }
 
 #[cfg(test)]
@@ -278,26 +243,32 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_end_is_given_up() {
-        let check = |start: &'static [u8], part: &str| {
-            let endless: Box<dyn Read> = Box::new(start.chain(io::repeat(b'1')));
-            let mut input = Input::new(endless, None, None, None, &inputs()).unwrap();
-            let error = crate::exit::flatten(&input.next_sample().unwrap_err());
-            assert!(error.contains(part), "{error}");
-        };
-        check(b"a,b\n\"", "line 2: the row that begins here is longer than");
-        check(b"{\"a\":", "line 1: a row is longer than");
+    fn a_line_without_end_is_a_sample_that_failed_and_no_more() {
+        for start in ["a,b\n\"", "{\"a\":"] {
+            let long = "1".repeat(MAX_SAMPLE_BYTES + 1);
+            let (behind, number) = if start.starts_with('{') {
+                ("\n{\"a\":1,\"b\":2}\n", 1)
+            } else {
+                ("\n1,2\n", 2)
+            };
+            let text = format!("{start}{long}{behind}");
+            let mut input = Input::new(Box::new(Cursor::new(text)), None, None, None, &inputs()).unwrap();
+            let error = crate::exit::flatten(&input.next_sample().unwrap().unwrap().unwrap_err());
+            let expected = format!("line {number}: it is longer than");
+            assert!(error.starts_with(&expected), "{error}");
+            assert!(input.next_sample().unwrap().unwrap().is_ok());
+            assert!(input.next_sample().unwrap().is_none());
+        }
     }
 
     #[test]
-    fn a_stray_quote_swallows_nothing() {
+    fn a_stray_quote_costs_its_own_row() {
         let text = "a,b\n1,2\n\"3,4\n5,6\n";
         let mut input = Input::new(Box::new(text.as_bytes()), None, None, None, &inputs()).unwrap();
         assert!(input.next_sample().unwrap().unwrap().is_ok());
-        let error = crate::exit::flatten(&input.next_sample().unwrap_err());
-        assert!(
-            error.contains("line 3: the row that begins here has a quote"),
-            "{error}"
-        );
+        let error = crate::exit::flatten(&input.next_sample().unwrap().unwrap().unwrap_err());
+        assert!(error.starts_with("line 3: "), "{error}");
+        assert!(input.next_sample().unwrap().unwrap().is_ok());
+        assert!(input.next_sample().unwrap().is_none());
     }
 }

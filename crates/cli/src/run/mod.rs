@@ -4,7 +4,6 @@
 //! from a file, results go to one, and nobody is told but the person who waits.
 
 mod input;
-mod rows;
 mod summary;
 
 use crate::bundle::{Source, read_archive};

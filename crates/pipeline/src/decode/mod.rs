@@ -4,9 +4,13 @@
 
 mod csv;
 mod json;
+mod lines;
+mod table;
 
 pub use csv::CsvDecoder;
 pub use json::{flatten, json, json_value};
+pub use lines::{Line, Lines};
+pub use table::Table;
 
 use crate::Sample;
 use floorhand_bundle::InputSpec;

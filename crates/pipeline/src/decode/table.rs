@@ -1,4 +1,4 @@
-//! Rows of CSV, a row a line.
+//! Rows of CSV, a row a line: on a device and on a workstation alike.
 //!
 //! Each line is taken apart by itself, so that a quote that nobody closes spoils its own row and no other.
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Takes the rows of one file apart.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     /// Reads one line after the other, each from its beginning: making a reader costs more than reading a row.
     reader: Reader<Cursor<Vec<u8>>>,
     header: Arc<StringRecord>,
@@ -17,7 +17,10 @@ pub(super) struct Table {
 
 impl Table {
     /// Reads the header, which is the first line with something on it. `None` when there is none.
-    pub(super) fn begin(lines: &mut Lines<impl BufRead>, delimiter: Option<char>) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// When the header is too long, or what the reader says.
+    pub fn begin(lines: &mut Lines<impl BufRead>, delimiter: Option<char>) -> io::Result<Option<Self>> {
         let mut line = Vec::new();
         while line.is_empty() {
             match lines.read(&mut line)? {
@@ -44,12 +47,16 @@ impl Table {
     }
 
     /// The names of the columns.
-    pub(super) fn header(&self) -> Arc<StringRecord> {
+    #[must_use]
+    pub fn header(&self) -> Arc<StringRecord> {
         Arc::clone(&self.header)
     }
 
     /// Takes a line apart. What isn't UTF-8 becomes a character that no number has.
-    pub(super) fn row(&mut self, line: &mut Vec<u8>) -> io::Result<StringRecord> {
+    ///
+    /// # Errors
+    /// None that a line could cause.
+    pub fn row(&mut self, line: &mut Vec<u8>) -> io::Result<StringRecord> {
         let mut row = ByteRecord::with_capacity(line.len(), self.header.len());
         *self.reader.get_mut() = Cursor::new(std::mem::take(line));
         self.reader
@@ -61,10 +68,15 @@ impl Table {
     }
 }
 
-/// `,` or `;`, whichever the line has more of.
+/// What stands between columns, in the order in which it is preferred.
+const DELIMITERS: [u8; 3] = *b",;\t";
+
+/// The delimiter that the line has most of.
 fn sniff(line: &[u8]) -> u8 {
     let count = |wanted: u8| line.iter().filter(|&&byte| byte == wanted).count();
-    if count(b';') > count(b',') { b';' } else { b',' }
+    // The last of equals wins in `max_by_key`, so the preferred one goes last.
+    let most = DELIMITERS.into_iter().rev().max_by_key(|&delimiter| count(delimiter));
+    most.unwrap_or(b',')
 }
 
 #[cfg(test)]
@@ -95,6 +107,7 @@ mod tests {
             &[&["a", "b"], &["1", "2"], &["3,5", "4"]],
         );
         check(b"\xef\xbb\xbfa\tb\n\t\n", Some('\t'), &[&["a", "b"], &["", ""]]);
+        check(b"a\tb\n1\t2\n", None, &[&["a", "b"], &["1", "2"]]);
         check(b"a,b\n\"1\",\"x \"\"y\"\"\"\n", None, &[&["a", "b"], &["1", "x \"y\""]]);
     }
 

@@ -9,7 +9,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What became of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum Line {
     /// It was read.
     Whole,
     /// It is longer than the bound, and was passed over.
@@ -18,7 +18,7 @@ pub(super) enum Line {
 
 /// Reads line by line. A line ends with `\n`, `\r\n` or `\r`.
 #[derive(Debug)]
-pub(super) struct Lines<R> {
+pub struct Lines<R> {
     from: R,
     max_bytes: usize,
     stop: Arc<AtomicBool>,
@@ -29,7 +29,7 @@ pub(super) struct Lines<R> {
 
 impl<R: BufRead> Lines<R> {
     /// Lines of at most `max_bytes` bytes, until the end or until `stop` is set.
-    pub(super) fn new(from: R, max_bytes: usize, stop: Arc<AtomicBool>) -> Self {
+    pub fn new(from: R, max_bytes: usize, stop: Arc<AtomicBool>) -> Self {
         Self {
             from,
             max_bytes,
@@ -40,12 +40,16 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The number of the line that was read last, from 1.
-    pub(super) fn number(&self) -> u64 {
+    #[must_use]
+    pub fn number(&self) -> u64 {
         self.number
     }
 
     /// Puts the next line into `line`, without its end; nothing of one that is too long. `None` when there are no more.
-    pub(super) fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Option<Line>> {
+    ///
+    /// # Errors
+    /// What the reader says.
+    pub fn read(&mut self, line: &mut Vec<u8>) -> io::Result<Option<Line>> {
         line.clear();
         self.number += 1;
         let (mut begun, mut fits) = (false, true);
