@@ -38,8 +38,9 @@ impl Daemon {
             tokio::select! {
                 _ = received(&mut term) => break,
                 _ = received(&mut int) => break,
-                _ = received(&mut hup) => self.reload(),
-                _ = watchdog.tick() => self.watch(),
+                // Both speak to the service manager, which shall hear nothing before READY: a reload ends with it.
+                _ = received(&mut hup), if ready => self.reload(),
+                _ = watchdog.tick(), if ready => self.watch(),
                 () = &mut booted, if !ready => {
                     ready = true;
                     self.begin().await;
