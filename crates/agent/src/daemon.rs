@@ -118,7 +118,14 @@ fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared
     let options = StoreOptions {
         blob_budget_bytes: config.store.blob_budget_bytes,
     };
-    let store = Store::open(&config.state_dir, options).map_err(|error| storage(error.to_string()))?;
+    let keys = config
+        .storage_keys()
+        .map_err(|problem| (Exit::Configuration, problem))?;
+    let store = match &keys {
+        Some(keys) => Store::open_sealed(&config.state_dir, options, keys),
+        None => Store::open(&config.state_dir, options),
+    };
+    let store = store.map_err(|error| storage(error.to_string()))?;
     let state = match store.state().load().map_err(|error| storage(error.to_string()))? {
         Some(bytes) => State::decode(&bytes).map_err(|error| storage(error.to_string()))?,
         None => State::default(),

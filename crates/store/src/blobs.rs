@@ -5,15 +5,20 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use floorhand_bundle::{Digest, Hasher};
+use floorhand_bundle::Digest;
 
 use crate::disk::Disk;
 use crate::error::{At as _, StoreError};
-use crate::partial::{HASH_BUFFER_BYTES, PartialBlob};
+use crate::pages::{BlobFile, Form};
+use crate::partial::PartialBlob;
+use crate::vault::Vault;
+
+/// Copied at once when unsealed content is taken over.
+const COPY_BYTES: usize = 64 * 1024;
 
 /// Blobs of one state directory, within a byte budget.
 #[derive(Debug, Clone)]
@@ -22,6 +27,7 @@ pub struct Blobs {
     whole: PathBuf,
     partial: PathBuf,
     budget_bytes: u64,
+    form: Form,
 }
 
 /// What a collection removed.
@@ -46,17 +52,60 @@ impl Blobs {
             whole,
             partial,
             budget_bytes,
+            form: Form::Plain,
         })
+    }
+
+    /// The same in sealed files, which lie in `dir`. What lies here unsealed is taken over, and what was being fetched is
+    /// given up.
+    pub(crate) fn sealed(self, dir: &Path, vault: Vault) -> Result<Self, StoreError> {
+        let (whole, partial) = (dir.join("blobs"), dir.join("partial"));
+        for dir in [&whole, &partial] {
+            self.disk.create_dir(dir).at("create directory", dir)?;
+        }
+        self.disk.sync_dir(dir).at("fsync directory", dir)?;
+        let sealed = Self {
+            whole,
+            partial,
+            form: Form::Sealed(vault),
+            ..self.clone()
+        };
+        for (digest, length) in self.list()? {
+            let plain = self.open_file(digest, length)?;
+            // Its place in the budget is the one that the unsealed file gives up.
+            let mut copy = sealed.open_partial(digest, length)?;
+            let mut buffer = vec![0; COPY_BYTES];
+            let mut offset = 0;
+            loop {
+                let read = plain.read_at(offset, &mut buffer).at("read", &self.path(digest))?;
+                if read == 0 {
+                    break;
+                }
+                copy.write_at(offset, buffer.get(..read).unwrap_or_default())?;
+                offset += read as u64;
+            }
+            match copy.finish() {
+                // Damaged already: it would have been fetched again.
+                Ok(()) | Err(StoreError::BlobCorrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.disk
+                .remove_file(&self.path(digest))
+                .at("remove", &self.path(digest))?;
+        }
+        self.collect_garbage(&BTreeSet::new())?;
+        Ok(sealed)
     }
 
     /// Whether the blob is here, whole, with this length in bytes. Its content was verified when it came; [`Blobs::read`]
     /// verifies it again.
     #[must_use]
     pub fn has(&self, digest: Digest, length: u64) -> bool {
-        fs::metadata(self.path(digest)).is_ok_and(|found| found.is_file() && found.len() == length)
+        fs::metadata(self.path(digest))
+            .is_ok_and(|found| found.is_file() && found.len() == self.form.file_bytes(length))
     }
 
-    /// Where the whole blob lies, or would.
+    /// Where the whole blob lies, or would: sealed, if the directory is. [`Blobs::open_file`] reads both.
     #[must_use]
     pub fn path(&self, digest: Digest) -> PathBuf {
         self.whole.join(digest.to_string())
@@ -74,15 +123,27 @@ impl Blobs {
         let already = fs::metadata(&path).map_or(0, |found| found.len());
         let used = self.used_bytes()?.saturating_sub(already);
         let available = self.budget_bytes.saturating_sub(used);
-        if length > available {
+        let needed = self.form.file_bytes(length);
+        if needed > available {
             return Err(StoreError::OverBudget {
                 digest,
-                needed: length,
+                needed,
                 available,
                 budget: self.budget_bytes,
             });
         }
-        PartialBlob::open(Arc::clone(&self.disk), path, self.path(digest), digest, length).map(Some)
+        self.open_partial(digest, length).map(Some)
+    }
+
+    fn open_partial(&self, digest: Digest, length: u64) -> Result<PartialBlob, StoreError> {
+        let (path, target) = (self.partial.join(digest.to_string()), self.path(digest));
+        PartialBlob::open(
+            Arc::clone(&self.disk),
+            path,
+            target,
+            (digest, length),
+            self.form.clone(),
+        )
     }
 
     /// Keeps content that is in memory as a whole.
@@ -102,13 +163,13 @@ impl Blobs {
     ///
     /// # Errors
     /// When it isn't here or has another length.
-    pub fn open_file(&self, digest: Digest, length: u64) -> Result<File, StoreError> {
-        let (file, actual) = self.open_any(digest)?;
-        if actual != length {
+    pub fn open_file(&self, digest: Digest, length: u64) -> Result<BlobFile, StoreError> {
+        let file = self.open_any(digest)?;
+        if file.length() != length {
             return Err(StoreError::BlobLength {
                 digest,
                 expected: length,
-                actual,
+                actual: file.length(),
             });
         }
         Ok(file)
@@ -119,17 +180,17 @@ impl Blobs {
     /// # Errors
     /// When it isn't here, is longer than `max`, or is damaged.
     pub fn read(&self, digest: Digest, max: u64) -> Result<Vec<u8>, StoreError> {
-        let (file, length) = self.open_any(digest)?;
-        if length > max {
+        let file = self.open_any(digest)?;
+        if file.length() > max {
             return Err(StoreError::BlobLength {
                 digest,
                 expected: max,
-                actual: length,
+                actual: file.length(),
             });
         }
         let path = self.path(digest);
-        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        file.take(max).read_to_end(&mut bytes).at("read", &path)?;
+        let mut bytes = vec![0; usize::try_from(file.length()).unwrap_or(0)];
+        file.read_at(0, &mut bytes).at("read", &path)?;
         let actual = Digest::of(&bytes);
         if actual == digest {
             Ok(bytes)
@@ -144,20 +205,11 @@ impl Blobs {
     /// # Errors
     /// When the system refuses.
     pub fn verify(&self, digest: Digest, length: u64) -> Result<bool, StoreError> {
-        let path = self.path(digest);
-        let (mut file, actual_length) = match self.open_any(digest) {
+        let file = match self.open_any(digest) {
             Err(StoreError::BlobMissing { .. }) => return Ok(false),
             opened => opened?,
         };
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; HASH_BUFFER_BYTES];
-        loop {
-            match file.read(&mut buffer).at("read", &path)? {
-                0 => break,
-                read => hasher.update(buffer.get(..read).unwrap_or_default()),
-            }
-        }
-        let whole = actual_length == length && hasher.finish() == digest;
+        let whole = file.length() == length && file.content_digest().at("read", &self.path(digest))? == digest;
         if !whole {
             self.remove(digest)?;
         }
@@ -210,7 +262,7 @@ impl Blobs {
     pub fn list(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
         let mut found: Vec<_> = entries(&self.whole)?
             .into_iter()
-            .filter_map(|(_, name, length)| name.parse().ok().map(|digest| (digest, length)))
+            .filter_map(|(_, name, bytes)| Some((name.parse().ok()?, self.form.content_bytes(bytes))))
             .collect();
         found.sort_unstable();
         Ok(found)
@@ -228,14 +280,14 @@ impl Blobs {
         Ok(used)
     }
 
-    fn open_any(&self, digest: Digest) -> Result<(File, u64), StoreError> {
+    fn open_any(&self, digest: Digest) -> Result<BlobFile, StoreError> {
         let path = self.path(digest);
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::BlobMissing { digest }),
             opened => opened.at("open", &path)?,
         };
-        let length = file.metadata().at("look at", &path)?.len();
-        Ok((file, length))
+        let length = self.form.content_bytes(file.metadata().at("look at", &path)?.len());
+        Ok(BlobFile::new(file, self.form.clone(), digest, length))
     }
 }
 

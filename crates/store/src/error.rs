@@ -53,6 +53,23 @@ pub enum StoreError {
         /// The state directory.
         path: PathBuf,
     },
+    /// The directory's content is sealed, and no key was given.
+    #[error(
+        "state directory {path} is encrypted; give its key in `store.encryption_key`, or start with an empty directory", path = path.display()
+    )]
+    KeyMissing {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// The directory's content is sealed under another key.
+    #[error(
+        "{path} doesn't open with the key of `store.encryption_key`; give the key that it was made with, as \
+         `store.encryption_key_before` if it is being replaced, or start with an empty directory", path = path.display()
+    )]
+    WrongKey {
+        /// The sealed data key.
+        path: PathBuf,
+    },
     /// The state record's checksum or frame is wrong.
     #[error(
         "state record {path} is damaged ({reason}); move it away to start without state, \

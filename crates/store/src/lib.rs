@@ -8,6 +8,7 @@
 //! <root>/lock                      held while a process has the directory open
 //! <root>/blobs/sha256/<hex>        whole, verified content
 //! <root>/partial/<hex>             content being fetched
+//! <root>/sealed/                 key, blobs and partial, where content is sealed: see [`Store::open_sealed`]
 //! <root>/gens/<n>/manifest.cose    and what else belongs to the generation
 //! <root>/state                     one small checksummed record
 //! <root>/spool.redb                telemetry, see [`Spool`]
@@ -47,20 +48,26 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod generations;
+mod pages;
 mod partial;
+mod peek;
 mod spool;
 mod state;
 mod store;
+mod vault;
 
 pub use ballast::Ballast;
 pub use blobs::{Blobs, Freed};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StoreError;
 pub use generations::{Generations, MANIFEST};
+pub use pages::BlobFile;
 pub use partial::PartialBlob;
+pub use peek::Peek;
 pub use spool::{
     Batch, BatchLimits, Cursor, Gap, MAX_RECORD_BYTES, NewRecord, Order, Priority, Record, Spool, SpoolConfig,
     SpoolError, SpoolStats,
 };
 pub use state::StateFile;
 pub use store::{FORMAT_VERSION, Store, StoreOptions};
+pub use vault::{StorageKey, StorageKeys, Vault};

@@ -4,25 +4,21 @@
 //! list, which holds after any crash. The file has its full length from the start, so a missing piece reads as zeros.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use floorhand_bundle::{Digest, Hasher};
+use floorhand_bundle::Digest;
 
 use crate::disk::{Disk, DiskFile, sync_parent};
 use crate::error::{At as _, StoreError};
-
-/// Read at once while a whole blob is hashed: large enough to cost few calls, small beside a device's memory.
-pub(crate) const HASH_BUFFER_BYTES: usize = 64 * 1024;
+use crate::pages::{BlobFile, Form};
 
 /// A blob that isn't whole yet. Dropping it keeps what was written, for a later [`begin`](crate::Blobs::begin).
 #[derive(Debug)]
 pub struct PartialBlob {
     disk: Arc<dyn Disk>,
     writer: Box<dyn DiskFile>,
-    reader: File,
+    reader: BlobFile,
     path: PathBuf,
     target: PathBuf,
     digest: Digest,
@@ -35,20 +31,21 @@ impl PartialBlob {
         disk: Arc<dyn Disk>,
         path: PathBuf,
         target: PathBuf,
-        digest: Digest,
-        length: u64,
+        (digest, length): (Digest, u64),
+        form: Form,
     ) -> Result<Self, StoreError> {
-        let resumed = path.metadata().is_ok_and(|found| found.len() == length);
+        let file_bytes = form.file_bytes(length);
+        let resumed = path.metadata().is_ok_and(|found| found.len() == file_bytes);
         let mut writer = if resumed {
             disk.open(&path).at("open", &path)?
         } else {
             disk.create(&path).at("create", &path)?
         };
-        if !resumed && let Err(error) = writer.allocate(length).at("reserve space for", &path) {
+        if !resumed && let Err(error) = writer.allocate(file_bytes).at("reserve space for", &path) {
             drop(disk.remove_file(&path));
             return Err(error);
         }
-        let reader = File::open(&path).at("open", &path)?;
+        let reader = BlobFile::new(File::open(&path).at("open", &path)?, form, digest, length);
         Ok(Self {
             disk,
             writer,
@@ -85,7 +82,9 @@ impl PartialBlob {
     /// When it lies outside of the blob, when the disk is full, or when the system refuses.
     pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_inside(offset, bytes.len() as u64)?;
-        self.writer.write_at(offset, bytes).at("write", &self.path)
+        self.reader
+            .write_at(self.writer.as_mut(), offset, bytes)
+            .at("write", &self.path)
     }
 
     /// Reads `count` bytes that may or may not have been written before.
@@ -95,7 +94,7 @@ impl PartialBlob {
     pub fn read_at(&self, offset: u64, count: usize) -> Result<Vec<u8>, StoreError> {
         self.check_inside(offset, count as u64)?;
         let mut bytes = vec![0; count];
-        self.reader.read_exact_at(&mut bytes, offset).at("read", &self.path)?;
+        self.reader.read_at(offset, &mut bytes).at("read", &self.path)?;
         Ok(bytes)
     }
 
@@ -123,28 +122,7 @@ impl PartialBlob {
     }
 
     fn verify(&self) -> Result<(), StoreError> {
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; HASH_BUFFER_BYTES];
-        let mut offset = 0;
-        loop {
-            let read = match self.reader.read_at(&mut buffer, offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.at("read", &self.path)?,
-            };
-            if read == 0 {
-                break;
-            }
-            hasher.update(buffer.get(..read).unwrap_or_default());
-            offset += read as u64;
-        }
-        let actual = hasher.finish();
-        if offset != self.length {
-            return Err(StoreError::BlobLength {
-                digest: self.digest,
-                expected: self.length,
-                actual: offset,
-            });
-        }
+        let actual = self.reader.content_digest().at("read", &self.path)?;
         if actual != self.digest {
             return Err(StoreError::BlobCorrupt {
                 digest: self.digest,

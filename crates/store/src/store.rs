@@ -15,9 +15,14 @@ use crate::disk::{Disk, RealDisk, replace, sync_parent};
 use crate::error::{At as _, StoreError};
 use crate::generations::Generations;
 use crate::state::StateFile;
+use crate::vault::{SEALED, StorageKeys, Vault, data_key_path};
 
-/// The version of the directory's layout. It rises when an older program would misread a newer directory.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of the directory's layout. It rises when an older program would misread a newer directory.
+pub const FORMAT_VERSION: u32 = 2;
+/// Content as it is.
+const FORMAT_PLAIN: u32 = 1;
+/// Content in sealed files, which versions that know only the first format don't look for.
+const FORMAT_SEALED: u32 = 2;
 
 /// What a state directory may take.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +38,7 @@ pub struct Store {
     blobs: Blobs,
     generations: Generations,
     state: StateFile,
+    vault: Option<Vault>,
     _lock: File,
 }
 
@@ -50,6 +56,37 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_on(disk: Arc<dyn Disk>, root: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_with(disk, root, options, None)
+    }
+
+    /// Opens the directory with its content sealed: blobs, and what is sealed with [`Store::vault`]. What lies there
+    /// unsealed is sealed now. From then on the directory opens with its key alone.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when it is sealed under another key.
+    pub fn open_sealed(root: &Path, options: StoreOptions, keys: &StorageKeys) -> Result<Self, StoreError> {
+        Self::open_sealed_on(Arc::new(RealDisk), root, options, keys)
+    }
+
+    /// [`Store::open_sealed`] with every durable step going through `disk`.
+    ///
+    /// # Errors
+    /// As [`Store::open_sealed`].
+    pub fn open_sealed_on(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        options: StoreOptions,
+        keys: &StorageKeys,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(disk, root, options, Some(keys))
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        options: StoreOptions,
+        keys: Option<&StorageKeys>,
+    ) -> Result<Self, StoreError> {
         let is_new = !root.is_dir();
         disk.create_dir(root).at("create directory", root)?;
         if is_new {
@@ -58,8 +95,15 @@ impl Store {
         }
         keep_private(root)?;
         let lock = lock(root)?;
-        check_format(disk.as_ref(), root)?;
-        let blobs = Blobs::open(Arc::clone(&disk), root, options.blob_budget_bytes)?;
+        let format = check_format(disk.as_ref(), root)?;
+        if keys.is_none() && (format == FORMAT_SEALED || data_key_path(root).exists()) {
+            return Err(StoreError::KeyMissing { path: root.to_owned() });
+        }
+        let mut blobs = Blobs::open(Arc::clone(&disk), root, options.blob_budget_bytes)?;
+        let vault = keys.map(|keys| vault(disk.as_ref(), root, format, keys)).transpose()?;
+        if let Some(vault) = &vault {
+            blobs = blobs.sealed(&root.join(SEALED), vault.clone())?;
+        }
         let generations = Generations::open(Arc::clone(&disk), root)?;
         disk.sync_dir(root).at("fsync directory", root)?;
         let state = StateFile::new(disk, root.join("state"));
@@ -68,6 +112,7 @@ impl Store {
             blobs,
             generations,
             state,
+            vault,
             _lock: lock,
         })
     }
@@ -88,6 +133,12 @@ impl Store {
     #[must_use]
     pub fn state(&self) -> &StateFile {
         &self.state
+    }
+
+    /// Seals and opens what else is kept, where the directory's content is sealed.
+    #[must_use]
+    pub fn vault(&self) -> Option<&Vault> {
+        self.vault.as_ref()
     }
 
     /// Where the spool lies, for [`Spool::open`](crate::Spool::open).
@@ -137,17 +188,33 @@ fn lock(root: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn check_format(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
+/// The directory's data key; from now on its format says that its content is sealed.
+fn vault(disk: &dyn Disk, root: &Path, format: u32, keys: &StorageKeys) -> Result<Vault, StoreError> {
+    let dir = root.join(SEALED);
+    disk.create_dir(&dir).at("create directory", &dir)?;
+    disk.sync_dir(root).at("fsync directory", root)?;
+    let vault = Vault::open(disk, &data_key_path(root), keys)?;
+    if format != FORMAT_SEALED {
+        write_format(disk, root, FORMAT_SEALED)?;
+    }
+    Ok(vault)
+}
+
+fn write_format(disk: &dyn Disk, root: &Path, format: u32) -> Result<(), StoreError> {
+    replace(disk, &root.join("format"), format!("{format}\n").as_bytes())
+}
+
+fn check_format(disk: &dyn Disk, root: &Path) -> Result<u32, StoreError> {
     let path = root.join("format");
     let text = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return replace(disk, &path, format!("{FORMAT_VERSION}\n").as_bytes());
+            return write_format(disk, root, FORMAT_PLAIN).map(|()| FORMAT_PLAIN);
         }
         read => read.at("read", &path)?,
     };
     let text: String = String::from_utf8_lossy(&text).chars().take(32).collect();
     match text.trim().parse::<u32>() {
-        Ok(found) if (1..=FORMAT_VERSION).contains(&found) => Ok(()),
+        Ok(found) if (1..=FORMAT_VERSION).contains(&found) => Ok(found),
         Ok(found) if found > FORMAT_VERSION => Err(StoreError::NewerFormat {
             path: root.to_owned(),
             found,
@@ -160,6 +227,8 @@ fn check_format(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::StorageKey;
+    use floorhand_bundle::Digest;
 
     const OPTIONS: StoreOptions = StoreOptions {
         blob_budget_bytes: 1 << 20,
@@ -192,7 +261,7 @@ mod tests {
         fs::write(dir.path().join("format"), "7\n").unwrap();
         let message = Store::open(dir.path(), OPTIONS).unwrap_err().to_string();
         assert!(
-            message.contains("has format 7 and this version knows up to 1"),
+            message.contains("has format 7 and this version knows up to 2"),
             "{message}"
         );
         for broken in ["", "0", "one", "1 2"] {
@@ -202,5 +271,34 @@ mod tests {
                 "{broken:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_sealed_directory_opens_with_its_key_alone() {
+        let key = |seed| StorageKeys {
+            current: StorageKey::from_bytes([seed; 32]),
+            before: None,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let plain = Store::open(dir.path(), OPTIONS).unwrap();
+        let digest = plain.blobs().put(b"weights").unwrap();
+        let unfinished = plain.blobs().begin(Digest::of(b"more"), 4).unwrap();
+        drop((unfinished, plain));
+        let sealed = Store::open_sealed(dir.path(), OPTIONS, &key(1)).unwrap();
+        assert_eq!(sealed.blobs().read(digest, 7).unwrap(), b"weights");
+        assert_eq!(sealed.blobs().list().unwrap(), vec![(digest, 7)]);
+        for plain in ["blobs/sha256", "partial"] {
+            assert_eq!(fs::read_dir(dir.path().join(plain)).unwrap().count(), 0, "{plain}");
+        }
+        drop(sealed);
+        let message = Store::open(dir.path(), OPTIONS).unwrap_err().to_string();
+        assert!(message.contains("give its key in `store.encryption_key`"), "{message}");
+        let message = Store::open_sealed(dir.path(), OPTIONS, &key(2))
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("doesn't open with the key"), "{message}");
+        let sealed = Store::open_sealed(dir.path(), OPTIONS, &key(1)).unwrap();
+        assert_eq!(sealed.blobs().read(digest, 7).unwrap(), b"weights");
+        assert_eq!(fs::read_to_string(dir.path().join("format")).unwrap(), "2\n");
     }
 }

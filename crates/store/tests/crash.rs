@@ -5,15 +5,21 @@
 //! after a restart. What had been promised by then has to be there: the state record, generations and blobs that the caller
 //! was told are durable. What hadn't been promised may be there, but whole.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "these are tests, and tell what they checked"
+)]
 
 use floorhand_bundle::Digest;
-use floorhand_store::{Disk, DiskFile, MANIFEST, RealDisk, Store, StoreError, StoreOptions};
+use floorhand_store::{Disk, DiskFile, MANIFEST, RealDisk, StorageKey, StorageKeys, Store, StoreError, StoreOptions};
 use floorhand_testkit::crash::{Crash, Recorder, Step, crashes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+use tempfile::TempDir;
 
 const OPTIONS: StoreOptions = StoreOptions {
     blob_budget_bytes: 1 << 20,
@@ -72,8 +78,8 @@ fn save(store: &Store, record: &Record, state: &str) {
 }
 
 /// One generation after the other, in the order in which the agent goes about it.
-fn live(store: &Store, record: &Record) {
-    for generation in 1..=GENERATIONS {
+fn live(store: &Store, record: &Record, generations: RangeInclusive<u64>) {
+    for generation in generations {
         save(store, record, &format!("pending {generation}"));
         let parts: Vec<Vec<u8>> = (0..3).map(|which| component(generation, which)).collect();
         parts.iter().for_each(|part| fetch(store, record, part));
@@ -216,9 +222,51 @@ impl DiskFile for HastyFile {
     }
 }
 
+/// How a device keeps its content.
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    Plain,
+    Sealed,
+    /// Sealed from the last generation on: what was there before is taken over.
+    SealedLater,
+}
+
+fn open(disk: impl Disk + 'static, root: &Path, sealed: bool) -> Result<Store, StoreError> {
+    let keys = StorageKeys {
+        current: StorageKey::from_bytes([7; 32]),
+        before: None,
+    };
+    if sealed {
+        Store::open_sealed_on(Arc::new(disk), root, OPTIONS, &keys)
+    } else {
+        Store::open_on(Arc::new(disk), root, OPTIONS)
+    }
+}
+
+/// As a restart does it: with the key, if the device has one by now.
+fn reopen(root: &Path, content: Content) -> Store {
+    if !root.join("sealed/key").exists() {
+        return open(Hasty, root, matches!(content, Content::Sealed)).unwrap();
+    }
+    let without = open(Hasty, root, false);
+    assert!(matches!(without, Err(StoreError::KeyMissing { .. })), "{without:?}");
+    open(Hasty, root, true).unwrap()
+}
+
+/// A directory in memory where the machine has one: thousands are made, and no disk has to keep them.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    }
+    .unwrap()
+}
+
 /// Opens what a crash has left and holds it against what was promised; then the device goes on.
-fn restart(dir: &Path, promised: &Promised) {
-    let store = Store::open_on(Arc::new(Hasty), dir, OPTIONS).unwrap();
+fn restart(dir: &Path, promised: &Promised, content: Content) {
+    let store = reopen(dir, content);
     promised.check(&store);
     let bytes = component(GENERATIONS + 1, 1);
     store.blobs().put(&bytes).unwrap();
@@ -233,31 +281,57 @@ fn restart(dir: &Path, promised: &Promised) {
     assert_eq!(store.state().load().unwrap().as_deref(), Some(b"goes on".as_slice()));
 }
 
-fn record() -> Vec<Step<Mark>> {
+fn record(content: Content) -> Vec<Step<Mark>> {
     let dir = tempfile::tempdir().unwrap();
     let record = Record::new(dir.path());
     let root = dir.path().join("state");
-    let store = Store::open_on(Arc::new(record.clone()), &root, OPTIONS).unwrap();
-    live(&store, &record);
+    let store = open(record.clone(), &root, matches!(content, Content::Sealed)).unwrap();
+    let sealed_from = match content {
+        Content::SealedLater => GENERATIONS - 1,
+        Content::Plain | Content::Sealed => GENERATIONS,
+    };
+    live(&store, &record, 1..=sealed_from);
+    drop(store);
+    if sealed_from < GENERATIONS {
+        live(
+            &open(record.clone(), &root, true).unwrap(),
+            &record,
+            sealed_from + 1..=GENERATIONS,
+        );
+    }
     record.steps()
 }
 
 #[test]
 fn whatever_a_power_cut_leaves_what_was_promised_is_there() {
-    let steps = record();
+    survives_every_crash(Content::Plain);
+}
+
+#[test]
+fn sealed_content_is_there_too() {
+    survives_every_crash(Content::Sealed);
+}
+
+#[test]
+fn content_that_is_being_sealed_is_there_too() {
+    survives_every_crash(Content::SealedLater);
+}
+
+fn survives_every_crash(content: Content) {
+    let steps = record(content);
     let all = crashes(&steps);
     for crash in &all {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = directory();
         crash.restore(&steps, dir.path()).unwrap();
         let promised = Promised::by(crash.done(&steps));
         let root = dir.path().join("state");
-        let checked = std::panic::catch_unwind(|| restart(&root, &promised));
+        let checked = std::panic::catch_unwind(|| restart(&root, &promised, content));
         if let Err(panic) = checked {
-            let told = panic.downcast_ref::<String>().map_or("", String::as_str);
-            panic!("after {crash:?}, the last step {:?}: {told}", last(&steps, crash));
+            eprintln!("after {crash:?}, the last step {:?}", last(&steps, crash));
+            std::panic::resume_unwind(panic);
         }
     }
-    eprintln!("{} steps, {} states", steps.len(), all.len());
+    eprintln!("{content:?}: {} steps, {} states", steps.len(), all.len());
 }
 
 fn last<'a>(steps: &'a [Step<Mark>], crash: &Crash) -> Option<&'a Step<Mark>> {
@@ -267,7 +341,7 @@ fn last<'a>(steps: &'a [Step<Mark>], crash: &Crash) -> Option<&'a Step<Mark>> {
 /// A store that forgot its fsyncs is found out: the check above can fail.
 #[test]
 fn forgotten_fsyncs_are_found() {
-    let steps = record();
+    let steps = record(Content::Plain);
     let without_file_syncs = |step: &&Step<Mark>| !matches!(step, Step::SyncFile(_));
     let without_dir_syncs = |step: &&Step<Mark>| !matches!(step, Step::SyncDir(_));
     let fewer: [Vec<Step<Mark>>; 2] = [
@@ -276,11 +350,11 @@ fn forgotten_fsyncs_are_found() {
     ];
     for steps in fewer {
         let found = crashes(&steps).iter().any(|crash| {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = directory();
             crash.restore(&steps, dir.path()).unwrap();
             let promised = Promised::by(crash.done(&steps));
             let root = dir.path().join("state");
-            std::panic::catch_unwind(|| restart(&root, &promised)).is_err()
+            std::panic::catch_unwind(|| restart(&root, &promised, Content::Plain)).is_err()
         });
         assert!(found);
     }

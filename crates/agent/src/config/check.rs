@@ -5,11 +5,12 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use floorhand_bundle::{MAX_ROOT_BYTES, SecretKey, TrustRoot, Verified};
+use floorhand_store::StorageKeys;
 use floorhand_transport::{self as transport, ConfigError};
 
 use super::connections::{host_and_port, is_loopback};
 use super::files::read_limited;
-use super::{Config, Mistake, Sink, Source};
+use super::{Config, KeySource, Mistake, Sink, Source};
 
 /// A key of 32 bytes in PEM has some hundred.
 const MAX_KEY_BYTES: u64 = 16 << 10;
@@ -40,6 +41,23 @@ impl Config {
         let pem = read_limited(&self.device_key, MAX_KEY_BYTES)?;
         SecretKey::from_pem(&String::from_utf8_lossy(&pem))
             .map_err(|error| format!("{}: {error}", self.device_key.display()))
+    }
+}
+
+impl Config {
+    /// The keys that the state directory is sealed with; `None` when it isn't.
+    ///
+    /// # Errors
+    /// When one is named and can't be had.
+    pub fn storage_keys(&self) -> Result<Option<StorageKeys>, String> {
+        let Some(current) = &self.store.encryption_key else {
+            return Ok(None);
+        };
+        let before = self.store.encryption_key_before.as_ref().map(KeySource::read);
+        Ok(Some(StorageKeys {
+            current: current.read()?,
+            before: before.transpose()?,
+        }))
     }
 }
 
@@ -264,6 +282,15 @@ pub(super) fn contents(config: &Config, mistakes: &mut Vec<Mistake>) {
     }
     if let Err(problem) = config.read_device_key() {
         found("device_key", problem);
+    }
+    let keys = [
+        ("store.encryption_key", &config.store.encryption_key),
+        ("store.encryption_key_before", &config.store.encryption_key_before),
+    ];
+    for (key, source) in keys {
+        if let Some(Err(problem)) = source.as_ref().map(KeySource::read) {
+            found(key, problem);
+        }
     }
     if let Some(fleet) = config.fleet_transport() {
         connection("fleet_connection", &fleet, &mut found);

@@ -14,12 +14,14 @@ mod flows;
 mod parse;
 mod read;
 mod reload;
+mod storage_key;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use connections::host_and_port;
 pub(crate) use connections::{FleetConnection, PlantConnection};
 pub(crate) use flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
+pub(crate) use storage_key::KeySource;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -97,6 +99,13 @@ pub struct StoreSettings {
     /// Bytes that bundles may take together, the running one, the one before and the one being fetched. At least 1 MiB.
     /// Default: 2,147,483,648 (2 GiB).
     pub blob_budget_bytes: u64,
+    /// Where the key is that models and captured samples are encrypted with on disk (XChaCha20-Poly1305): 32 bytes, or 64
+    /// hexadecimal digits. `"file:PATH"`, `"credential:NAME"` (systemd's, which a TPM can seal) or `"keyring:NAME"` (the
+    /// kernel's, type user). Absent: they lie there as they are. Example: `"credential:storage-key"`.
+    pub encryption_key: Option<KeySource>,
+    /// The key until now, while it is being replaced: the next start seals under the new one, then leave this out.
+    /// Default: none. Example: `"file:/etc/floorhand/storage.key.old"`.
+    pub encryption_key_before: Option<KeySource>,
 }
 
 /// How bundles are fetched: section `[fetch]`. Both are taken over by a reload.
@@ -149,6 +158,8 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             blob_budget_bytes: 2 << 30,
+            encryption_key: None,
+            encryption_key_before: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use floorhand_transport::Qos;
 use super::connections::{FleetConnection, PlantConnection};
 use super::flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
 use super::read::{Reader, Shared};
-use super::{Config, Fetch, Log, Mistake, Plugins, StoreSettings, Telemetry};
+use super::{Config, Fetch, KeySource, Log, Mistake, Plugins, StoreSettings, Telemetry};
 use crate::logging::{self, LogFormat};
 
 /// Sources and sinks each: more belong into a broker's topic structure.
@@ -267,9 +267,27 @@ fn telemetry(mut section: Reader<'_>) -> Telemetry {
 
 fn store(mut section: Reader<'_>) -> StoreSettings {
     let budget = section.number("blob_budget_bytes", &(MIB..=i64::MAX as u64));
+    let encryption_key = storage_key(&mut section, "encryption_key");
+    let encryption_key_before = storage_key(&mut section, "encryption_key_before");
+    if encryption_key.is_none() && encryption_key_before.is_some() {
+        section.mistake("encryption_key", "is missing; name the key that takes its place");
+    }
     section.finish();
     StoreSettings {
         blob_budget_bytes: budget.unwrap_or(StoreSettings::default().blob_budget_bytes),
+        encryption_key,
+        encryption_key_before,
+    }
+}
+
+fn storage_key(section: &mut Reader<'_>, key: &'static str) -> Option<KeySource> {
+    let text = section.text(key)?;
+    match KeySource::parse(&text, section.base()) {
+        Ok(source) => Some(source),
+        Err(problem) => {
+            section.mistake(key, problem);
+            None
+        }
     }
 }
 

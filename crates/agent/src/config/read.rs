@@ -86,6 +86,11 @@ impl<'a> Reader<'a> {
         format!("{}{key}", self.prefix)
     }
 
+    /// The folder that paths are relative to.
+    pub(super) fn base(&self) -> &Path {
+        &self.shared.base
+    }
+
     /// Notes a mistake at a key.
     pub(super) fn mistake(&self, key: &str, problem: impl Display) {
         self.shared.mistake(self.key(key), problem);

@@ -166,10 +166,9 @@ impl Download {
 }
 
 fn read_held(store: &Store, (blob, blob_length, offset): (Digest, u64, u64), length: u32) -> Option<Vec<u8>> {
-    use std::os::unix::fs::FileExt as _;
     let file = store.blobs().open_file(blob, blob_length).ok()?;
     let mut bytes = vec![0; length as usize];
-    file.read_exact_at(&mut bytes, offset).ok()?;
+    file.read_at(offset, &mut bytes).ok()?;
     Some(bytes)
 }
 

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use floorhand_bundle::{BlobRef, Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, TrustRoot};
+use floorhand_bundle::{BlobRef, Digest, MAX_MANIFEST_BYTES, Manifest, TrustRoot};
 use floorhand_lifecycle::{Generation, State};
-use floorhand_store::MANIFEST;
+use floorhand_store::{MANIFEST, Peek, StoreError};
 
 use super::report::Report;
 use crate::config::Config;
@@ -22,8 +22,6 @@ const BUNDLES: &str = "bundles";
 const FRAME: &[u8] = b"FHST\x01\x00";
 /// Twice what a record has at most.
 const MAX_RECORD_BYTES: u64 = 128 * 1024;
-/// Read at once of a component.
-const PIECE_BYTES: usize = 64 * 1024;
 
 /// What a generation is kept for, and what to do when it is damaged.
 struct Role {
@@ -72,13 +70,21 @@ pub(super) fn stored(config: &Config, agent_runs: bool, report: &mut Report) {
         );
         return;
     };
-    let mut damages = find_damages(dir, &root, &state);
+    let blobs = match blobs(config) {
+        Ok(blobs) => blobs,
+        Err(problem) => {
+            let advice = "put `store.encryption_key` right first";
+            report.fail(BUNDLES, Exit::StateDirectory, problem, advice);
+            return;
+        }
+    };
+    let mut damages = find_damages(dir, &blobs, &root, &state);
     // A running agent may have let go of a generation in the meantime.
     if agent_runs
         && !damages.is_empty()
         && let Ok(Some(later)) = read(dir)
     {
-        damages = find_damages(dir, &root, &later);
+        damages = find_damages(dir, &blobs, &root, &later);
     }
     if damages.is_empty() {
         report.ok(BUNDLES, format!("{}, whole on the disk", names.join(" and ")));
@@ -86,6 +92,11 @@ pub(super) fn stored(config: &Config, agent_runs: bool, report: &mut Report) {
     for Damage { finding, advice } in damages {
         report.fail(BUNDLES, Exit::StateDirectory, finding, advice);
     }
+}
+
+fn blobs(config: &Config) -> Result<Peek, String> {
+    let keys = config.storage_keys()?;
+    Peek::new(&config.state_dir, keys.as_ref()).map_err(|error| error.to_string())
 }
 
 /// The record of a state directory; `None` when there is none yet.
@@ -123,7 +134,7 @@ fn name(generation: &Generation) -> String {
     format!("{} {}", generation.bundle.name, generation.bundle.version)
 }
 
-fn find_damages(dir: &Path, root: &TrustRoot, state: &State) -> Vec<Damage> {
+fn find_damages(dir: &Path, blobs: &Peek, root: &TrustRoot, state: &State) -> Vec<Damage> {
     // What two bundles have in common is looked at once.
     let mut seen = BTreeSet::new();
     let mut damages = Vec::new();
@@ -139,7 +150,7 @@ fn find_damages(dir: &Path, root: &TrustRoot, state: &State) -> Vec<Damage> {
         };
         for component in &manifest.components {
             if seen.insert(component.blob.sha256)
-                && let Some(problem) = blob_problem(dir, &component.blob)
+                && let Some(problem) = blob_problem(blobs, &component.blob)
             {
                 let finding = format!("{problem}; it is {} of {whose}", component.name);
                 damages.push(Damage { finding, advice });
@@ -165,27 +176,14 @@ fn open_manifest(dir: &Path, root: &TrustRoot, generation: &Generation) -> Resul
 }
 
 /// What is wrong with a file of the store, with its path; `None` when its content is what its name says.
-fn blob_problem(dir: &Path, blob: &BlobRef) -> Option<String> {
-    let path = dir.join("blobs/sha256").join(blob.sha256.to_string());
-    let problem = match digest_of(&path) {
+fn blob_problem(blobs: &Peek, blob: &BlobRef) -> Option<String> {
+    let problem = match blobs.content_digest(blob.sha256) {
         Ok(digest) if digest == blob.sha256 => return None,
         Ok(_) => "is damaged".to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => "is missing".to_owned(),
+        Err(StoreError::BlobMissing { .. }) => "is missing".to_owned(),
         Err(error) => format!("can't be read: {error}"),
     };
-    Some(format!("{} {problem}", path.display()))
-}
-
-fn digest_of(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::default();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(piece.get(..read).unwrap_or_default()),
-        }
-    }
+    Some(format!("{} {problem}", blobs.path(blob.sha256).display()))
 }
 
 #[cfg(test)]

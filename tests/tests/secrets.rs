@@ -1,0 +1,164 @@
+//! What must not be found: secrets in logs, models and samples on a disk that is encrypted.
+
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use floorhand_tests::{Agent, Site, say, workspace};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+const DEVICE: &str = "press-1";
+/// Bytes of a file that are looked for elsewhere: no other file has them by chance.
+const SIGN_BYTES: usize = 48;
+/// Where the 32 bytes of an Ed25519 key lie in its PKCS #8 encoding (RFC 8410).
+const SEED: std::ops::Range<usize> = 16..48;
+const STORAGE_KEY: &str = "8d3f0b1c5a7e92460f1d2c3b4a5968778695a4b3c2d1e0f00112233445566778";
+const PLANT_PASSWORD: &str = "correct-horse-battery-staple";
+
+fn runs(status: &Value, version: &str) -> bool {
+    status.pointer("/active/version").and_then(Value::as_str) == Some(version)
+}
+
+/// A device that logs all it can, with secrets of every kind.
+fn device(site: &Site, broker: &str) -> Result<Agent> {
+    fs::write(site.path("plant.password"), PLANT_PASSWORD)?;
+    site.device(
+        DEVICE,
+        &json!({
+            "fleet_connection": { "broker": broker },
+            // Nobody listens there: what is said of a connection that fails shall not tell its password.
+            "plant_connection": {
+                "broker": "mqtt://127.0.0.1:9",
+                "username": "press",
+                "password_file": site.path("plant.password"),
+            },
+            "source": [{
+                "type": "file",
+                "path": workspace().join("tests/skab/fixture/anomaly-free.csv"),
+                "rate_hz": 100.0,
+                "repeat": true,
+            }],
+            "log": { "filter": "trace" },
+        }),
+    )
+}
+
+/// Encryption in the configuration of a device that was made without.
+fn encrypt(site: &Site) -> Result<()> {
+    let key = site.path("storage.key");
+    fs::write(&key, STORAGE_KEY)?;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+    let path = site.path(&format!("{DEVICE}.toml"));
+    let text = fs::read_to_string(&path)?;
+    fs::write(
+        path,
+        format!("{text}\n[store]\nencryption_key = \"file:storage.key\"\n"),
+    )?;
+    Ok(())
+}
+
+/// The middle of a file, which says what it is.
+fn sign(file: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(file).with_context(|| file.display().to_string())?;
+    let middle = bytes.len() / 2;
+    bytes
+        .get(middle..middle + SIGN_BYTES)
+        .map(<[u8]>::to_vec)
+        .with_context(|| format!("{} is short", file.display()))
+}
+
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// The files of a folder that have these bytes in them.
+fn holders(dir: &Path, sign: &[u8]) -> Result<Vec<PathBuf>> {
+    let has = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap_or_default();
+        bytes.windows(sign.len()).any(|window| window == sign)
+    };
+    Ok(files(dir)?.into_iter().filter(has).collect())
+}
+
+/// Every secret of the site, with its name, in the forms in which it could be printed.
+fn secrets(site: &Site) -> Result<Vec<(String, String)>> {
+    let mut secrets = vec![
+        ("storage key".to_owned(), STORAGE_KEY.to_owned()),
+        ("plant password".to_owned(), PLANT_PASSWORD.to_owned()),
+    ];
+    for name in [DEVICE, "assignment", "release", "offline"] {
+        let pem = fs::read_to_string(site.path(&format!("{name}.key")))?;
+        let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let der = BASE64_STANDARD.decode(&body)?;
+        let seed = der.get(SEED).context("a key is shorter than its seed")?;
+        secrets.push((format!("{name}.key"), body));
+        let hex: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+        let decimal: Vec<String> = seed.iter().take(8).map(u8::to_string).collect();
+        secrets.push((format!("{name}.key in hexadecimal"), hex));
+        secrets.push((format!("{name}.key as a list"), decimal.join(", ")));
+    }
+    Ok(secrets)
+}
+
+#[test]
+fn a_disk_that_was_encrypted_shows_no_model_and_logs_show_no_secret() -> Result<()> {
+    let site = Site::new()?;
+    let mut hub = site.start_hub_alone()?;
+    let mut agent = device(&site, &hub.broker)?;
+    hub.fleet_ok(&["enroll", DEVICE, "--key", &site.text(&format!("{DEVICE}.pub"))])?;
+    let packed = site.pack_fixture(1)?;
+    let model = sign(&site.path("bundle-1").join("model.onnx"))?;
+
+    agent.start()?;
+    agent.wait_until("connection", |status| status["fleet_connected"] == true)?;
+    hub.fleet_ok(&["deploy", &packed.to_string_lossy(), "--device", DEVICE])?;
+    agent.wait_until("commit", |status| runs(status, "1.0.0"))?;
+    agent.stop()?;
+    let open = holders(agent.state_dir(), &model)?;
+    ensure!(
+        open.len() == 1,
+        "unencrypted, the model is in {open:?}: the test would show nothing"
+    );
+
+    encrypt(&site)?;
+    agent.start()?;
+    agent.wait_until("what was committed, taken over", |status| runs(status, "1.0.0"))?;
+    let second = site.pack_fixture(2)?;
+    agent.wait_until("connection", |status| status["fleet_connected"] == true)?;
+    hub.fleet_ok(&["deploy", &second.to_string_lossy(), "--device", DEVICE])?;
+    agent.wait_until("commit of a bundle that was fetched encrypted", |status| {
+        runs(status, "2.0.0")
+    })?;
+    agent.stop()?;
+    let found = holders(agent.state_dir(), &model)?;
+    ensure!(found.is_empty(), "the model is in {found:?}");
+    agent.start()?;
+    agent.wait_until("a start from the encrypted disk", |status| runs(status, "2.0.0"))?;
+    agent.stop()?;
+    hub.process.stop()?;
+
+    let logs = [agent.log(), fs::read_to_string(site.path("hub.log"))?].concat();
+    ensure!(logs.contains("TRACE"), "nothing was logged at the level that says most");
+    let secrets = secrets(&site)?;
+    for (name, secret) in &secrets {
+        ensure!(!logs.contains(secret.as_str()), "{name} is in a log");
+    }
+    say(&format!(
+        "{} bytes of logs without {} secrets",
+        logs.len(),
+        secrets.len()
+    ));
+    Ok(())
+}
