@@ -82,9 +82,11 @@ impl Archive {
     pub fn read(from: impl Read) -> Result<Self, ArchiveError> {
         let mut archive = Self::default();
         let mut left = MAX_ARCHIVE_BYTES;
-        for entry in tar::Archive::new(from.take(MAX_ARCHIVE_BYTES)).entries()? {
+        let mut tar = tar::Archive::new(from.take(MAX_ARCHIVE_BYTES));
+        // Raw, as in `walk`: a sparse file would be as long as it says, whatever the archive holds of it.
+        for entry in tar.entries()?.raw(true) {
             let mut entry = entry?;
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = file_name(&entry)?;
             left = left.checked_sub(entry.size()).ok_or(ArchiveError::TooLong)?;
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
@@ -192,14 +194,21 @@ fn walk<E: From<ArchiveError>>(
     // Raw: long names and sparse files, which no bundle has, would be put together in memory.
     for entry in archive.entries_with_seek().map_err(ArchiveError::from)?.raw(true) {
         let mut entry = entry.map_err(ArchiveError::from)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !entry.header().entry_type().is_file() {
-            return Err(ArchiveError::Entry(name).into());
-        }
+        let name = file_name(&entry)?;
         let length = entry.size();
         take(Name::parse(name)?, length, &mut entry)?;
     }
     Ok(())
+}
+
+/// The entry's name, if it is a plain file.
+fn file_name(entry: &tar::Entry<'_, impl Read>) -> Result<String, ArchiveError> {
+    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    if entry.header().entry_type().is_file() {
+        Ok(name)
+    } else {
+        Err(ArchiveError::Entry(name))
+    }
 }
 
 /// Leaves the archive at its beginning.
@@ -338,5 +347,33 @@ mod tests {
         let bytes = tar.into_inner().unwrap();
         let found = Archive::read_documents(Cursor::new(&bytes));
         assert!(matches!(found, Err(ArchiveError::Entry(_))), "{found:?}");
+    }
+
+    #[test]
+    fn a_sparse_file_is_refused_by_every_reader() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(MANIFEST).unwrap();
+        header.set_entry_type(tar::EntryType::GNUSparse);
+        header.set_size(0);
+        // Says that it is 256 MiB of nothing, in an archive of 2 KiB.
+        let end = "00002000000";
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.realsize[..11].copy_from_slice(end.as_bytes());
+        gnu.sparse[0].offset[..11].copy_from_slice(end.as_bytes());
+        gnu.sparse[0].numbytes[..11].copy_from_slice(b"00000000000");
+        header.set_cksum();
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append(&header, &b""[..]).unwrap();
+        let bytes = tar.into_inner().unwrap();
+        let found = Archive::read(&bytes[..]);
+        assert!(
+            matches!(found, Err(ArchiveError::Entry(_))),
+            "{:?}",
+            found.map(|read| read.manifest.len())
+        );
+        assert!(matches!(
+            Archive::read_documents(Cursor::new(&bytes)),
+            Err(ArchiveError::Entry(_))
+        ));
     }
 }
