@@ -19,8 +19,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
-type Vectors = BTreeMap<String, Vec<u8>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Vectors = BTreeMap<String, Vec<u8>>;
 
 /// When everything here was signed: 2023-11-14T22:13:20Z.
 const ISSUED_MS: u64 = 1_700_000_000_000;
@@ -34,6 +34,11 @@ fn main() -> Result<()> {
 
 /// The vectors by name, in hexadecimal, as one JSON object.
 pub(crate) fn json() -> Result<String> {
+    to_json(&all()?)
+}
+
+/// The vectors by name.
+pub(crate) fn all() -> Result<Vectors> {
     let keys = Keys::new();
     let files = Files::new();
     let mut vectors = Vectors::new();
@@ -52,7 +57,7 @@ pub(crate) fn json() -> Result<String> {
     orders(&keys, &mut vectors)?;
     reports(&keys, &bundle, &mut vectors)?;
     delivery(&files, &mut vectors)?;
-    to_json(&vectors)
+    Ok(vectors)
 }
 
 fn to_json(vectors: &Vectors) -> Result<String> {
