@@ -75,12 +75,10 @@ pub fn scan(bytes: &[u8], limit: usize) -> Result<(), CborError> {
         offset: 0,
         open: Vec::with_capacity(MAX_DEPTH),
     };
-    scanner.item()?;
-    while scanner.step()? {}
-    if scanner.offset != bytes.len() {
-        return Err(scanner.error("bytes after the document"));
-    }
-    Ok(())
+    scanner.document().map_err(|problem| CborError::Encoding {
+        offset: scanner.offset,
+        problem,
+    })
 }
 
 /// An array or map whose items are being scanned.
@@ -91,6 +89,11 @@ struct Container<'a> {
     previous_key: Option<&'a [u8]>,
 }
 
+/// What is wrong at the scanner's offset. Two words, since every step of the scan returns a result.
+type Problem = &'static str;
+
+const ENDS: Problem = "the document ends in the middle";
+
 struct Scanner<'a> {
     bytes: &'a [u8],
     offset: usize,
@@ -98,15 +101,17 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn error(&self, problem: &'static str) -> CborError {
-        CborError::Encoding {
-            offset: self.offset,
-            problem,
+    fn document(&mut self) -> Result<(), Problem> {
+        self.item()?;
+        while self.step()? {}
+        if self.offset != self.bytes.len() {
+            return Err("bytes after the document");
         }
+        Ok(())
     }
 
     /// Scans the next item of the innermost container, or closes it. False when all is closed.
-    fn step(&mut self) -> Result<bool, CborError> {
+    fn step(&mut self) -> Result<bool, Problem> {
         let Some(container) = self.open.last_mut() else {
             return Ok(false);
         };
@@ -126,22 +131,22 @@ impl<'a> Scanner<'a> {
 
     /// Scans a key of the innermost map, and holds it against the key before. Integers and strings have one encoding
     /// each, so that keys that differ in their bytes differ; floats have several, and so has what contains them.
-    fn key(&mut self) -> Result<(), CborError> {
+    fn key(&mut self) -> Result<(), Problem> {
         let (bytes, start) = (self.bytes, self.offset);
         if bytes.get(start).is_some_and(|head| head >> 5 > 3) {
-            return Err(self.error("a map key that is no integer and no string"));
+            return Err("a map key that is no integer and no string");
         }
         self.item()?;
         let key = bytes.get(start..self.offset).unwrap_or_default();
         let previous = self.open.last_mut().and_then(|map| map.previous_key.replace(key));
         if previous.is_some_and(|previous| previous >= key) {
-            return Err(self.error("map keys that are repeated or out of order"));
+            return Err("map keys that are repeated or out of order");
         }
         Ok(())
     }
 
     /// Scans one item's head, and its bytes where it is a string. A container stays open.
-    fn item(&mut self) -> Result<(), CborError> {
+    fn item(&mut self) -> Result<(), Problem> {
         let head = self.byte()?;
         let (major, info) = (head >> 5, head & 0x1f);
         match major {
@@ -150,24 +155,24 @@ impl<'a> Scanner<'a> {
                 let length = self.argument(info)?;
                 let string = self.take(length)?;
                 if major == 3 && std::str::from_utf8(string).is_err() {
-                    return Err(self.error("text that is not UTF-8"));
+                    return Err("text that is not UTF-8");
                 }
                 Ok(())
             }
             4 | 5 => self.begin(major == 5, info),
-            6 => Err(self.error("a tag")),
+            6 => Err("a tag"),
             _ => self.simple(info),
         }
     }
 
-    fn begin(&mut self, is_map: bool, info: u8) -> Result<(), CborError> {
+    fn begin(&mut self, is_map: bool, info: u8) -> Result<(), Problem> {
         let count = self.argument(info)?;
         // Every item takes at least a byte, so a larger claim can't be met.
         if count > (self.bytes.len() - self.offset) as u64 {
-            return Err(self.error("a length beyond the end"));
+            return Err("a length beyond the end");
         }
         if self.open.len() == MAX_DEPTH {
-            return Err(self.error("more than 16 levels"));
+            return Err("more than 16 levels");
         }
         let left = if is_map { count.saturating_mul(2) } else { count };
         self.open.push(Container {
@@ -178,51 +183,51 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn simple(&mut self, info: u8) -> Result<(), CborError> {
+    fn simple(&mut self, info: u8) -> Result<(), Problem> {
         match info {
             // false, true, null
             20..=22 => Ok(()),
             25 => self.take(2).map(drop),
             26 => self.take(4).map(drop),
             27 => self.take(8).map(drop),
-            31 => Err(self.error("a break without an indefinite length")),
-            _ => Err(self.error("a simple value other than false, true and null")),
+            31 => Err("a break without an indefinite length"),
+            _ => Err("a simple value other than false, true and null"),
         }
     }
 
     /// The argument of a head, which has to be in its shortest form.
-    fn argument(&mut self, info: u8) -> Result<u64, CborError> {
+    fn argument(&mut self, info: u8) -> Result<u64, Problem> {
         let (length, least) = match info {
             0..=23 => return Ok(u64::from(info)),
             24 => (1, 24),
             25 => (2, 1 << 8),
             26 => (4, 1 << 16),
             27 => (8, 1 << 32),
-            31 => return Err(self.error("an indefinite length")),
-            _ => return Err(self.error("a reserved head")),
+            31 => return Err("an indefinite length"),
+            _ => return Err("a reserved head"),
         };
         let value = self
             .take(length)?
             .iter()
             .fold(0_u64, |value, &byte| value << 8 | u64::from(byte));
         if value < least {
-            return Err(self.error("an integer or length that is not in its shortest form"));
+            return Err("an integer or length that is not in its shortest form");
         }
         Ok(value)
     }
 
-    fn byte(&mut self) -> Result<u8, CborError> {
-        self.take(1).map(|bytes| bytes.first().copied().unwrap_or_default())
+    fn byte(&mut self) -> Result<u8, Problem> {
+        let byte = self.bytes.get(self.offset).copied().ok_or(ENDS)?;
+        self.offset += 1;
+        Ok(byte)
     }
 
-    fn take(&mut self, length: u64) -> Result<&'a [u8], CborError> {
+    fn take(&mut self, length: u64) -> Result<&'a [u8], Problem> {
         let taken = usize::try_from(length)
             .ok()
             .and_then(|length| self.offset.checked_add(length))
-            .and_then(|end| self.bytes.get(self.offset..end));
-        let Some(taken) = taken else {
-            return Err(self.error("the document ends in the middle"));
-        };
+            .and_then(|end| self.bytes.get(self.offset..end))
+            .ok_or(ENDS)?;
         self.offset += taken.len();
         Ok(taken)
     }
