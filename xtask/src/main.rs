@@ -13,6 +13,7 @@
 pub mod arrows;
 pub mod deb;
 pub mod freeze;
+pub mod fuzz;
 pub mod plugins;
 pub mod purity;
 pub mod system;
@@ -51,6 +52,8 @@ enum Task {
     },
     /// Build what the tests need and run every one of them
     Test(testing::Options),
+    /// Run the fuzz targets for a few seconds each
+    Fuzz(fuzz::Options),
     /// Make the agent's Debian package
     Deb(deb::Options),
 }
@@ -74,6 +77,7 @@ fn run(task: Task) -> Result<()> {
         Task::Wit => conclude("wit", &freeze::check_workspace()?),
         Task::Plugins { check, require_fresh } => plugins::run(check, require_fresh),
         Task::Test(options) => testing::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Deb(options) => deb::run(&options),
     }
 }
