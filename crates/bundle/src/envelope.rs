@@ -190,7 +190,9 @@ impl Envelope {
         self.sign.payload.as_deref().unwrap_or_default()
     }
 
-    fn is_signed_by(&self, key: &PublicKey) -> bool {
+    /// Whether this key has a valid signature on it.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         let id = key.id();
         self.sign.signatures.iter().enumerate().any(|(which, signature)| {
             signature.protected.header.key_id == id.as_bytes()

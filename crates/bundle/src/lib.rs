@@ -43,6 +43,7 @@ mod manifest;
 mod names;
 mod recipe;
 mod root;
+mod root_chain;
 mod verified;
 
 pub use archive::{Archive, ArchiveError};
@@ -61,5 +62,6 @@ pub use recipe::{
     Assembly, BUILTIN_PREFIX, Identity, Load, Recipe, RecipeError, RecipeGolden, RecipeInput, RecipeModel, RecipeStage,
 };
 pub use root::{MAX_ROOT_BYTES, Role, RoleKeys, TrustRoot};
+pub use root_chain::{MAX_ROOTS, RootChain};
 pub use semver::Version;
 pub use verified::{DocumentError, Verified, check_critical};

@@ -1,6 +1,8 @@
 //! Trust roots: which keys may sign what, for one fleet.
 //!
 //! A root is put on a device when it is provisioned and pinned there. It is signed by a threshold of its own root keys.
+//! The next one follows over any way: it is signed by the thresholds of both, so nobody has to be believed for bringing
+//! it. How roots follow each other over several versions is [`RootChain`](crate::RootChain)'s business.
 
 use crate::cbor;
 use crate::envelope::{Domain, Envelope};
@@ -30,6 +32,21 @@ pub struct RoleKeys {
     pub keys: Vec<PublicKey>,
     /// How many different ones of them have to sign.
     pub threshold: u32,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Root, Self::Release, Self::Assignment];
+
+    /// The role's name, as the document has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Release => "release",
+            Self::Assignment => "assignment",
+        }
+    }
 }
 
 impl RoleKeys {
@@ -93,6 +110,50 @@ impl TrustRoot {
         Ok(Verified::new(claimed, &payload, bytes))
     }
 
+    /// Opens the root that follows this one: of the same fleet, exactly one version higher, signed by a threshold of this
+    /// root's root keys and by a threshold of its own.
+    ///
+    /// No time is asked for: a chain may lead over roots that have expired, to one that has not. What is signed is held
+    /// against the expiry of the root that it is used under, in [`TrustRoot::verify`].
+    ///
+    /// # Errors
+    /// When it is anything else: an envelope or a signature that is wrong, a jump, a step back, another fleet, or a
+    /// critical field that this version doesn't know.
+    pub fn open_next(&self, bytes: &[u8]) -> Result<Verified<Self>, DocumentError> {
+        let envelope = Envelope::open(Domain::Root, bytes, MAX_ROOT_BYTES)?;
+        let payload = envelope
+            .clone()
+            .verify(&self.root.keys, self.root.threshold as usize)?;
+        let next: Self = cbor::decode("trust root", &payload, MAX_ROOT_BYTES)?;
+        next.check()?;
+        if next.fleet != self.fleet {
+            return Err(DocumentError::Content {
+                document: "trust root",
+                problem: format!("it is of fleet {}, and this is {}", next.fleet, self.fleet),
+            });
+        }
+        if self.version.checked_add(1) != Some(next.version) {
+            return Err(DocumentError::NotNext {
+                current: self.version,
+                offered: next.version,
+            });
+        }
+        let payload = envelope.verify(&next.root.keys, next.root.threshold as usize)?;
+        Ok(Verified::new(next, &payload, bytes))
+    }
+
+    /// Whether a key that may sign assignments under this root may do so under the other one.
+    ///
+    /// Where none may, the numbers of assignments and commands begin anew: nothing that was signed before counts any more,
+    /// so nothing of it can be brought back, and a number that a thief drove up is forgotten.
+    #[must_use]
+    pub fn shares_assignment_key(&self, other: &Self) -> bool {
+        self.assignment
+            .keys
+            .iter()
+            .any(|key| other.assignment.keys.contains(key))
+    }
+
     /// The keys of a role.
     #[must_use]
     pub fn role(&self, role: Role) -> &RoleKeys {
@@ -122,17 +183,18 @@ impl TrustRoot {
         Ok(Envelope::open(domain, bytes, limit)?.verify(&keys.keys, keys.threshold as usize)?)
     }
 
-    fn check(&self) -> Result<(), DocumentError> {
+    /// Refuses what makes no sense: a role that lists a key twice, a threshold that nobody can meet, a critical field that
+    /// this version doesn't know.
+    ///
+    /// # Errors
+    /// With the first of them.
+    pub fn check(&self) -> Result<(), DocumentError> {
         check_critical("trust root", &self.critical, &[])?;
-        for (name, role) in [
-            ("root", &self.root),
-            ("release", &self.release),
-            ("assignment", &self.assignment),
-        ] {
-            if let Some(problem) = role.problem() {
+        for role in Role::ALL {
+            if let Some(problem) = self.role(role).problem() {
                 return Err(DocumentError::Content {
                     document: "trust root",
-                    problem: format!("role {name} {problem}"),
+                    problem: format!("role {} {problem}", role.name()),
                 });
             }
         }

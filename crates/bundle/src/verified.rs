@@ -92,6 +92,14 @@ pub enum DocumentError {
         /// The time it was held against.
         now_ms: u64,
     },
+    /// A trust root that isn't the one after the current one.
+    #[error("trust root {offered} does not follow root {current}; only root {} does", .current.saturating_add(1))]
+    NotNext {
+        /// The version of the current one.
+        current: u64,
+        /// The version of the one that was offered.
+        offered: u64,
+    },
     /// The trust root has expired.
     #[error("trust root {version} of fleet {fleet} has expired; install a newer one")]
     RootExpired {
