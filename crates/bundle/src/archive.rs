@@ -1,17 +1,21 @@
 //! `.fhb` files: a bundle on a disk or a USB stick. A tar archive of `manifest.cose`, the blobs it names, and
-//! possibly the assignment of the device it is carried to.
+//! possibly the assignment of the device it is carried to, with the trust roots that the device hasn't got yet.
 //!
 //! Nothing in an archive is trusted for being in it: the manifest is opened under a trust root like one that came over
 //! the network, and each blob is held against the digest that is its name.
 
 use crate::digest::{Digest, Hasher};
 use crate::manifest::MAX_MANIFEST_BYTES;
+use crate::root::MAX_ROOT_BYTES;
+use crate::root_chain::MAX_ROOTS;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 const MANIFEST: &str = "manifest.cose";
 const ASSIGNMENT: &str = "assignment.cose";
 const BLOBS: &str = "blobs/sha256/";
+/// What stands before and behind the version of a trust root.
+const ROOT: (&str, &str) = ("roots/", ".cose");
 /// The most bytes that are read of an archive: twice the largest blob.
 const MAX_ARCHIVE_BYTES: u64 = 2 * crate::chunks::MAX_BLOB_BYTES;
 /// The largest document in an archive: a manifest; assignments are far smaller.
@@ -66,7 +70,15 @@ pub struct Archive {
 impl Archive {
     /// Writes the archive. The same bundle always gives the same bytes.
     pub fn write(&self, to: impl Write) -> Result<(), ArchiveError> {
+        self.write_with_roots(&[], to)
+    }
+
+    /// Writes the archive with the trust roots, by version, that the device it is carried to has to take first.
+    pub fn write_with_roots(&self, roots: &[(u64, &[u8])], to: impl Write) -> Result<(), ArchiveError> {
         let mut tar = tar::Builder::new(to);
+        for (version, root) in roots {
+            append(&mut tar, &format!("{}{version}{}", ROOT.0, ROOT.1), root)?;
+        }
         append(&mut tar, MANIFEST, &self.manifest)?;
         if let Some(assignment) = &self.assignment {
             append(&mut tar, ASSIGNMENT, assignment)?;
@@ -106,7 +118,7 @@ impl Archive {
             match name {
                 Name::Manifest => archive.manifest = read_document(MANIFEST, length, content)?,
                 Name::Assignment => archive.assignment = Some(read_document(ASSIGNMENT, length, content)?),
-                Name::Blob(_) => {}
+                Name::Blob(_) | Name::Root(_) => {}
             }
             Ok(())
         })?;
@@ -114,6 +126,23 @@ impl Archive {
             return Err(ArchiveError::NoManifest);
         }
         Ok(archive)
+    }
+
+    /// Reads the trust roots alone, by rising version. Each is unverified.
+    pub fn read_roots(from: impl Read + Seek) -> Result<Vec<Vec<u8>>, ArchiveError> {
+        let mut roots = BTreeMap::new();
+        walk::<ArchiveError>(from, |name, length, content| {
+            if let Name::Root(version) = name {
+                if length > MAX_ROOT_BYTES as u64 || roots.len() >= MAX_ROOTS {
+                    return Err(ArchiveError::Entry(format!("{}{version}{}", ROOT.0, ROOT.1)));
+                }
+                let mut bytes = Vec::new();
+                content.read_to_end(&mut bytes)?;
+                roots.insert(version, bytes);
+            }
+            Ok(())
+        })?;
+        Ok(roots.into_values().collect())
     }
 
     /// Hands each blob to `take`: its name, its length in bytes, and its content, to be read in pieces or passed over.
@@ -124,7 +153,7 @@ impl Archive {
     ) -> Result<(), E> {
         walk(from, |name, length, content| match name {
             Name::Blob(digest) => take(digest, length, content),
-            Name::Manifest | Name::Assignment => Ok(()),
+            Name::Manifest | Name::Assignment | Name::Root(_) => Ok(()),
         })
     }
 
@@ -152,6 +181,7 @@ impl Archive {
         match Name::parse(name)? {
             Name::Manifest => self.manifest = bytes,
             Name::Assignment => self.assignment = Some(bytes),
+            Name::Root(_) => {}
             Name::Blob(expected) => {
                 let actual = Digest::of(&bytes);
                 if actual != expected {
@@ -168,6 +198,7 @@ impl Archive {
 enum Name {
     Manifest,
     Assignment,
+    Root(u64),
     Blob(Digest),
 }
 
@@ -176,10 +207,13 @@ impl Name {
         match name.as_str() {
             MANIFEST => Ok(Self::Manifest),
             ASSIGNMENT => Ok(Self::Assignment),
-            other => match other.strip_prefix(BLOBS).and_then(|hex| hex.parse::<Digest>().ok()) {
-                Some(digest) => Ok(Self::Blob(digest)),
-                None => Err(ArchiveError::Entry(name)),
-            },
+            other => {
+                let blob = other.strip_prefix(BLOBS).and_then(|hex| hex.parse().ok());
+                let root = || other.strip_prefix(ROOT.0)?.strip_suffix(ROOT.1)?.parse().ok();
+                blob.map(Self::Blob)
+                    .or_else(|| root().map(Self::Root))
+                    .ok_or(ArchiveError::Entry(name))
+            }
         }
     }
 }
@@ -262,6 +296,28 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         assert_eq!(Archive::read(&written(&archive())[..]).unwrap(), archive());
+    }
+
+    #[test]
+    fn roots_ride_along_and_change_nothing_else() {
+        let mut bytes = Vec::new();
+        let roots: [(u64, &[u8]); 2] = [(10, b"ten"), (9, b"nine")];
+        archive().write_with_roots(&roots, &mut bytes).unwrap();
+        assert_eq!(Archive::read(&bytes[..]).unwrap(), archive());
+        let read = Archive::read_roots(Cursor::new(&bytes)).unwrap();
+        assert_eq!(read, [b"nine".to_vec(), b"ten".to_vec()]);
+        assert_eq!(
+            Archive::read_documents(Cursor::new(&bytes)).unwrap().manifest,
+            archive().manifest
+        );
+        Archive::check_blobs(Cursor::new(&bytes)).unwrap();
+        let long = vec![0; MAX_ROOT_BYTES + 1];
+        bytes.clear();
+        archive().write_with_roots(&[(2, &long)], &mut bytes).unwrap();
+        assert!(matches!(
+            Archive::read_roots(Cursor::new(&bytes)),
+            Err(ArchiveError::Entry(_))
+        ));
     }
 
     #[test]

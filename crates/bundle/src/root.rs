@@ -121,9 +121,7 @@ impl TrustRoot {
     /// critical field that this version doesn't know.
     pub fn open_next(&self, bytes: &[u8]) -> Result<Verified<Self>, DocumentError> {
         let envelope = Envelope::open(Domain::Root, bytes, MAX_ROOT_BYTES)?;
-        let payload = envelope
-            .clone()
-            .verify(&self.root.keys, self.root.threshold as usize)?;
+        let payload = envelope.clone().verify(&self.root.keys, self.root.threshold as usize)?;
         let next: Self = cbor::decode("trust root", &payload, MAX_ROOT_BYTES)?;
         next.check()?;
         if next.fleet != self.fleet {

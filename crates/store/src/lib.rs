@@ -8,8 +8,9 @@
 //! <root>/lock                      held while a process has the directory open
 //! <root>/blobs/sha256/<hex>        whole, verified content
 //! <root>/partial/<hex>             content being fetched
-//! <root>/sealed/                 key, blobs and partial, where content is sealed: see [`Store::open_sealed`]
+//! <root>/sealed/                   key, blobs and partial, where content is sealed: see [`Store::open_sealed`]
 //! <root>/gens/<n>/manifest.cose    and what else belongs to the generation
+//! <root>/roots/<n>.cose            trust roots after the pinned one
 //! <root>/state                     one small checksummed record
 //! <root>/spool.redb                telemetry, see [`Spool`]
 //! <root>/ballast                   room for when there is none left, see [`Ballast`]
@@ -51,6 +52,7 @@ mod generations;
 mod pages;
 mod partial;
 mod peek;
+mod roots;
 mod spool;
 mod state;
 mod store;
@@ -64,6 +66,7 @@ pub use generations::{Generations, MANIFEST};
 pub use pages::BlobFile;
 pub use partial::PartialBlob;
 pub use peek::Peek;
+pub use roots::Roots;
 pub use spool::{
     Batch, BatchLimits, Cursor, Gap, MAX_RECORD_BYTES, NewRecord, Order, Priority, Record, Spool, SpoolConfig,
     SpoolError, SpoolStats,

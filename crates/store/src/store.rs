@@ -14,6 +14,7 @@ use crate::blobs::Blobs;
 use crate::disk::{Disk, RealDisk, replace, sync_parent};
 use crate::error::{At as _, StoreError};
 use crate::generations::Generations;
+use crate::roots::Roots;
 use crate::state::StateFile;
 use crate::vault::{SEALED, StorageKeys, Vault, data_key_path};
 
@@ -37,6 +38,7 @@ pub struct Store {
     root: PathBuf,
     blobs: Blobs,
     generations: Generations,
+    roots: Roots,
     state: StateFile,
     vault: Option<Vault>,
     _lock: File,
@@ -106,11 +108,13 @@ impl Store {
         }
         let generations = Generations::open(Arc::clone(&disk), root)?;
         disk.sync_dir(root).at("fsync directory", root)?;
+        let roots = Roots::new(Arc::clone(&disk), root);
         let state = StateFile::new(disk, root.join("state"));
         Ok(Self {
             root: root.to_owned(),
             blobs,
             generations,
+            roots,
             state,
             vault,
             _lock: lock,
@@ -127,6 +131,12 @@ impl Store {
     #[must_use]
     pub fn generations(&self) -> &Generations {
         &self.generations
+    }
+
+    /// Trust roots that came after the pinned one.
+    #[must_use]
+    pub fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     /// The state record.

@@ -62,7 +62,9 @@ fn a_device_that_was_away_walks_over_roots_that_have_expired() {
     assert_eq!((chain.newest().version, chain.iter().count()), (5, 5));
     let versions: Vec<u64> = chain.iter().map(|root| root.version).collect();
     assert_eq!(versions, [5, 4, 3, 2, 1], "the newest first");
-    let late = chain.newest().verify(Role::Release, crate::Domain::Manifest, b"", 10, 6);
+    let late = chain
+        .newest()
+        .verify(Role::Release, crate::Domain::Manifest, b"", 10, 6);
     assert!(
         matches!(late, Err(DocumentError::RootExpired { version: 5, .. })),
         "expiry is held against at use: {late:?}"
@@ -88,7 +90,10 @@ fn both_thresholds_have_to_be_met() {
         ..root(2)
     };
     for lacking in [&[4, 5][..], &[1, 2], &[1, 3], &[3, 4, 5], &[1, 2, 4, 11, 21]] {
-        assert!(refusal(&next, lacking).contains("signed by 1 of the 2") || refusal(&next, lacking).contains("by 0 of the 2"));
+        assert!(
+            refusal(&next, lacking).contains("signed by 1 of the 2")
+                || refusal(&next, lacking).contains("by 0 of the 2")
+        );
     }
     let mut chain = pinned(&root(1), &[1, 2]);
     chain.extend(&sealed(&next, &[1, 3, 4])).unwrap();
@@ -137,7 +142,12 @@ fn a_key_that_was_taken_out_never_comes_back() {
 #[test]
 fn numbers_begin_anew_where_no_key_of_before_is_left() {
     let mut chain = pinned(&root(1), &[1, 2]);
-    for (version, assignment) in [(2, role(&[21, 22], 1)), (3, role(&[22], 1)), (4, role(&[23], 1)), (5, role(&[23], 1))] {
+    for (version, assignment) in [
+        (2, role(&[21, 22], 1)),
+        (3, role(&[22], 1)),
+        (4, role(&[23], 1)),
+        (5, role(&[23], 1)),
+    ] {
         let next = TrustRoot {
             assignment,
             ..root(version)
@@ -145,7 +155,11 @@ fn numbers_begin_anew_where_no_key_of_before_is_left() {
         chain.extend(&sealed(&next, &[1, 2])).unwrap();
     }
     let epochs: Vec<u64> = (0..=6).map(|version| chain.epoch(version)).collect();
-    assert_eq!(epochs, [0, 0, 0, 0, 4, 4, 4], "a set that overlaps the one before goes on with its numbers");
+    assert_eq!(
+        epochs,
+        [0, 0, 0, 0, 4, 4, 4],
+        "a set that overlaps the one before goes on with its numbers"
+    );
 }
 
 /// A root as a generator draws it: who is in the role, how many have to sign, what its version is above the one before,
@@ -162,16 +176,18 @@ struct Drawn {
 fn drawn() -> impl Strategy<Value = Drawn> {
     let keys = || proptest::collection::btree_set(1..=6_u8, 1..=4);
     let step = prop_oneof![8 => Just(1_u64), 1 => Just(0), 1 => Just(2)];
-    (keys(), 1..=3_u32, step, proptest::bool::weighted(0.05), keys()).prop_map(|(keys, threshold, step, foreign, signers)| {
-        let threshold = threshold.min(keys.len() as u32);
-        Drawn {
-            keys,
-            threshold,
-            step,
-            foreign,
-            signers,
-        }
-    })
+    (keys(), 1..=3_u32, step, proptest::bool::weighted(0.05), keys()).prop_map(
+        |(keys, threshold, step, foreign, signers)| {
+            let threshold = threshold.min(keys.len() as u32);
+            Drawn {
+                keys,
+                threshold,
+                step,
+                foreign,
+                signers,
+            }
+        },
+    )
 }
 
 /// What the rules say, in sets of seeds and nothing of the code under test.
