@@ -14,8 +14,9 @@ use crate::notify::{self, Heartbeat};
 use crate::serving::{self, ServeSender, Totals};
 use crate::sinks::SinkWriter;
 use crate::telemetry::{self, Telemetry};
+use crate::trust::{SharedTrust, Trust};
 use crate::{doctor, logging, sources};
-use floorhand_bundle::{SecretKey, TrustRoot};
+use floorhand_bundle::{SecretKey, TrustRoot, Verified};
 use floorhand_lifecycle::{Device, Machine, State};
 use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Host, HostConfig};
 use floorhand_store::{Ballast, BatchLimits, Spool, SpoolConfig, Store, StoreOptions};
@@ -147,6 +148,12 @@ fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared
     })
 }
 
+/// The trust roots that this device has taken, verified again from the pinned one.
+fn taken_roots(pinned: Verified<TrustRoot>, state: &State, store: &Store) -> Trust {
+    let read = |version| store.roots().read(version).map_err(|error| error.to_string());
+    Trust::load(pinned, state.root_version, read)
+}
+
 fn host(config: &Config, compiler: Compiler) -> Result<Host, Failed> {
     let cache = if config.plugins.cache_bytes == 0 {
         None
@@ -223,7 +230,7 @@ fn io(error: std::io::Error) -> Failed {
 /// What the threads share with the daemon.
 struct Shared {
     boot_id: u64,
-    root: Arc<TrustRoot>,
+    trust: SharedTrust,
     key: SecretKey,
     board: Arc<Mutex<Board>>,
     totals: Arc<Totals>,
@@ -302,7 +309,7 @@ impl CoreParts {
         core::Setup {
             device: config.device.clone(),
             hardware: config.hardware.clone(),
-            root: Arc::clone(&shared.root),
+            trust: shared.trust.clone(),
             key: shared.key.clone(),
             boot_id: shared.boot_id,
             store: self.store,
@@ -336,7 +343,7 @@ impl Daemon {
         } = prepare(&config, compiler, boot_id)?;
         let shared = Shared {
             boot_id,
-            root: Arc::new(root),
+            trust: SharedTrust::new(taken_roots(root, &state, &store)),
             key,
             board: Arc::default(),
             totals: Arc::default(),
@@ -388,7 +395,7 @@ impl Daemon {
     fn start_fleet(&self, incoming: Option<Incoming>) {
         if let (Some(connection), Some(incoming)) = (&self.fleet, incoming) {
             let acks = AckCheck {
-                root: Arc::clone(&self.shared.root),
+                trust: self.shared.trust.clone(),
                 device: self.config.device.clone(),
                 clock_floor_ms: Arc::clone(&self.shared.clock_floor_ms),
                 limiter: Limiter::default(),

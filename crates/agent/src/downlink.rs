@@ -4,8 +4,8 @@ use crate::core::CoreSender;
 use crate::fleet::{Fleet, FleetEvent};
 use crate::limiter::Limiter;
 use crate::telemetry::Telemetry;
-use floorhand_bundle::{DeviceId, TrustRoot};
-use floorhand_lifecycle::TrustedClock;
+use crate::trust::SharedTrust;
+use floorhand_bundle::DeviceId;
 use floorhand_protocol::{Ack, Down, Presence, Severity, Topic, Up};
 use floorhand_transport::{Event, Incoming};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What acks are checked with. They go past the core, which may be busy loading a model.
 pub(crate) struct AckCheck {
-    pub(crate) root: Arc<TrustRoot>,
+    pub(crate) trust: SharedTrust,
     pub(crate) device: DeviceId,
     pub(crate) clock_floor_ms: Arc<AtomicU64>,
     pub(crate) limiter: Limiter,
@@ -22,16 +22,15 @@ pub(crate) struct AckCheck {
 impl AckCheck {
     fn take(&mut self, bytes: &[u8], telemetry: &Telemetry) {
         let floor_ms = self.clock_floor_ms.load(Ordering::Relaxed);
-        let clock = TrustedClock {
-            floor_ms,
-            root_expires_ms: self.root.expires_ms,
-        };
-        match Ack::open(bytes, &self.root, &self.device, clock.now_ms(crate::clock::system_ms())) {
+        let trust = self.trust.now();
+        let now_ms = trust.now_ms(floor_ms);
+        let open = |root| Ack::open(bytes, root, &self.device, now_ms).map_err(|error| error.to_string());
+        match trust.root().and_then(open) {
             Ok(ack) => {
                 let ranges = ack.ranges.iter().map(|range| (range.first, range.last)).collect();
                 telemetry.ack(ack.boot_id, ranges);
             }
-            Err(error) => self.refused(&error.to_string(), telemetry),
+            Err(problem) => self.refused(&problem, telemetry),
         }
     }
 
@@ -92,6 +91,7 @@ pub(crate) async fn receive(
                     kind: Down::Command, ..
                 }) => core.fleet(FleetEvent::Command(message.payload)).await,
                 Ok(Topic::Down { kind: Down::Chunk, .. }) => core.fleet(FleetEvent::Chunk(message.payload)).await,
+                Ok(Topic::Down { kind: Down::Root, .. }) => core.fleet(FleetEvent::Root(message.payload)).await,
                 Ok(Topic::Down { kind: Down::Ack, .. }) => acks.take(&message.payload, &telemetry),
                 Ok(_) | Err(_) => tracing::debug!(topic = message.topic, "a message that is not for a device"),
             },

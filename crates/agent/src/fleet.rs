@@ -25,6 +25,8 @@ pub(crate) enum FleetEvent {
     Command(Vec<u8>),
     /// A chunk.
     Chunk(Vec<u8>),
+    /// The trust root that follows, unverified.
+    Root(Vec<u8>),
 }
 
 impl Fleet {

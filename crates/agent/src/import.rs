@@ -6,8 +6,12 @@
 
 use crate::clock::monotonic_ms;
 use crate::config::Config;
+use crate::doctor;
 use crate::notify::Heartbeat;
-use floorhand_bundle::{Archive, ArchiveError, BlobRef, Component, ComponentName, SecretKey, TrustRoot};
+use crate::trust::Trust;
+use floorhand_bundle::{
+    Archive, ArchiveError, BlobRef, Component, ComponentName, MAX_ROOT_BYTES, SecretKey, TrustRoot, Verified,
+};
 use floorhand_protocol::Assignment;
 use floorhand_store::{Blobs, PartialBlob, StoreError};
 use std::collections::BTreeMap;
@@ -89,19 +93,51 @@ pub(crate) fn leave_for_next_start(config: &Config, archive_path: &Path) -> Resu
     let state_dir = &config.state_dir;
     fs::create_dir_all(state_dir).map_err(|error| format!("{}: {error}", state_dir.display()))?;
     leave(&archive, state_dir).map_err(|error| format!("{}: {error}", inbox_path(state_dir).display()))?;
-    Ok("the bundle is verified; the agent takes it when it is started".to_owned())
+    Ok("it is verified; the agent takes it when it is started".to_owned())
+}
+
+/// A trust root that stands in a file by itself; `None` for a file that is something else.
+pub(crate) fn read_root(file: &File) -> Result<Option<Vec<u8>>, String> {
+    // The tag of an envelope, which no archive begins with.
+    const ENVELOPE: [u8; 2] = [0xd8, 0x62];
+    let mut bytes = Vec::new();
+    let mut beginning = file;
+    let read = beginning
+        .rewind()
+        .and_then(|()| beginning.take(MAX_ROOT_BYTES as u64 + 3).read_to_end(&mut bytes))
+        .and_then(|_| beginning.rewind());
+    read.map_err(|error| error.to_string())?;
+    Ok(bytes.starts_with(&ENVELOPE).then_some(bytes))
+}
+
+/// The version that a root says it has. Nothing is believed for it.
+pub(crate) fn claimed_version(root: &[u8]) -> Option<u64> {
+    TrustRoot::open_pinned(root).ok().map(|root| root.version)
 }
 
 /// Signatures, address and expiry, held against this machine's clock; the agent checks again with its own.
 fn check(config: &Config, archive: &File) -> Result<(), String> {
-    let (root, _) = load_trust(config)?;
+    let mut trust = Trust::at_rest(config, doctor::taken_root(config)?)?;
+    if let Some(root) = read_root(archive)? {
+        return if trust.has(&root) {
+            Ok(())
+        } else {
+            trust.open_next(&root).map(drop).map_err(|error| error.to_string())
+        };
+    }
+    for root in Archive::read_roots(archive).map_err(|error| error.to_string())? {
+        if claimed_version(&root).is_none_or(|version| version > trust.newest().version) {
+            trust = trust.with(&root).map_err(|error| error.to_string())?;
+        }
+    }
+    let root = trust.root()?;
     let documents = Archive::read_documents(archive).map_err(|error| error.to_string())?;
     let Some(bytes) = &documents.assignment else {
         return Err("the archive has no assignment; make one with `floorhand fleet export DEVICE`".to_owned());
     };
     let now_ms = crate::clock::system_ms();
-    Assignment::open(bytes, &root, &config.device, now_ms).map_err(|error| error.to_string())?;
-    floorhand_bundle::Manifest::open(&documents.manifest, &root, now_ms).map_err(|error| error.to_string())?;
+    Assignment::open(bytes, root, &config.device, now_ms).map_err(|error| error.to_string())?;
+    floorhand_bundle::Manifest::open(&documents.manifest, root, now_ms).map_err(|error| error.to_string())?;
     Archive::check_blobs(archive).map_err(|error| error.to_string())
 }
 
@@ -140,14 +176,14 @@ fn copy(mut archive: &File, to: &mut File, state_dir: &Path) -> io::Result<()> {
 }
 
 /// The trust root and the device's key that the configuration names.
-pub(crate) fn load_trust(config: &Config) -> Result<(TrustRoot, SecretKey), String> {
+pub(crate) fn load_trust(config: &Config) -> Result<(Verified<TrustRoot>, SecretKey), String> {
     let root = config
         .read_trust_root()
         .map_err(|problem| format!("trust_root: {problem}"))?;
     let key = config
         .read_device_key()
         .map_err(|problem| format!("device_key: {problem}"))?;
-    Ok((root.into_inner(), key))
+    Ok((root, key))
 }
 
 /// Why what is in an archive isn't in the store.

@@ -35,6 +35,7 @@ mod serving;
 mod sinks;
 mod sources;
 mod telemetry;
+mod trust;
 
 pub use args::Args;
 pub use config::Config;

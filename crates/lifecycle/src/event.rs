@@ -1,7 +1,7 @@
 //! What happens to the machine, and what it wants done.
 
 use crate::state::{Candidate, Generation, Pending, State};
-use floorhand_bundle::{Digest, Gates, HardwareClass, Manifest, Verified, Version};
+use floorhand_bundle::{Digest, Gates, HardwareClass, Manifest, TrustRoot, Verified, Version};
 use floorhand_protocol::{Assignment, BundleId, JobReport, Mode, Outcome, Parameters};
 
 /// What the machine has to know of a manifest.
@@ -64,11 +64,24 @@ pub struct TrialSample {
     pub alarms: u64,
 }
 
+/// A trust root that counts from now on, and what it leaves without a signature that counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRoot {
+    /// The root. It has been verified, and its file is durable.
+    pub root: TrustRoot,
+    /// The generations whose manifests are not signed as it wants.
+    pub revoked: Vec<u64>,
+    /// The same of the manifest that was fetched for the pending assignment.
+    pub pending_revoked: bool,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The agent has started. The first event.
     Boot,
+    /// A trust root takes the place of the one before.
+    NewRoot(Box<NewRoot>),
     /// An assignment whose signature, address and expiry have been checked.
     Assigned(Assignment),
     /// The pending manifest was fetched, and it was signed as it has to be.
@@ -142,6 +155,13 @@ pub enum Action {
     },
     /// Tell the hub what runs.
     SayHello,
+    /// Tell people that a bundle on the disk was signed by somebody whose signature counts no more, and what comes of it.
+    Revoked {
+        /// The bundle.
+        bundle: Digest,
+        /// What happened.
+        reason: String,
+    },
     /// Tell people that a generation was given up after it was committed.
     Alarm {
         /// The bundle.

@@ -31,7 +31,7 @@ mod trial;
 
 pub use backoff::Backoff;
 pub use clock::TrustedClock;
-pub use event::{Action, BundleFacts, Event, Failure, TrialSample};
+pub use event::{Action, BundleFacts, Event, Failure, NewRoot, TrialSample};
 pub use histogram::LatencyHistogram;
 pub use machine::{Device, Machine};
 pub use state::{Candidate, Generation, Pending, State};

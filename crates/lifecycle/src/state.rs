@@ -1,7 +1,7 @@
 //! What a device has to remember across a power cut, and its encoding.
 
-use floorhand_bundle::Digest;
 use floorhand_bundle::cbor::{self, CborError};
+use floorhand_bundle::{Digest, PublicKey, TrustRoot};
 use floorhand_protocol::{Assigned, BundleId, Mode, Parameters};
 use serde::{Deserialize, Serialize};
 
@@ -64,13 +64,19 @@ pub struct State {
     pub next_generation: u64,
     /// The lowest release counter that is taken.
     pub floor: u64,
-    /// The version of the trust root that was last used.
+    /// The version of the trust root that counts; 0 before the first start.
     pub root_version: u64,
+    /// Who could sign assignments under that root. Empty in a record of an agent that knew of no other root.
+    #[serde(default)]
+    pub assignment_keys: Vec<PublicKey>,
+    /// The active generation's number, where it goes on serving though its release key was revoked; 0 otherwise.
+    #[serde(default)]
+    pub revoked: u64,
     /// The highest assignment that was taken.
     pub seq: u64,
     /// The highest command that was taken.
     pub command_id: u64,
-    /// The highest `issued` time of a verified document, in milliseconds since 1970 UTC.
+    /// The highest `issued` time of a verified document, in milliseconds since 1970 UTC. Begins anew with `seq`.
     pub clock_ms: u64,
     /// Whether samples are worked on.
     pub mode: Mode,
@@ -92,6 +98,8 @@ impl Default for State {
             next_generation: 1,
             floor: 0,
             root_version: 0,
+            assignment_keys: Vec::new(),
+            revoked: 0,
             seq: 0,
             command_id: 0,
             clock_ms: 0,
@@ -124,12 +132,38 @@ impl State {
         Ok(state)
     }
 
+    /// What can be gone back to once the active generation has made room: nothing, when its release key was revoked.
+    pub(crate) fn to_go_back_to(active: Option<Generation>, revoked: u64) -> Option<Generation> {
+        active.filter(|active| active.number != revoked)
+    }
+
     /// The generations whose files have to stay.
     pub fn generations(&self) -> impl Iterator<Item = &Generation> {
         let candidate = self.candidate.as_ref().map(|candidate| &candidate.generation);
         [self.active.as_ref(), self.previous.as_ref(), candidate]
             .into_iter()
             .flatten()
+    }
+
+    /// Whether this root is the one that the record knows.
+    #[must_use]
+    pub fn is_under(&self, root: &TrustRoot) -> bool {
+        self.root_version == root.version && self.assignment_keys == root.assignment.keys
+    }
+
+    /// Goes on under a root. The numbers of assignments and commands and the signed time begin anew where nobody who could
+    /// sign them before can do so now: what a thief of the old key drove up doesn't lock the new key out, and nothing that
+    /// the old one signed can be brought back, for it counts no more.
+    pub(crate) fn go_under(&mut self, root: &TrustRoot) {
+        let known = !self.assignment_keys.is_empty();
+        let kept = |key: &PublicKey| root.assignment.keys.contains(key);
+        if known && !self.assignment_keys.iter().any(kept) {
+            self.seq = 0;
+            self.command_id = 0;
+            self.clock_ms = 0;
+        }
+        self.root_version = root.version;
+        self.assignment_keys.clone_from(&root.assignment.keys);
     }
 
     /// A generation of this bundle that is on the disk.

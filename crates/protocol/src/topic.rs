@@ -17,6 +17,8 @@ pub enum Down {
     Ack,
     /// A chunk of a blob that was asked for.
     Chunk,
+    /// The trust root after the one that the device has.
+    Root,
 }
 
 /// What one device sends.
@@ -35,7 +37,7 @@ pub enum Up {
 }
 
 impl Down {
-    const ALL: [Self; 4] = [Self::Assign, Self::Command, Self::Ack, Self::Chunk];
+    const ALL: [Self; 5] = [Self::Assign, Self::Command, Self::Ack, Self::Chunk, Self::Root];
 
     const fn level(self) -> &'static str {
         match self {
@@ -43,6 +45,7 @@ impl Down {
             Self::Command => "cmd",
             Self::Ack => "ack",
             Self::Chunk => "chunk",
+            Self::Root => "root",
         }
     }
 }

@@ -47,7 +47,11 @@ impl Core {
 
     /// The first event. What serves has to serve even when nothing can be written any more.
     pub(super) fn boot(&mut self) {
-        let actions = self.setup.machine.handle(Event::Boot, monotonic_ms());
+        let new_root = self.root_at_boot().map(|new| Event::NewRoot(Box::new(new)));
+        let events = new_root.into_iter().chain([Event::Boot]);
+        let actions: Vec<Action> = events
+            .flat_map(|event| self.setup.machine.handle(event, monotonic_ms()))
+            .collect();
         let mut durable = true;
         for action in actions {
             let needs_disk = !matches!(
@@ -88,7 +92,7 @@ impl Core {
         }
     }
 
-    fn storage_alarm(&mut self, error: &StoreError) {
+    pub(super) fn storage_alarm(&mut self, error: &StoreError) {
         tracing::error!(%error, "the state directory can't be written; what serves goes on, nothing new is begun");
         self.setup
             .telemetry
@@ -127,6 +131,7 @@ impl Core {
             }
             Action::Answer { seq, outcome } => self.answer(format!("assign/{seq}"), outcome),
             Action::SayHello => self.say_hello(),
+            Action::Revoked { bundle, reason } => self.tell_revoked(&bundle, reason),
             Action::Alarm { bundle, reason } => {
                 tracing::error!(bundle = %bundle.short(), reason, "a bundle was given up after it was committed");
                 self.setup
@@ -153,7 +158,8 @@ impl Core {
             generation: number,
             store: Arc::clone(&self.setup.store),
             host: Arc::clone(&self.setup.host),
-            root: Arc::clone(&self.setup.root),
+            trust: self.setup.trust.now(),
+            purpose,
         };
         let sender = self.setup.sender.clone();
         let spawned = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
@@ -216,7 +222,13 @@ impl Core {
     }
 
     pub(super) fn manifest_of(&self, generation: u64) -> Result<Manifest, String> {
-        load::manifest(&self.setup.store, &self.setup.root, generation).map(floorhand_bundle::Verified::into_inner)
+        let manifest = load::manifest(
+            &self.setup.store,
+            &self.setup.trust.now(),
+            generation,
+            Purpose::Activate,
+        )?;
+        Ok(manifest.into_inner())
     }
 
     pub(super) fn answer(&mut self, to: String, outcome: floorhand_protocol::Outcome) {

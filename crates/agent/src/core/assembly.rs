@@ -3,15 +3,16 @@
 use super::board::Board;
 use super::fetch::Fetching;
 use super::{CoreQueue, CoreSender, Message, Notice, Purpose};
-use crate::clock::{monotonic_ms, system_ms};
+use crate::clock::monotonic_ms;
 use crate::fleet::{Fleet, FleetEvent};
 use crate::limiter::Limiter;
 use crate::logging::LogHandle;
 use crate::notify::Heartbeat;
 use crate::serving::ServeSender;
 use crate::telemetry::Telemetry;
-use floorhand_bundle::{DeviceId, HardwareClass, SecretKey, TrustRoot};
-use floorhand_lifecycle::{Event, Machine, State, TrustedClock};
+use crate::trust::SharedTrust;
+use floorhand_bundle::{DeviceId, HardwareClass, SecretKey};
+use floorhand_lifecycle::{Event, Machine, State};
 use floorhand_pipeline::{Host, Loaded};
 use floorhand_protocol::{Answer, Severity};
 use floorhand_store::Store;
@@ -30,7 +31,7 @@ pub(super) const MAX_ANSWERS: usize = 64;
 pub(crate) struct Setup {
     pub(crate) device: DeviceId,
     pub(crate) hardware: HardwareClass,
-    pub(crate) root: Arc<TrustRoot>,
+    pub(crate) trust: SharedTrust,
     pub(crate) key: SecretKey,
     pub(crate) boot_id: u64,
     pub(crate) store: Arc<Store>,
@@ -69,6 +70,8 @@ pub(crate) struct Core {
     pub(super) limiter: Limiter,
     /// When a repair was last begun.
     pub(super) repaired_ms: u64,
+    /// When it was last looked whether the trust root ends soon.
+    pub(super) root_told_ms: Option<u64>,
 }
 
 /// Starts the thread.
@@ -85,6 +88,7 @@ pub(crate) fn start(setup: Setup, queue: CoreQueue) -> std::io::Result<()> {
         connected: false,
         limiter: Limiter::default(),
         repaired_ms: 0,
+        root_told_ms: None,
     };
     std::thread::Builder::new()
         .name("core".to_owned())
@@ -122,6 +126,7 @@ impl Core {
         self.handle(Event::Tick);
         self.drive_fetch(now_ms);
         self.repair_again(now_ms);
+        self.watch_root(now_ms);
         self.send_answers();
         if self.hello_due && self.connected {
             self.say_hello();
@@ -166,6 +171,7 @@ impl Core {
             FleetEvent::Assign(bytes) => self.take_assignment(&bytes),
             FleetEvent::Command(bytes) => self.take_command(&bytes),
             FleetEvent::Chunk(bytes) => self.take_chunk(&bytes),
+            FleetEvent::Root(bytes) => self.take_root(&bytes),
         }
     }
 
@@ -208,11 +214,7 @@ impl Core {
 
     /// The time that documents are held against.
     pub(super) fn trusted_now_ms(&self) -> u64 {
-        let clock = TrustedClock {
-            floor_ms: self.setup.machine.state().clock_ms,
-            root_expires_ms: self.setup.root.expires_ms,
-        };
-        clock.now_ms(system_ms())
+        self.setup.trust.now().now_ms(self.setup.machine.state().clock_ms)
     }
 
     /// Logs and reports that something was refused, but not again and again.

@@ -14,6 +14,10 @@ pub(crate) struct Board {
     pub(crate) trial: Option<(u64, u64)>,
     /// The active generation can't be loaded: nothing serves.
     pub(crate) unserved: bool,
+    /// The trust root that counts.
+    pub(crate) root_version: u64,
+    /// When it ends, in milliseconds since 1970 UTC.
+    pub(crate) root_expires_ms: u64,
 }
 
 impl Default for Board {
@@ -23,6 +27,8 @@ impl Default for Board {
             deployment: Deployment::Idle,
             trial: None,
             unserved: false,
+            root_version: 0,
+            root_expires_ms: 0,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the hub and the person at the box ask for: assignments, commands, imports.
 
 use super::assembly::Core;
+use super::roots::Offered;
 use crate::import::{self, InboxFile};
 use floorhand_bundle::{Archive, Digest};
 use floorhand_lifecycle::Event;
@@ -13,26 +14,38 @@ const MAX_LOG_LINES: u32 = 2000;
 
 impl Core {
     pub(super) fn take_assignment(&mut self, bytes: &[u8]) {
-        let now_ms = self.trusted_now_ms();
-        match Assignment::open(bytes, &self.setup.root, &self.setup.device, now_ms) {
-            Ok(assignment) => self.handle(Event::Assigned(assignment.into_inner())),
+        match self.open_assignment(bytes) {
+            Ok(assignment) => self.handle(Event::Assigned(assignment)),
             // One that was taken before is retained at the broker until a newer one comes, expired or not.
-            Err(error) if !self.is_known(bytes) => self.refused("assignment", &error.to_string()),
+            Err(problem) if !self.is_known(bytes) => self.refused("assignment", &problem),
             Err(_) => {}
         }
     }
 
+    fn open_assignment(&self, bytes: &[u8]) -> Result<Assignment, String> {
+        let trust = self.setup.trust.now();
+        Assignment::open(bytes, trust.root()?, &self.setup.device, self.trusted_now_ms())
+            .map(floorhand_bundle::Verified::into_inner)
+            .map_err(|error| error.to_string())
+    }
+
+    fn open_command(&self, bytes: &[u8]) -> Result<Command, String> {
+        let trust = self.setup.trust.now();
+        Command::open(bytes, trust.root()?, &self.setup.device, self.trusted_now_ms())
+            .map(floorhand_bundle::Verified::into_inner)
+            .map_err(|error| error.to_string())
+    }
+
     /// Whether this is the assignment that was taken last, as far as its signature goes.
     fn is_known(&self, bytes: &[u8]) -> bool {
-        Assignment::open(bytes, &self.setup.root, &self.setup.device, 0)
+        Assignment::open(bytes, self.setup.trust.now().newest(), &self.setup.device, 0)
             .is_ok_and(|assignment| assignment.seq <= self.setup.machine.state().seq)
     }
 
     pub(super) fn take_command(&mut self, bytes: &[u8]) {
-        let now_ms = self.trusted_now_ms();
-        let command = match Command::open(bytes, &self.setup.root, &self.setup.device, now_ms) {
-            Ok(command) => command.into_inner(),
-            Err(error) => return self.refused("command", &error.to_string()),
+        let command = match self.open_command(bytes) {
+            Ok(command) => command,
+            Err(problem) => return self.refused("command", &problem),
         };
         if command.id <= self.setup.machine.state().command_id {
             tracing::debug!(id = command.id, "a command that was answered before");
@@ -109,17 +122,25 @@ impl Core {
         taken
     }
 
-    /// Takes a bundle with the assignment that lies in it. Both are verified like any other.
+    /// Takes a trust root, or a bundle with the assignment that lies in it and the roots that the device needs for them. All
+    /// are verified like any other.
     fn import_file(&mut self, path: &Path) -> Result<String, String> {
         let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if let Some(root) = import::read_root(&file)? {
+            return match self.offer_root(&root)? {
+                Offered::Taken(version) => {
+                    self.say_hello();
+                    Ok(format!("trust root {version} is taken"))
+                }
+                Offered::Known => Ok("this trust root was taken before".to_owned()),
+            };
+        }
+        self.import_roots(&file)?;
         let archive = Archive::read_documents(&file).map_err(|error| error.to_string())?;
         let Some(bytes) = &archive.assignment else {
             return Err("the archive has no assignment; make one with `floorhand fleet export DEVICE`".to_owned());
         };
-        let now_ms = self.trusted_now_ms();
-        let assignment = Assignment::open(bytes, &self.setup.root, &self.setup.device, now_ms)
-            .map_err(|error| error.to_string())?
-            .into_inner();
+        let assignment = self.open_assignment(bytes)?;
         if assignment.seq <= self.setup.machine.state().seq {
             return Err(format!(
                 "its assignment {} is not newer than {}, which was taken before; if the device does not run it, deploy it at the hub and export that",
@@ -138,13 +159,25 @@ impl Core {
         ))
     }
 
+    /// Takes the roots that an archive brings and the device hasn't got yet. Those up to the pinned one are passed over.
+    fn import_roots(&mut self, archive: &File) -> Result<(), String> {
+        for root in Archive::read_roots(archive).map_err(|error| error.to_string())? {
+            let newest = self.setup.trust.now().newest().version;
+            if import::claimed_version(&root).is_none_or(|version| version > newest) {
+                self.offer_root(&root)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts what the assignment's manifest names where a fetch would put it. The manifest is verified first.
     fn put_blobs(&self, archive: &File, manifest: &[u8], assignment: &Assignment) -> Result<(), String> {
         let Some(assigned) = &assignment.run else { return Ok(()) };
         if Digest::of(manifest) != assigned.manifest.sha256 {
             return Err("the archive's manifest is not the one that its assignment names".to_owned());
         }
-        let verified = floorhand_bundle::Manifest::open(manifest, &self.setup.root, self.trusted_now_ms())
+        let trust = self.setup.trust.now();
+        let verified = floorhand_bundle::Manifest::open(manifest, trust.root()?, self.trusted_now_ms())
             .map_err(|error| error.to_string())?;
         let blobs = self.setup.store.blobs();
         blobs.put(manifest).map_err(|error| error.to_string())?;

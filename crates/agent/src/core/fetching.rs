@@ -107,6 +107,7 @@ impl Core {
     /// Everything that was queued is there: the manifest, or the components.
     fn fetched(&mut self, now_ms: u64) {
         let now_trusted_ms = self.trusted_now_ms();
+        let trust = self.setup.trust.now();
         let Some(fetching) = &mut self.fetching else { return };
         fetching.progress_ms = now_ms;
         let Goal::Deploy(pending) = &fetching.goal else {
@@ -125,7 +126,7 @@ impl Core {
                 .read(blob.sha256, blob.length)
                 .map_err(|error| error.to_string())
                 .and_then(|bytes| {
-                    Manifest::open(&bytes, &self.setup.root, now_trusted_ms).map_err(|error| error.to_string())
+                    Manifest::open(&bytes, trust.root()?, now_trusted_ms).map_err(|error| error.to_string())
                 });
             match opened {
                 Ok(manifest) => {

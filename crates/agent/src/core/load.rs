@@ -1,6 +1,8 @@
 //! Loading a generation from the disk: verify, compile, golden cases, warm up.
 
-use floorhand_bundle::{ComponentName, Manifest, TrustRoot, Verified};
+use super::Purpose;
+use crate::trust::Trust;
+use floorhand_bundle::{ComponentName, Manifest, Verified};
 use floorhand_pipeline::{Host, Loaded, Pipeline, run_golden};
 use floorhand_store::Store;
 use std::sync::Arc;
@@ -13,14 +15,15 @@ pub(super) struct Task {
     pub(super) generation: u64,
     pub(super) store: Arc<Store>,
     pub(super) host: Arc<Host>,
-    pub(super) root: Arc<TrustRoot>,
+    pub(super) trust: Arc<Trust>,
+    pub(super) purpose: Purpose,
 }
 
 impl Task {
     /// Loads the generation. It has given its golden answers here, with the engine and the CPU that it will serve with,
     /// whether it is new or has served for years: either may have been changed by an update of this agent.
     pub(super) fn run(&self) -> Result<Loaded, String> {
-        let manifest = manifest(&self.store, &self.root, self.generation)?;
+        let manifest = manifest(&self.store, &self.trust, self.generation, self.purpose)?;
         let mut read = |name: &ComponentName| self.component(&manifest, name);
         let cases = read(&manifest.golden.component)?;
         let mut tried = self.pipeline(&manifest, &mut read)?;
@@ -68,14 +71,21 @@ impl Task {
     }
 }
 
-/// The manifest of a generation, verified again.
-///
-/// Its signatures are checked as of time 0: an expired trust root keeps new documents out, and takes nothing from what
-/// was accepted before.
-pub(super) fn manifest(store: &Store, root: &TrustRoot, generation: u64) -> Result<Verified<Manifest>, String> {
+/// The manifest of a generation, verified again: for a trial under the newest trust root, and for what was committed under
+/// the one that it was accepted under.
+pub(super) fn manifest(
+    store: &Store,
+    trust: &Trust,
+    generation: u64,
+    purpose: Purpose,
+) -> Result<Verified<Manifest>, String> {
     let bytes = store
         .generations()
         .read(generation, MANIFEST)
         .map_err(|error| error.to_string())?;
-    Manifest::open(&bytes, root, 0).map_err(|error| error.to_string())
+    let opened = match purpose {
+        Purpose::Stage => Manifest::open(&bytes, trust.root()?, 0),
+        Purpose::Activate => trust.open_accepted(&bytes),
+    };
+    opened.map_err(|error| error.to_string())
 }

@@ -11,6 +11,7 @@ mod delivery;
 mod fetch;
 mod fetching;
 mod load;
+mod roots;
 mod status;
 
 pub(crate) use assembly::{Setup, start};

@@ -10,11 +10,15 @@ use std::sync::PoisonError;
 
 impl Core {
     pub(super) fn update_board(&self) {
+        let trust = self.setup.trust.now();
+        let newest = trust.newest();
         let board = Board {
             state: self.saved.clone(),
             deployment: self.setup.machine.deployment(),
             trial: self.setup.machine.trial_progress(),
             unserved: self.setup.machine.unserved().is_some(),
+            root_version: newest.version,
+            root_expires_ms: newest.expires_ms,
         };
         *self.setup.board.lock().unwrap_or_else(PoisonError::into_inner) = board;
     }
@@ -33,6 +37,7 @@ impl Core {
             "deployment": self.setup.machine.deployment(),
             "mode": state.mode,
             "seq": state.seq,
+            "root_version": self.setup.trust.now().newest().version,
             "spool": {"records": spool.records, "bytes": spool.bytes, "dropped": spool.dropped},
         })
         .to_string()
@@ -57,7 +62,8 @@ impl Core {
             platform: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             seq: state.seq,
             command_id: state.command_id,
-            root_version: self.setup.root.version,
+            // One that was taken and is gone from the disk has to be sent again.
+            root_version: self.setup.trust.now().newest().version,
             floor: state.floor,
             mode: state.mode,
             parameters: state.parameters.clone(),

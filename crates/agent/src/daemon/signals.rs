@@ -222,6 +222,8 @@ impl Desk {
             deployment: deployment(board.deployment).to_owned(),
             trial: board.trial.map(|(seen, needed)| local::Trial { seen, needed }),
             seq: state.seq,
+            root_version: board.root_version,
+            root_expires_ms: board.root_expires_ms,
             floor: state.floor,
             clock_ms: state.clock_ms,
             spool: local::SpoolStatus {

@@ -13,6 +13,7 @@ use super::report::Report;
 use super::{DAY_MS, SOON_DAYS, certificate, remaining, state};
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::trust::Trust;
 
 /// 2026-01-01: this program is younger, so a clock before it is wrong.
 const OLDEST_PLAUSIBLE_MS: u64 = 1_767_225_600_000;
@@ -21,12 +22,24 @@ const LEAST_FREE_BYTES: u64 = 16 << 20;
 
 pub(super) fn trust_root(config: &Config, now_ms: u64, report: &mut Report) {
     let name = "trust root";
-    match config.read_trust_root() {
-        Ok(root) => {
+    // A record that can't be read is told by another check.
+    let taken = state::taken_root(&config.state_dir).unwrap_or(0);
+    match Trust::at_rest(config, taken) {
+        Ok(trust) => {
+            if let Err(problem) = trust.root() {
+                report.fail(
+                    name,
+                    Exit::StateDirectory,
+                    problem,
+                    "connect the device, or import the roots it lacks",
+                );
+                return;
+            }
+            let root = trust.newest();
             let (version, fleet) = (root.version, &root.fleet);
             let what = format!("version {version} of fleet {fleet}");
-            let advice = format!("ask for a newer one and put it to {}", config.trust_root.display());
-            expiry(name, &what, root.expires_ms, now_ms, &advice, report);
+            let advice = "publish the next root to the hub, or import it here";
+            expiry(name, &what, root.expires_ms, now_ms, advice, report);
         }
         Err(problem) => report.fail(name, Exit::Configuration, problem, "put the fleet's own there"),
     }
@@ -308,7 +321,8 @@ fn free_space(config: &Config, report: &mut Report) {
 pub(super) fn clock(config: &Config, now_ms: u64, signed_ms: Option<u64>, report: &mut Report) {
     let name = "clock";
     let advice = "set the clock, or let it be set (timedatectl set-ntp true): new bundles may be refused until then";
-    let expires_ms = config.read_trust_root().map_or(u64::MAX, |root| root.expires_ms);
+    let taken = state::taken_root(&config.state_dir).unwrap_or(0);
+    let expires_ms = Trust::at_rest(config, taken).map_or(u64::MAX, |trust| trust.newest().expires_ms);
     let signed_ms = signed_ms.unwrap_or(0);
     if now_ms < OLDEST_PLAUSIBLE_MS {
         report.warn(name, "stands before this program was written", advice);

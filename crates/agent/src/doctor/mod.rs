@@ -51,6 +51,11 @@ pub(crate) fn run(config_path: &Path, json: bool) -> ExitCode {
     report.print(json)
 }
 
+/// The version of the trust root that the device has taken, as its state record says; 0 for none but the pinned one.
+pub(crate) fn taken_root(config: &Config) -> Result<u64, String> {
+    state::taken_root(&config.state_dir)
+}
+
 fn examine(config: &Config, now_ms: u64, report: &mut Report) {
     let agent = agent(config, report);
     device::trust_root(config, now_ms, report);

@@ -7,13 +7,14 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use floorhand_bundle::{BlobRef, Digest, MAX_MANIFEST_BYTES, Manifest, TrustRoot};
+use floorhand_bundle::{BlobRef, Digest, MAX_MANIFEST_BYTES, Manifest};
 use floorhand_lifecycle::{Generation, State};
 use floorhand_store::{MANIFEST, Peek, StoreError};
 
 use super::report::Report;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::trust::Trust;
 
 const RECORD: &str = "state record";
 const BUNDLES: &str = "bundles";
@@ -62,7 +63,7 @@ pub(super) fn stored(config: &Config, agent_runs: bool, report: &mut Report) {
         return;
     }
     report.ok(RECORD, format!("can be read, seq {}", state.seq));
-    let Ok(root) = config.read_trust_root() else {
+    let Ok(trust) = Trust::at_rest(config, state.root_version) else {
         report.warn(
             BUNDLES,
             "can't be verified without the trust root",
@@ -78,13 +79,13 @@ pub(super) fn stored(config: &Config, agent_runs: bool, report: &mut Report) {
             return;
         }
     };
-    let mut damages = find_damages(dir, &blobs, &root, &state);
+    let mut damages = find_damages(dir, &blobs, &trust, &state);
     // A running agent may have let go of a generation in the meantime.
     if agent_runs
         && !damages.is_empty()
         && let Ok(Some(later)) = read(dir)
     {
-        damages = find_damages(dir, &blobs, &root, &later);
+        damages = find_damages(dir, &blobs, &trust, &later);
     }
     if damages.is_empty() {
         report.ok(BUNDLES, format!("{}, whole on the disk", names.join(" and ")));
@@ -97,6 +98,11 @@ pub(super) fn stored(config: &Config, agent_runs: bool, report: &mut Report) {
 fn blobs(config: &Config) -> Result<Peek, String> {
     let keys = config.storage_keys()?;
     Peek::new(&config.state_dir, keys.as_ref()).map_err(|error| error.to_string())
+}
+
+/// The trust root that the record names; 0 when there is no record yet.
+pub(super) fn taken_root(dir: &Path) -> Result<u64, String> {
+    Ok(read(dir)?.map_or(0, |state| state.root_version))
 }
 
 /// The record of a state directory; `None` when there is none yet.
@@ -134,13 +140,13 @@ fn name(generation: &Generation) -> String {
     format!("{} {}", generation.bundle.name, generation.bundle.version)
 }
 
-fn find_damages(dir: &Path, blobs: &Peek, root: &TrustRoot, state: &State) -> Vec<Damage> {
+fn find_damages(dir: &Path, blobs: &Peek, trust: &Trust, state: &State) -> Vec<Damage> {
     // What two bundles have in common is looked at once.
     let mut seen = BTreeSet::new();
     let mut damages = Vec::new();
     for (generation, role) in kept(state) {
         let (whose, advice) = (format!("{}, {}", name(generation), role.purpose), role.advice);
-        let manifest = match open_manifest(dir, root, generation) {
+        let manifest = match open_manifest(dir, trust, generation) {
             Ok(manifest) => manifest,
             Err(problem) => {
                 let finding = format!("{problem}; it is the manifest of {whose}");
@@ -160,15 +166,14 @@ fn find_damages(dir: &Path, blobs: &Peek, root: &TrustRoot, state: &State) -> Ve
     damages
 }
 
-fn open_manifest(dir: &Path, root: &TrustRoot, generation: &Generation) -> Result<Manifest, String> {
+fn open_manifest(dir: &Path, trust: &Trust, generation: &Generation) -> Result<Manifest, String> {
     let path = dir.join("gens").join(generation.number.to_string()).join(MANIFEST);
     let wrong = |problem: String| format!("{}: {problem}", path.display());
     let mut bytes = Vec::new();
     File::open(&path)
         .and_then(|file| file.take(MAX_MANIFEST_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| wrong(error.to_string()))?;
-    // As of time 0, as the agent does: an expired trust root takes nothing from what was accepted before.
-    let manifest = Manifest::open(&bytes, root, 0).map_err(|error| wrong(error.to_string()))?;
+    let manifest = trust.open_accepted(&bytes).map_err(|error| wrong(error.to_string()))?;
     if manifest.digest() != generation.bundle.digest {
         return Err(wrong("another bundle's manifest is there".to_owned()));
     }

@@ -8,6 +8,8 @@ use super::status::{Flow, Running, Status};
 
 /// The labels' column, in characters.
 const LABEL: usize = 13;
+/// A day.
+const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Digits of a digest that tell bundles apart at a glance; all 64 are in the JSON.
 const SHORT_DIGEST: usize = 12;
 
@@ -67,6 +69,16 @@ impl Status {
             }
             (Some(candidate), None) => lines.line("tries", candidate)?,
             (None, _) => {}
+        }
+        if self.root_version > 0 {
+            let days = self.root_expires_ms.saturating_sub(crate::clock::system_ms()) / DAY_MS;
+            match days {
+                0 => lines.line("trust root", format_args!("{}, expired or about to", self.root_version))?,
+                days => lines.line(
+                    "trust root",
+                    format_args!("{}, good for {days} days", self.root_version),
+                )?,
+            }
         }
         lines.line("deployment", &self.deployment)?;
         lines.line(
@@ -210,6 +222,7 @@ mod tests {
             }],
             ..Status::default()
         };
+        status.root_version = 2;
         status.remember("first");
         status.remember("second\x1b[31m\nline");
         let expected = "\
@@ -219,6 +232,7 @@ hub            not connected, trying again; the agent goes on without it
 plant broker   not configured
 runs           bearing 1.1.0 (generation 3, 1f2e3d4c5b6a)
 tries          bearing 1.2.0 (generation 4, 1f2e3d4c5b6a): 37 of 200 samples passed
+trust root     2, expired or about to
 deployment     in its trial
 orders         last assignment 17, floor 0 (no older release is taken)
 samples        100 taken, 99 results, 1 failed

@@ -47,6 +47,10 @@ pub(crate) struct Status {
     pub(crate) trial: Option<Trial>,
     /// The highest assignment that was taken.
     pub(crate) seq: u64,
+    /// The version of the trust root that counts; 0 from an agent that doesn't tell.
+    pub(crate) root_version: u64,
+    /// When it ends, in milliseconds since 1970 UTC.
+    pub(crate) root_expires_ms: u64,
     /// The lowest release counter that is taken.
     pub(crate) floor: u64,
     /// The highest signed time that was seen, in milliseconds since 1970 UTC; 0 for none.

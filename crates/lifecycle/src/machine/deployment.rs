@@ -2,7 +2,7 @@
 
 use super::{Machine, Phase, report};
 use crate::event::{Action, BundleFacts, Failure, TrialSample};
-use crate::state::{Candidate, Generation, Pending};
+use crate::state::{Candidate, Generation, Pending, State};
 use crate::trial::{Tally, Verdict};
 use floorhand_bundle::Gates;
 use floorhand_protocol::{Assigned, JobReport, JobStatus, Step};
@@ -151,6 +151,11 @@ impl Machine {
         }
     }
 
+    /// The manifest that was fetched doesn't count any more.
+    pub(super) fn refuse_pending(&mut self, reason: &str) -> Vec<Action> {
+        self.fetch_failed_with(JobStatus::Rejected, reason)
+    }
+
     fn fetch_failed_with(&mut self, status: JobStatus, reason: &str) -> Vec<Action> {
         let Some(pending) = self.state.pending.take() else {
             return Vec::new();
@@ -211,7 +216,8 @@ impl Machine {
         let Some(Candidate { generation, .. }) = self.state.candidate.take() else {
             return Vec::new();
         };
-        self.state.previous = self.state.active.replace(generation.clone());
+        let before = self.state.active.replace(generation.clone());
+        self.state.previous = State::to_go_back_to(before, self.state.revoked);
         if std::mem::take(&mut self.unserved) {
             // What can't be loaded is nothing to go back to.
             self.state.previous = None;

@@ -2,7 +2,7 @@
 
 use super::{Activation, Machine, Phase, report};
 use crate::event::Action;
-use crate::state::Generation;
+use crate::state::{Generation, State};
 use floorhand_protocol::{JobStatus, Step};
 
 /// An agent that has run for this long is not in a crash loop.
@@ -64,7 +64,7 @@ impl Machine {
             return vec![report(&target, JobStatus::Rejected, Step::Assigned, &reason)];
         }
         let from = self.state.active.replace(target.clone());
-        self.state.previous.clone_from(&from);
+        self.state.previous = State::to_go_back_to(from.clone(), self.state.revoked);
         self.activation = Some(Activation::Assigned { from });
         // Saved before it serves: if power goes now, it is what serves at the next start.
         vec![

@@ -6,6 +6,7 @@
 
 mod deployment;
 mod health;
+mod root;
 
 use crate::event::{Action, BundleFacts, Event};
 use crate::state::{Generation, State};
@@ -105,6 +106,7 @@ impl Machine {
     pub fn handle(&mut self, event: Event, now_ms: u64) -> Vec<Action> {
         match event {
             Event::Boot => self.boot(now_ms),
+            Event::NewRoot(new) => self.new_root(&new),
             Event::Assigned(assignment) => self.assigned(assignment),
             Event::ManifestReady(facts) => self.manifest_ready(facts),
             Event::ComponentsReady => self.components_ready(),

@@ -5,6 +5,8 @@ use crate::event::{BundleFacts, Failure, TrialSample};
 use floorhand_bundle::{BlobRef, Digest, Gates};
 use floorhand_protocol::{BundleId, Mode, Parameters};
 
+mod roots;
+
 /// A machine and what it asked for.
 struct Bench {
     machine: Machine,
