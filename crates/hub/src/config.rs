@@ -63,6 +63,8 @@ pub(crate) struct Config {
     /// `None`: SQLite in `data_dir`.
     pub(crate) database: Option<String>,
     pub(crate) assignment_key: PathBuf,
+    /// Takes its place with the next trust root.
+    pub(crate) next_assignment_key: Option<PathBuf>,
     pub(crate) trust_root: PathBuf,
     pub(crate) http_listen: SocketAddr,
     pub(crate) api_token_file: Option<PathBuf>,
@@ -172,6 +174,8 @@ impl Draft {
         let telemetry_retention_ms = self.milliseconds("telemetry_retention_days", days, 24 * 3600 * 1000);
         let max_bundle_bytes = self.bundle_bytes(file.max_bundle_bytes);
         let assignment_key = self.named("assignment_key", file.assignment_key.as_deref(), &base);
+        let next = file.next_assignment_key.as_deref();
+        let next_assignment_key = self.named("next_assignment_key", next, &base);
         let trust_root = self.named("trust_root", file.trust_root.as_deref(), &base);
         let database = args.database.clone().filter(|url| !url.is_empty());
         let database = self.database(database.or(file.database));
@@ -180,6 +184,7 @@ impl Draft {
             data_dir: args.data_dir.clone().unwrap_or_else(|| base.join(&file.data_dir)),
             database,
             assignment_key: assignment_key?,
+            next_assignment_key,
             trust_root: trust_root?,
             http_listen: http_listen?,
             api_token_file,

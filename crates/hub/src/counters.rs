@@ -44,6 +44,10 @@ counters! {
     unknown_chunks,
     /// Assignments that were published again because the device had not taken them.
     resent,
+    /// Trust roots that were taken.
+    roots,
+    /// Trust roots that were sent to devices.
+    roots_sent,
     /// Operations that failed because of the database or the disk.
     failures,
     /// HTTP requests that were answered.

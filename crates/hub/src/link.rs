@@ -82,10 +82,14 @@ pub(crate) async fn receive(hub: Arc<Hub>, mut incoming: Incoming) {
     }
 }
 
-/// Publishes assignments again whenever that is needed.
+/// Publishes trust roots and assignments again whenever that is needed.
 pub(crate) async fn resend(hub: Arc<Hub>) {
     loop {
         hub.resend.notified().await;
+        if let Err(error) = hub.send_roots().await {
+            hub.counters.failures.add_one();
+            tracing::error!("failed to send trust roots: {error}");
+        }
         if let Err(error) = hub.resend_assignments().await {
             hub.counters.failures.add_one();
             tracing::error!("failed to publish open assignments again: {error}");

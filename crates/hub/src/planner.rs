@@ -13,6 +13,8 @@ pub(crate) enum Change {
     Mode(Mode),
     /// To report this share of its predictions, in parts per million.
     Sampling(u32),
+    /// To be told the same again, under another key.
+    Key,
 }
 
 /// The newest assignment of a device.
@@ -66,6 +68,7 @@ pub(crate) fn desired(current: Option<&Current>, hello: Option<&Hello>, change: 
         Change::Run(assigned) => desired.run = Some(assigned),
         Change::Mode(mode) => desired.mode = mode,
         Change::Sampling(ppm) => desired.parameters.sampling_ppm = ppm,
+        Change::Key => {}
     }
     desired
 }

@@ -5,8 +5,8 @@ use crate::clock::now_ms;
 use crate::config::{Broker, Config, ConfigError, HubArgs};
 use crate::counters::Counters;
 use crate::database::Database;
-use crate::fleet::{Hub, Settings};
-use crate::secrets::{self, Secrets};
+use crate::fleet::{Hub, HubError, Settings};
+use crate::secrets;
 use crate::{delivery, exit, http, link, logging};
 use floorhand_store::{Store, StoreOptions};
 use std::fmt::Display;
@@ -68,7 +68,6 @@ pub fn check(args: &HubArgs) -> Result<(), ConfigError> {
 
 async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
     let (config, secrets) = secrets::open(args).map_err(Failure::configuration)?;
-    let Secrets { root, key, api_token } = secrets;
     if args.check {
         tracing::info!(config = %args.config.display(), "the configuration is right");
         return Ok(());
@@ -92,12 +91,12 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
         assignment_ttl_ms: config.assignment_ttl_ms,
         command_ttl_ms: config.command_ttl_ms,
         max_bundle_bytes: config.max_bundle_bytes,
-        api_token,
+        api_token: secrets.api_token,
     };
     let (outbox, queued) = mpsc::channel(link::OUTBOX);
     let hub = Hub::new(
-        root,
-        key,
+        secrets.root,
+        secrets.key,
         database,
         store,
         outbox,
@@ -105,7 +104,7 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
         now_ms,
         settings,
     );
-    let hub = Arc::new(hub);
+    let hub = with_roots(hub.with_next_key(secrets.next_key)).await?;
     let (client, incoming) = link::start(&config).await.map_err(Failure::configuration)?;
     let tasks = [
         tokio::spawn(link::receive(Arc::clone(&hub), incoming)),
@@ -133,6 +132,15 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
     }
     hub.database.close().await;
     ended
+}
+
+/// The hub with the trust roots that it has taken, and a key that signs under the newest.
+async fn with_roots(hub: Hub) -> Result<Arc<Hub>, Failure> {
+    match hub.open_roots().await {
+        Ok(()) => Ok(Arc::new(hub)),
+        Err(HubError::Conflict(problem)) => Err(Failure::configuration(problem)),
+        Err(other) => Err(Failure::data(other)),
+    }
 }
 
 /// Why the embedded broker ended; never, where there is none.
@@ -166,7 +174,11 @@ async fn clean_up(hub: Arc<Hub>, retention_ms: u64) {
             Ok(expired) => tracing::info!(expired, "assignments expired before their devices took them"),
             Err(error) => tracing::error!("failed to end expired assignments: {error}"),
         }
+        if let Err(error) = hub.reload_roots().await {
+            tracing::error!("failed to read the trust roots again: {error}");
+        }
         if round % RETENTION_ROUNDS == 0 {
+            hub.watch_root();
             match hub.database.forget_before(now_ms.saturating_sub(retention_ms)).await {
                 Ok(rows) => tracing::debug!(rows, "forgot old telemetry"),
                 Err(error) => tracing::error!("failed to forget old telemetry: {error}"),

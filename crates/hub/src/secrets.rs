@@ -18,8 +18,10 @@ const MAX_SECRET_BYTES: u64 = 16 * 1024;
 pub(crate) struct Secrets {
     /// Whose signatures count.
     pub(crate) root: Verified<TrustRoot>,
-    /// The key that signs assignments, commands and acks; it is in the root's assignment role.
+    /// The key that signs assignments, commands and acks; it, or the next one, is in the root's assignment role.
     pub(crate) key: SecretKey,
+    /// The key that takes its place with the next root.
+    pub(crate) next_key: Option<SecretKey>,
     /// What callers of the API have to show.
     pub(crate) api_token: Option<String>,
 }
@@ -76,9 +78,13 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn secrets(mut self) -> Option<Secrets> {
         let root = self.root();
-        let key = self.key();
-        if let (Some(root), Some(key)) = (&root, &key) {
-            self.check_role(root, key);
+        let key = self.key("assignment_key", &self.config.assignment_key);
+        let next_key = match &self.config.next_assignment_key {
+            Some(path) => self.key("next_assignment_key", path).map(Some),
+            None => Some(None),
+        };
+        if let (Some(root), Some(key), Some(next_key)) = (&root, &key, &next_key) {
+            self.check_role(root, key, next_key.as_ref());
         }
         let api_token = match &self.config.api_token_file {
             Some(path) => self.token(path).map(Some),
@@ -88,6 +94,7 @@ impl Reading<'_> {
         Some(Secrets {
             root: root?,
             key: key?,
+            next_key: next_key?,
             api_token: api_token?,
         })
     }
@@ -107,16 +114,16 @@ impl Reading<'_> {
         Some(root)
     }
 
-    fn key(&mut self) -> Option<SecretKey> {
-        let path = &self.config.assignment_key;
-        let pem = self.bytes("assignment_key", path, MAX_SECRET_BYTES)?;
+    fn key(&mut self, name: &str, path: &Path) -> Option<SecretKey> {
+        let pem = self.bytes(name, path, MAX_SECRET_BYTES)?;
         let key = SecretKey::from_pem(&String::from_utf8_lossy(&pem));
-        key.map_err(|error| self.found("assignment_key", path, &error)).ok()
+        key.map_err(|error| self.found(name, path, &error)).ok()
     }
 
-    fn check_role(&mut self, root: &TrustRoot, key: &SecretKey) {
+    fn check_role(&mut self, root: &TrustRoot, key: &SecretKey, next: Option<&SecretKey>) {
         let role = root.role(Role::Assignment);
-        if !role.keys.contains(&key.public()) {
+        let listed = |key: &SecretKey| role.keys.contains(&key.public());
+        if !listed(key) && !next.is_some_and(listed) {
             let problem = format!(
                 "key {} is not in the assignment role of the trust root",
                 key.public().id()

@@ -17,7 +17,9 @@ pub(super) struct File {
     pub(super) database: Option<String>,
     /// The key that signs assignments, commands and acks: PEM, Ed25519. Required.
     pub(super) assignment_key: Option<PathBuf>,
-    /// The fleet's trust root, `root.cose`. Required.
+    /// The key that takes its place with the next trust root, while the roots change. Default: none.
+    pub(super) next_assignment_key: Option<PathBuf>,
+    /// The fleet's trust root, `root.cose`: any version that names the key. Required.
     pub(super) trust_root: Option<PathBuf>,
     /// Where the API and the pages are. Default: `127.0.0.1:8460`.
     pub(super) http_listen: String,
@@ -69,6 +71,7 @@ pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
         data_dir: top.path("data_dir").unwrap_or_else(|| PathBuf::from("floorhand-hub")),
         database: top.text("database"),
         assignment_key: top.need("assignment_key").map(PathBuf::from),
+        next_assignment_key: top.path("next_assignment_key"),
         trust_root: top.need("trust_root").map(PathBuf::from),
         http_listen: top.text("http_listen").unwrap_or_else(|| HTTP_LISTEN.to_owned()),
         api_token_file: top.path("api_token_file"),

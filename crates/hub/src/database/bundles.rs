@@ -74,6 +74,13 @@ impl Database {
         .await
         .during(operation)?
         .rows_affected();
+        // The same manifest may come again with other signatures, when a release key was revoked.
+        sqlx::query("UPDATE bundles SET envelope = $2 WHERE digest = $1")
+            .bind(&bundle.digest)
+            .bind(&bundle.envelope)
+            .execute(&mut *writing.transaction)
+            .await
+            .during(operation)?;
         writing.commit(operation).await?;
         Ok(added > 0)
     }

@@ -185,8 +185,20 @@ impl Database {
         Ok(known > 0)
     }
 
-    /// Stores a hello that was judged to be new. `seq` and `command_id` never fall.
+    /// Stores a hello that was judged to be new, and goes on above its numbers.
+    #[cfg(test)]
     pub(crate) async fn store_hello(&self, hello: &Hello, now_ms: u64) -> Result<(), DatabaseError> {
+        self.store_hello_above(hello, (hello.seq, hello.command_id), now_ms)
+            .await
+    }
+
+    /// Stores a hello that was judged to be new, and goes on above these numbers: `seq` and `command_id` never fall.
+    pub(crate) async fn store_hello_above(
+        &self,
+        hello: &Hello,
+        (seq, command_id): (u64, u64),
+        now_ms: u64,
+    ) -> Result<(), DatabaseError> {
         let operation = "store a hello";
         let json = serde_json::to_string(hello).map_err(damaged("a hello"))?;
         let boot_id = hello.boot_id.to_string();
@@ -201,8 +213,8 @@ impl Database {
         .bind(&boot_id)
         .bind(signed(hello.count))
         .bind(signed(now_ms))
-        .bind(signed(hello.seq))
-        .bind(signed(hello.command_id))
+        .bind(signed(seq))
+        .bind(signed(command_id))
         .execute(&mut *writing.transaction)
         .await
         .during(operation)?;

@@ -9,6 +9,7 @@ mod assignments;
 mod bundles;
 mod devices;
 mod records;
+mod roots;
 mod telemetry;
 
 pub(crate) use answers::{AnswerRow, CommandRow};
@@ -271,7 +272,7 @@ pub(crate) mod tests {
         newer.close().await;
         let error = Database::open(&url).await.unwrap_err().to_string();
         assert!(
-            error.contains("a newer hub wrote it: its tables are of version 9999") && error.contains("up to 1;"),
+            error.contains("a newer hub wrote it: its tables are of version 9999") && error.contains("up to 10;"),
             "{error}"
         );
     }

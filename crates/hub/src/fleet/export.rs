@@ -9,8 +9,13 @@ impl Hub {
     /// The bundle that a device is assigned, with the assignment, as a `.fhb` file to be carried to it. Where a bundle is
     /// named, it has to be that one.
     pub(crate) async fn export(&self, device: &str, reference: Option<&str>) -> Result<Vec<u8>, HubError> {
-        self.find_device(device).await?;
-        let latest = self.database.latest_assignment(device).await?;
+        let row = self.find_device(device).await?;
+        let mut latest = self.database.latest_assignment(device).await?;
+        if let Some(stored) = &latest
+            && self.renew(&row, stored).await?
+        {
+            latest = self.database.latest_assignment(device).await?;
+        }
         let latest = latest.filter(|row| !row.bundle.is_empty() && self.now_ms() <= unsigned(row.expires_ms));
         let advice = "deploy the bundle to it first, then export it within the assignment's time to live";
         let latest = latest.ok_or_else(|| {
@@ -32,6 +37,9 @@ impl Hub {
             .acquire()
             .await
             .map_err(|error| HubError::Internal(error.to_string()))?;
+        // One that never said anything may have any root that is older than the newest.
+        let known = row.hello()?.map_or(0, |hello| hello.root_version);
+        let roots = self.roots();
         let (store, assignment, envelope) = (self.store.clone(), latest.sealed()?, digest(&bundle.envelope)?);
         let packing = tokio::task::spawn_blocking(move || {
             let read = |digest| store.blobs().read(digest, MAX_BLOB_BYTES).map_err(HubError::from);
@@ -43,8 +51,14 @@ impl Hub {
                 blobs,
             };
             let mut bytes = Vec::new();
+            let mut later: Vec<(u64, &[u8])> = roots
+                .iter()
+                .filter(|root| root.version > known.max(1))
+                .map(|root| (root.version, root.envelope()))
+                .collect();
+            later.sort_unstable_by_key(|(version, _)| *version);
             archive
-                .write(&mut bytes)
+                .write_with_roots(&later, &mut bytes)
                 .map_err(|error| HubError::Internal(error.to_string()))?;
             Ok(bytes)
         });

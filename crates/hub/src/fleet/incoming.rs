@@ -4,7 +4,7 @@
 //! Telemetry is acknowledged after it was committed, and a batch that comes again is acknowledged again.
 
 use super::{Hub, HubError};
-use crate::database::{DatabaseError, DeviceRow, Telemetry};
+use crate::database::{DeviceRow, Telemetry};
 use crate::rules;
 use floorhand_bundle::{DeviceId, PublicKey};
 use floorhand_protocol::{Ack, Answer, Down, Fetch, Gap, Hello, Presence, SeqRange, Topic, Up, UpBatch};
@@ -43,14 +43,14 @@ impl Hub {
 
     /// Publishes assignments that devices haven't taken, waiting for room: after a connect, since a broker may have lost
     /// them, and after the queue was full.
-    pub(crate) async fn resend_assignments(&self) -> Result<(), DatabaseError> {
+    pub(crate) async fn resend_assignments(&self) -> Result<(), HubError> {
         let now_ms = self.now_ms();
         for row in self.database.open_assignments().await? {
             let expires_ms = crate::database::unsigned(row.expires_ms);
             let Ok(device) = row.device.parse::<DeviceId>() else {
                 continue;
             };
-            if row.status == "QUEUED" && now_ms <= expires_ms {
+            if row.status == "QUEUED" && now_ms <= expires_ms && self.reaches_device(&device).await? {
                 self.counters.resent.add_one();
                 self.send(&device, Down::Assign, row.sealed()?).await;
             }
@@ -84,17 +84,13 @@ impl Hub {
 
     async fn take_hello(&self, device: &DeviceId, row: &DeviceRow, payload: &[u8]) -> Result<(), HubError> {
         let hello = Hello::open(payload, device, &public_key(row)?).map_err(refused)?;
-        for (name, value) in [
-            ("count", hello.count),
-            ("seq", hello.seq),
-            ("command_id", hello.command_id),
-        ] {
-            // One above it is given to the next assignment or command.
-            if value >= i64::MAX as u64 {
-                return Err(HubError::Refused(format!(
-                    "hello: {name} is {value}, which leaves no number above it"
-                )));
-            }
+        // Its other numbers may be anything: whoever had the assignment key can have driven them up, and a hello that was
+        // refused for it would keep the next trust root from the device.
+        if hello.count >= i64::MAX as u64 {
+            return Err(HubError::Refused(format!(
+                "hello: count is {}, which leaves no number above it",
+                hello.count
+            )));
         }
         let seen_before = self
             .database
@@ -112,13 +108,21 @@ impl Hub {
             return Ok(());
         }
         let now_ms = self.now_ms();
-        if crate::database::unsigned(row.seq) < hello.seq {
+        let followed = self.followed(row, &hello);
+        if crate::database::unsigned(row.seq) < followed.0 {
             tracing::warn!(%device, seq = hello.seq, "the device has taken assignments that this hub doesn't know: goes on above them");
         }
-        self.database.store_hello(&hello, now_ms).await?;
+        self.database.store_hello_above(&hello, followed, now_ms).await?;
+        self.send_next_root(device, hello.root_version).await;
+        if !self.reaches(Some(&hello)) {
+            return Ok(());
+        }
         let Some(latest) = self.database.latest_assignment(device.as_str()).await? else {
             return Ok(());
         };
+        if self.renew(row, &latest).await? {
+            return Ok(());
+        }
         let (seq, expires_ms) = (
             crate::database::unsigned(latest.seq),
             crate::database::unsigned(latest.expires_ms),
@@ -149,6 +153,11 @@ impl Hub {
         let stored = self.database.store_telemetry(&telemetry, self.now_ms()).await?;
         self.counters.records.add(stored.new);
         self.counters.duplicates.add(stored.duplicates);
+        if !self.reaches(row.hello()?.as_ref()) {
+            // It would refuse the acks; it sends the batch again.
+            return Ok(());
+        }
+        let key = self.signing_key()?;
         for (boot_id, ranges) in acknowledged(&batch) {
             for ranges in ranges.chunks(RANGES_PER_ACK) {
                 let ack = Ack {
@@ -156,8 +165,7 @@ impl Hub {
                     boot_id,
                     ranges: ranges.to_vec(),
                 };
-                self.send(device, Down::Ack, ack.seal(&self.key).map_err(refused)?)
-                    .await;
+                self.send(device, Down::Ack, ack.seal(key).map_err(refused)?).await;
             }
         }
         Ok(())
@@ -340,7 +348,7 @@ mod tests {
         hub.take("fh/v1/plant-a/d/press-1/up/presence", b"nonsense").await;
         hub.take(BATCH, &batch(vec![finding(u64::MAX, 1, 0.5)], vec![])).await;
         let mut greedy = hello("press-1", 1, 1);
-        greedy.seq = i64::MAX as u64;
+        greedy.count = i64::MAX as u64;
         hub.take(HELLO, &greedy.seal(&key(9)).unwrap()).await;
         assert_eq!(hub.counters.refused.value(), 6);
         hub.take("fh/v1/plant-b/d/press-1/up/hello", b"").await;

@@ -65,10 +65,10 @@ impl Hub {
             .acquire()
             .await
             .map_err(|error| HubError::Internal(error.to_string()))?;
-        let (root, store, now_ms) = (self.root.clone(), self.store.clone(), self.now_ms());
+        let (roots, store, now_ms) = (self.roots(), self.store.clone(), self.now_ms());
         let checking = tokio::task::spawn_blocking(move || {
             let held = |component: &Component| store.blobs().has(component.blob.sha256, component.blob.length);
-            check(&bytes, &root, &held, now_ms)
+            check(&bytes, roots.newest(), &held, now_ms)
         });
         let Checked { bundle, files } = joined(checking.await)?.map_err(HubError::Refused)?;
         self.check_name_is_free(&bundle).await?;

@@ -6,6 +6,7 @@ mod export;
 mod incoming;
 mod ingest;
 mod orders;
+mod roots;
 
 pub(crate) use enrolment::Enrolled;
 pub(crate) use ingest::Summary;
@@ -15,13 +16,13 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::database::{Database, DatabaseError};
 use crate::delivery::Deliveries;
-use floorhand_bundle::{DeviceId, SecretKey, TrustRoot, Verified};
+use floorhand_bundle::{DeviceId, RootChain, SecretKey, TrustRoot, Verified};
 use floorhand_protocol::{Down, Topic};
 use floorhand_store::{Store, StoreError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// Bundles that are read into memory at the same time, in or out: each can be as large as a bundle may be.
@@ -80,6 +81,7 @@ pub(crate) struct Settings {
 /// A hub.
 #[derive(Debug)]
 pub(crate) struct Hub {
+    /// The configured trust root, by which the hub knows its fleet. Which one counts is in [`Hub::roots`].
     pub(crate) root: Verified<TrustRoot>,
     pub(crate) database: Database,
     pub(crate) counters: Counters,
@@ -91,6 +93,9 @@ pub(crate) struct Hub {
     /// Whether the broker is connected.
     pub(crate) connected: AtomicBool,
     key: SecretKey,
+    /// The key of the next root, until that counts.
+    next_key: Option<SecretKey>,
+    roots: RwLock<Arc<RootChain>>,
     store: Arc<Store>,
     outbox: mpsc::Sender<Outgoing>,
     bundles_in_memory: Semaphore,
@@ -101,7 +106,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// A hub on what was opened for it. `key` has to be in the root's assignment role.
+    /// A hub on what was opened for it. [`Hub::open_roots`] comes next.
     #[expect(
         clippy::too_many_arguments,
         reason = "called once by the program and once by the tests, with all its parts"
@@ -117,6 +122,8 @@ impl Hub {
         settings: Settings,
     ) -> Self {
         Self {
+            roots: RwLock::new(Arc::new(RootChain::new(root.clone()))),
+            next_key: None,
             root,
             database,
             counters,
@@ -132,6 +139,13 @@ impl Hub {
             resend: Notify::new(),
             strangers: Mutex::default(),
         }
+    }
+
+    /// The same hub with the key of the root that comes next.
+    #[must_use]
+    pub(crate) fn with_next_key(mut self, key: Option<SecretKey>) -> Self {
+        self.next_key = key;
+        self
     }
 
     /// The time, in milliseconds since 1970 UTC.

@@ -148,6 +148,13 @@ impl Hub {
     /// Has a device do something once; the command's id.
     pub(crate) async fn command(&self, device: &str, action: &Action) -> Result<u64, HubError> {
         let id = device_id(device)?;
+        if !self.reaches_device(&id).await? {
+            return Err(HubError::Conflict(format!(
+                "device {device} has an older trust root, under which this hub's key doesn't count; it is sent the next one \
+                 when it connects: ask again then"
+            )));
+        }
+        let key = self.signing_key()?;
         let issued_ms = self.now_ms();
         let expires_ms = issued_ms.saturating_add(self.settings.command_ttl_ms);
         let seal = |number: u64| {
@@ -160,7 +167,7 @@ impl Hub {
                 action: action.clone(),
                 critical: Vec::new(),
             };
-            command.seal(&self.key).map_err(|error| error.to_string())
+            command.seal(key).map_err(|error| error.to_string())
         };
         let issued = self
             .database
@@ -211,6 +218,7 @@ impl Hub {
         let reading = move || store.blobs().read(envelope, 2 * MAX_MANIFEST_BYTES as u64);
         let reading = tokio::task::spawn_blocking(reading).await;
         let manifest = reading.map_err(|error| HubError::Internal(format!("a task on files failed: {error}")))??;
+        self.check_released(&format!("{}@{}", bundle.name, bundle.version), &manifest)?;
         let assigned = Assigned {
             bundle: digest(&bundle.digest)?,
             manifest: BlobRef::of(&manifest),
@@ -238,7 +246,7 @@ impl Hub {
         self.issue(kind, bundle.digest.clone(), desired, skipped).await
     }
 
-    async fn desired(&self, row: &DeviceRow, change: Change) -> Result<(DeviceId, Desired), HubError> {
+    pub(super) async fn desired(&self, row: &DeviceRow, change: Change) -> Result<(DeviceId, Desired), HubError> {
         // A device that was removed and made known again begins anew: it isn't paused because the one before was.
         let latest = self.database.latest_assignment(&row.id).await?;
         let current = latest.filter(|latest| latest.issued_ms >= row.registered_ms);
@@ -251,13 +259,14 @@ impl Hub {
     }
 
     /// Signs, stores and publishes one assignment for each device.
-    async fn issue(
+    pub(super) async fn issue(
         &self,
         kind: &str,
         bundle: String,
         desired: Vec<(DeviceId, Desired)>,
         skipped: Vec<Skipped>,
     ) -> Result<JobIssued, HubError> {
+        let key = self.signing_key()?;
         let issued_ms = self.now_ms();
         let expires_ms = issued_ms.saturating_add(self.settings.assignment_ttl_ms);
         let job = JobRow {
@@ -295,13 +304,16 @@ impl Hub {
                 expires_ms,
                 critical: Vec::new(),
             };
-            assignment.seal(&self.key).map_err(|error| error.to_string())
+            assignment.seal(key).map_err(|error| error.to_string())
         };
         let issued = self.database.issue_job(&job, &drafts, seal).await?;
         tracing::info!(job = %job.id, kind, devices = issued.len(), "issued");
         let assignments = issued.iter().map(|one| (one.device.to_string(), one.seq)).collect();
         for one in issued {
-            self.send_if_room(&one.device, Down::Assign, one.sealed);
+            // One that can't take it yet gets it when its hello tells that it can.
+            if self.reaches_device(&one.device).await? {
+                self.send_if_room(&one.device, Down::Assign, one.sealed);
+            }
         }
         Ok(JobIssued {
             job: job.id,

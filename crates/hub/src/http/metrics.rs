@@ -19,6 +19,7 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
     let mut text = Text::default();
     text.counters(&app);
     text.hub(&stats);
+    text.root(&app);
     if devices.len() <= MAX_DEVICES {
         text.devices(&devices);
     }
@@ -62,6 +63,27 @@ impl Text {
             ),
         ];
         for (name, help, value) in gauges {
+            self.family(name, "gauge", help);
+            self.sample(name, "", value);
+        }
+    }
+
+    fn root(&mut self, app: &App) {
+        let roots = app.hub.roots();
+        let root = roots.newest();
+        let expires_s = root.expires_ms as f64 / 1000.0;
+        for (name, help, value) in [
+            (
+                "floorhand_hub_root_version",
+                "The version of the trust root that counts.",
+                root.version as f64,
+            ),
+            (
+                "floorhand_hub_root_expires_seconds",
+                "When it ends, since 1970.",
+                expires_s,
+            ),
+        ] {
             self.family(name, "gauge", help);
             self.sample(name, "", value);
         }

@@ -14,6 +14,30 @@ pub(crate) struct Problem {
     pub(crate) error: String,
 }
 
+/// A trust root.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RootView {
+    pub(crate) version: u64,
+    /// Of its signed bytes.
+    pub(crate) digest: String,
+    pub(crate) expires_ms: u64,
+    /// Who signs roots.
+    pub(crate) root: RoleView,
+    /// Who signs bundles.
+    pub(crate) release: RoleView,
+    /// Who signs assignments: the hub.
+    pub(crate) assignment: RoleView,
+    /// Devices that said in their last hello that this is theirs.
+    pub(crate) devices: u64,
+}
+
+/// The keys of a role.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RoleView {
+    pub(crate) threshold: u32,
+    pub(crate) key_ids: Vec<String>,
+}
+
 /// A bundle as a device names it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BundleIdView {

@@ -31,6 +31,8 @@ const PASSWORD: &str = "password";
         api::bundles::show,
         api::bundles::ingest,
         api::bundles::export,
+        api::roots::list,
+        api::roots::publish,
         api::orders::deploy,
         api::orders::rollback,
         api::orders::pause,

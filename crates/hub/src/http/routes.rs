@@ -33,6 +33,8 @@ operations! {
     get "/api/v1/bundles" => api::bundles::list,
     post "/api/v1/bundles" => api::bundles::ingest,
     get "/api/v1/bundles/{reference}" => api::bundles::show,
+    get "/api/v1/roots" => api::roots::list,
+    post "/api/v1/roots" => api::roots::publish,
     post "/api/v1/deployments" => api::orders::deploy,
     get "/api/v1/jobs" => api::orders::jobs,
     get "/api/v1/jobs/{job}" => api::orders::job,

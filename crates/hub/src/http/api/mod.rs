@@ -4,6 +4,7 @@ pub(crate) mod bundles;
 pub(crate) mod devices;
 pub(crate) mod orders;
 pub(crate) mod records;
+pub(crate) mod roots;
 
 use crate::fleet::HubError;
 use axum::body::Bytes;
