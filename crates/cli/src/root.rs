@@ -1,15 +1,23 @@
 //! `floorhand root`: trust roots, which say whose signatures a fleet's devices accept.
 
-use crate::exit::Failure;
+mod document;
+mod next;
+mod publish;
+mod sign;
+mod verify;
+
+pub use document::read;
+
 use crate::files;
 use crate::keys::{self, Key};
-use crate::output::Output;
+use crate::output::{Output, Tone};
 use crate::time;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
-use floorhand_bundle::{FleetId, MAX_ROOT_BYTES, PublicKey, RoleKeys, SecretKey, TrustRoot, Verified};
+use document::Document;
+use floorhand_bundle::{FleetId, PublicKey, RoleKeys, SecretKey, TrustRoot};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// `floorhand root`
 #[derive(Debug, Subcommand)]
@@ -19,6 +27,18 @@ pub enum RootCommand {
     /// Three roles are kept apart: root keys sign trust roots and nothing else, release keys sign bundles and are kept
     /// off the network, and the assignment key is the hub's, which chooses among released bundles.
     New(NewArgs),
+    /// Make the trust root that follows, with other keys or a later end
+    ///
+    /// It counts when enough root keys of the current one and enough of its own have signed it.
+    Next(next::NextArgs),
+    /// Sign a trust root with a root key, wherever that is kept
+    Sign(sign::SignArgs),
+    /// Tell whether enough have signed a trust root, and who is missing
+    Verify(verify::VerifyArgs),
+    /// Give the hub the trust roots that follow its own; it takes every device to them
+    Publish(publish::PublishArgs),
+    /// Ask the hub which trust root counts, and how many devices have which
+    Status(publish::StatusArgs),
     /// Show whom a trust root trusts
     Show {
         /// The trust root
@@ -65,14 +85,13 @@ pub struct NewArgs {
 pub fn run(command: &RootCommand, out: &Output) -> Result<()> {
     match command {
         RootCommand::New(args) => new(args, out),
-        RootCommand::Show { file } => show(&read(file)?, out),
+        RootCommand::Next(args) => next::run(args, out),
+        RootCommand::Sign(args) => sign::run(args, out),
+        RootCommand::Verify(args) => verify::run(args, out),
+        RootCommand::Publish(args) => publish::run(args, out),
+        RootCommand::Status(args) => publish::status(args, out),
+        RootCommand::Show { file } => show(&Document::read(file)?, out),
     }
-}
-
-/// Reads a trust root that came to this machine by a trusted way.
-pub fn read(path: &Path) -> Result<Verified<TrustRoot>> {
-    let bytes = files::read(path, MAX_ROOT_BYTES as u64)?;
-    TrustRoot::open_pinned(&bytes).map_err(|error| Failure::refused(format!("{}: {error}", path.display())).into())
 }
 
 fn new(args: &NewArgs, out: &Output) -> Result<()> {
@@ -106,9 +125,14 @@ fn new(args: &NewArgs, out: &Output) -> Result<()> {
         assignment: RoleKeys::any_of(public_keys(&args.assignment)?),
     };
     let sealed = root.seal(&signers).context("trust root can't be made of these keys")?;
-    let opened = TrustRoot::open_pinned(&sealed).context("trust root that was just made does not open")?;
+    TrustRoot::open_pinned(&sealed).context("trust root that was just made does not open")?;
     files::create(&args.output, &sealed, files::PUBLIC, args.force)?;
-    show(&opened, out)
+    if keys.len() == 1 {
+        let advice =
+            "one root key is one that can be lost or stolen: give --root three of them, two of which have to sign";
+        out.note_in(Tone::Warn, advice);
+    }
+    show(&Document::parse(sealed)?, out)
 }
 
 fn secret(key: &Key) -> Option<&SecretKey> {
@@ -122,14 +146,17 @@ fn public_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>> {
     paths.iter().map(|path| Ok(keys::read(path)?.public())).collect()
 }
 
-fn show(root: &Verified<TrustRoot>, out: &Output) -> Result<()> {
+fn show(document: &Document, out: &Output) -> Result<()> {
+    let root = &document.root;
+    let signatures = document.signatures(&root.root);
     let value = json!({
         "fleet": root.fleet,
         "version": root.version,
         "expires_ms": root.expires_ms,
         "expires": time::utc(root.expires_ms),
         "expired": time::now_ms() > root.expires_ms,
-        "digest": root.digest(),
+        "digest": document.digest(),
+        "signatures": signatures.json(),
         "root": role_json(&root.root),
         "release": role_json(&root.release),
         "assignment": role_json(&root.assignment),
@@ -144,6 +171,7 @@ fn show(root: &Verified<TrustRoot>, out: &Output) -> Result<()> {
             ("fleet", root.fleet.to_string()),
             ("version", root.version.to_string()),
             ("expires", format!("{}{expired}", time::utc(root.expires_ms))),
+            ("signed", signatures.text()),
             ("roots", role_text(&root.root)),
             ("bundles", role_text(&root.release)),
             ("assignments", role_text(&root.assignment)),

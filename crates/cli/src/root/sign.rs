@@ -1,0 +1,54 @@
+//! `floorhand root sign`: one more signature on a root, at whatever machine its key is kept.
+
+use super::document::{Document, read};
+use super::verify;
+use crate::output::Output;
+use crate::{files, keys};
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use floorhand_bundle::{Domain, Envelope, MAX_ROOT_BYTES, TrustRoot};
+use std::path::{Path, PathBuf};
+
+/// `floorhand root sign`
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// The trust root to be signed
+    file: PathBuf,
+    /// A root key, of this root or of the one before
+    #[arg(long = "key", value_name = "KEY", required = true, num_args = 1..)]
+    keys: Vec<PathBuf>,
+    /// The root before, to tell what is still missing
+    #[arg(long, value_name = "FILE")]
+    current: Option<PathBuf>,
+    /// Where to write the signed root [default: in place of FILE]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Signs.
+pub(super) fn run(args: &SignArgs, out: &Output) -> Result<()> {
+    let current = args.current.as_deref().map(read).transpose()?;
+    let mut document = Document::read(&args.file)?;
+    for path in &args.keys {
+        document = add(document, path, current.as_deref())?;
+    }
+    let file = args.output.as_ref().unwrap_or(&args.file);
+    files::replace(file, &document.bytes, files::PUBLIC)?;
+    verify::tell(&[(&document, current.as_deref())], Some(file), out).map(drop)
+}
+
+/// Adds a signature. Without the root before, a key that this one doesn't list may be one of that.
+pub(super) fn add(document: Document, path: &Path, current: Option<&TrustRoot>) -> Result<Document> {
+    let key = keys::read_secret(path)?;
+    let listed = |root: &TrustRoot| root.root.keys.contains(&key.public());
+    if !listed(&document.root) && current.is_some_and(|current| !listed(current)) {
+        return Err(anyhow!(
+            "{} is a root key neither of this root nor of the one before; its signature would not count",
+            path.display()
+        ));
+    }
+    let signed = Envelope::open(Domain::Root, &document.bytes, MAX_ROOT_BYTES)?
+        .add_signature(&key)
+        .context("trust root can't be signed")?;
+    Ok(Document::parse(signed)?)
+}
