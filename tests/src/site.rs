@@ -8,6 +8,7 @@ use floorhand_protocol::{Assigned, Assignment, Mode, Parameters};
 use floorhand_testkit::{Identity, Pki, free_port};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -90,8 +91,12 @@ impl Site {
     /// # Errors
     /// When the command refuses it.
     pub fn pack(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        self.pack_with(folder, name, "release.key")
+    }
+
+    fn pack_with(&self, folder: &Path, name: &str, key: &str) -> Result<PathBuf> {
         let file = self.path(name);
-        let key = self.text("release.key");
+        let key = self.text(key);
         run_ok(&["bundle", "pack", &text(folder), "-o", &text(&file), "--key", &key])?;
         Ok(file)
     }
@@ -101,6 +106,14 @@ impl Site {
     /// # Errors
     /// When a file can't be read or written, or the command refuses it.
     pub fn pack_fixture(&self, major: u64) -> Result<PathBuf> {
+        self.pack_fixture_with(major, "release.key")
+    }
+
+    /// The same, signed with another release key.
+    ///
+    /// # Errors
+    /// When a file can't be read or written, or the command refuses it.
+    pub fn pack_fixture_with(&self, major: u64, key: &str) -> Result<PathBuf> {
         let from = crate::workspace().join("tests/skab/fixture/bundle");
         let folder = self.path(&format!("bundle-{major}"));
         fs::create_dir(&folder)?;
@@ -114,7 +127,7 @@ impl Site {
             .replace("samples = 200", &format!("samples = {TRIAL_SAMPLES}"))
             .replace("latency_p99_ms = 250", "latency_p99_ms = 5000");
         fs::write(folder.join("bundle.toml"), recipe)?;
-        self.pack(&folder, &format!("skab-{major}.fhb"))
+        self.pack_with(&folder, &format!("skab-{major}.fhb"), key)
     }
 
     /// Writes a configuration.
@@ -157,8 +170,20 @@ impl Site {
     /// # Errors
     /// When it doesn't.
     pub fn start_hub_alone(&self) -> Result<Hub> {
+        self.start_hub_alone_with(&json!({}))
+    }
+
+    /// The same, with more keys of `hub.toml`.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub fn start_hub_alone_with(&self, more: &Value) -> Result<Hub> {
         let address = format!("127.0.0.1:{}", free_port()?);
-        self.start(&format!("mqtt://{address}"), json!({ "embedded_broker": address }))
+        let mut config = json!({ "embedded_broker": address });
+        if let (Some(config), Some(more)) = (config.as_object_mut(), more.as_object()) {
+            config.extend(more.clone());
+        }
+        self.start(&format!("mqtt://{address}"), config)
     }
 
     fn start(&self, broker: &str, connection: Value) -> Result<Hub> {
@@ -237,6 +262,24 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// What its API answers to a GET below `/api/v1`, as text.
+    ///
+    /// # Errors
+    /// When it doesn't answer with a 200.
+    pub fn get(&self, path: &str) -> Result<String> {
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "GET /api/v1/{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        Ok(answer)
+    }
+
     /// Runs `floorhand --json fleet ...` against it.
     ///
     /// # Errors
