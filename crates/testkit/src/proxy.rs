@@ -33,6 +33,8 @@ struct State {
     /// Bytes still to pass, both directions together, before every connection is cut.
     budget: Option<usize>,
     accepted: usize,
+    /// Bytes passed: to the target, and to clients.
+    passed: [u64; 2],
     open: Vec<TcpStream>,
 }
 
@@ -64,6 +66,13 @@ impl Proxy {
     #[must_use]
     pub fn accepted(&self) -> usize {
         self.shared.lock().accepted
+    }
+
+    /// Bytes passed so far: to the target, and to clients.
+    #[must_use]
+    pub fn passed(&self) -> (u64, u64) {
+        let [to_target, to_clients] = self.shared.lock().passed;
+        (to_target, to_clients)
     }
 
     /// Cuts every open connection; new ones are taken as before.
@@ -115,7 +124,7 @@ impl Shared {
     }
 
     /// Waits while paused; then whether `wanted` bytes may pass, or only fewer.
-    fn permit(&self, wanted: usize) -> usize {
+    fn permit(&self, wanted: usize, way: usize) -> usize {
         let mut state = self.lock();
         while state.paused && !state.stopped {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -123,9 +132,11 @@ impl Shared {
         if state.stopped {
             return 0;
         }
-        let Some(budget) = state.budget else { return wanted };
-        let granted = wanted.min(budget);
-        state.budget = Some(budget - granted);
+        let granted = state.budget.map_or(wanted, |budget| wanted.min(budget));
+        state.budget = state.budget.map(|budget| budget - granted);
+        if let Some(passed) = state.passed.get_mut(way) {
+            *passed += granted as u64;
+        }
         granted
     }
 
@@ -173,20 +184,20 @@ fn join(client: &TcpStream, target_port: u16, shared: &Arc<Shared>) -> io::Resul
         state.open.push(client.try_clone()?);
         state.open.push(server.try_clone()?);
     }
-    for (from, to) in [
-        (client.try_clone()?, server.try_clone()?),
-        (server, client.try_clone()?),
+    for (from, to, way) in [
+        (client.try_clone()?, server.try_clone()?, 0),
+        (server, client.try_clone()?, 1),
     ] {
         let shared = Arc::clone(shared);
-        std::thread::spawn(move || copy(from, to, &shared));
+        std::thread::spawn(move || copy(from, to, way, &shared));
     }
     Ok(())
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn copy(mut from: TcpStream, mut to: TcpStream, way: usize, shared: &Shared) {
     let mut buffer = [0_u8; BUFFER_BYTES];
     while let Ok(read) = from.read(&mut buffer) {
-        let granted = shared.permit(read);
+        let granted = shared.permit(read, way);
         let Some(bytes) = buffer.get(..granted) else { break };
         if read == 0 || to.write_all(bytes).is_err() {
             break;
@@ -247,6 +258,7 @@ mod tests {
         let mut back = Vec::new();
         drop(stream.read_to_end(&mut back));
         assert_eq!(back, b"0123");
+        assert_eq!(proxy.passed(), (10, 4));
         let mut again = connect(&proxy);
         again.write_all(b"x").unwrap();
         let mut buffer = [0_u8; 1];
