@@ -3,13 +3,13 @@
 //! A blob gets its final name only after its content was hashed and made durable, so a name that is there is the truth.
 //! One process, one fetcher for each digest; the store's lock sees to the first, the caller to the second.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use floorhand_bundle::Digest;
+use floorhand_bundle::{BlobRef, Digest};
 
 use crate::disk::Disk;
 use crate::error::{At as _, StoreError};
@@ -144,6 +144,33 @@ impl Blobs {
             (digest, length),
             self.form.clone(),
         )
+    }
+
+    /// Whether blobs have room together: asked before the first of them is fetched. What is fetched of them already has its
+    /// full room.
+    ///
+    /// # Errors
+    /// When the budget has no room for all of them, or the system refuses.
+    pub fn check_room<'a>(&self, wanted: impl Iterator<Item = &'a BlobRef>) -> Result<(), StoreError> {
+        let lengths: BTreeMap<Digest, u64> = wanted.map(|blob| (blob.sha256, blob.length)).collect();
+        let lacking: BTreeMap<_, _> = lengths
+            .into_iter()
+            .filter(|(digest, length)| !self.has(*digest, *length))
+            .collect();
+        let already =
+            |digest: &Digest| fs::metadata(self.partial.join(digest.to_string())).map_or(0, |found| found.len());
+        let used = self.used_bytes()?.saturating_sub(lacking.keys().map(already).sum());
+        let available = self.budget_bytes.saturating_sub(used);
+        let needed = lacking.values().fold(0, |sum: u64, length| sum.saturating_add(self.form.file_bytes(*length)));
+        if needed <= available {
+            return Ok(());
+        }
+        Err(StoreError::TooLarge {
+            blobs: lacking.len(),
+            needed,
+            available,
+            budget: self.budget_bytes,
+        })
     }
 
     /// Keeps content that is in memory as a whole.
@@ -373,6 +400,23 @@ mod tests {
         let freed = blobs.collect_garbage(&BTreeSet::new()).unwrap();
         assert_eq!(freed, Freed { files: 1, bytes: 60 });
         assert!(blobs.begin(Digest::of(&[2; 41]), 41).unwrap().is_some());
+    }
+
+    #[test]
+    fn blobs_that_have_no_room_together_are_told_before_any_is_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = blobs(dir.path(), 100);
+        let [first, second, third] = [1, 2, 3].map(|content: u8| BlobRef::of(&[content; 40]));
+        blobs.check_room([&first, &second, &first].into_iter()).unwrap();
+        let error = blobs.check_room([&first, &second, &third].into_iter()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "3 blobs need 120 bytes and the budget of 100 has 100 left; raise the budget"
+        );
+        drop(blobs.begin(first.sha256, 40).unwrap());
+        blobs.put(&[2; 40]).unwrap();
+        blobs.check_room([&first, &second].into_iter()).unwrap();
+        assert!(blobs.check_room([&first, &third].into_iter()).is_err());
     }
 
     #[test]

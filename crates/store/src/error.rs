@@ -104,6 +104,18 @@ pub enum StoreError {
         /// The whole budget.
         budget: u64,
     },
+    /// Several blobs have no room within the budget together.
+    #[error("{blobs} blobs need {needed} bytes and the budget of {budget} has {available} left; raise the budget")]
+    TooLarge {
+        /// How many they are.
+        blobs: usize,
+        /// Bytes they need.
+        needed: u64,
+        /// Bytes left.
+        available: u64,
+        /// The whole budget.
+        budget: u64,
+    },
     /// There is no such blob.
     #[error("blob {digest} is not here; fetch it first")]
     BlobMissing {
