@@ -142,10 +142,7 @@ impl Client {
         retain: bool,
     ) -> Result<(), PublishError> {
         let command = self.checked(topic.into(), payload.into(), qos, retain)?;
-        self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => PublishError::Full,
-            mpsc::error::TrySendError::Closed(_) => PublishError::Closed,
-        })
+        self.commands.try_send(command).map_err(unsent)
     }
 
     /// Subscribes now and at every later connection. The broker's refusal is an [`Event::Refused`].
@@ -153,21 +150,30 @@ impl Client {
     /// # Errors
     /// When the filter is none, there are too many, or the client was shut down.
     pub async fn subscribe(&self, filter: impl Into<String>, qos: Qos) -> Result<(), PublishError> {
-        let filter = filter.into();
+        let command = self.remembered(filter.into(), qos)?;
+        self.commands.send(command).await.map_err(|_| PublishError::Closed)
+    }
+
+    /// The same, or fails at once when the queue is full; it is then subscribed to at later connections only if nobody
+    /// unsubscribes.
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`], and [`PublishError::Full`].
+    pub fn try_subscribe(&self, filter: impl Into<String>, qos: Qos) -> Result<(), PublishError> {
+        let command = self.remembered(filter.into(), qos)?;
+        self.commands.try_send(command).map_err(unsent)
+    }
+
+    fn remembered(&self, filter: String, qos: Qos) -> Result<Command, PublishError> {
         if !is_filter(&filter) {
             return Err(PublishError::Topic(filter));
         }
-        {
-            let mut subscriptions = self.shared.subscriptions();
-            if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(&filter) {
-                return Err(PublishError::TooManySubscriptions);
-            }
-            subscriptions.insert(filter.clone(), qos);
+        let mut subscriptions = self.shared.subscriptions();
+        if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(&filter) {
+            return Err(PublishError::TooManySubscriptions);
         }
-        self.commands
-            .send(Command::Subscribe(filter, qos))
-            .await
-            .map_err(|_| PublishError::Closed)
+        subscriptions.insert(filter.clone(), qos);
+        Ok(Command::Subscribe(filter, qos))
     }
 
     /// Ends a subscription.
@@ -181,6 +187,16 @@ impl Client {
             .send(Command::Unsubscribe(filter))
             .await
             .map_err(|_| PublishError::Closed)
+    }
+
+    /// The same, or fails at once when the queue is full; later connections don't subscribe to it in any case.
+    ///
+    /// # Errors
+    /// As [`Client::unsubscribe`], and [`PublishError::Full`].
+    pub fn try_unsubscribe(&self, filter: impl Into<String>) -> Result<(), PublishError> {
+        let filter = filter.into();
+        self.shared.subscriptions().remove(&filter);
+        self.commands.try_send(Command::Unsubscribe(filter)).map_err(unsent)
     }
 
     /// Whether a connection stands at this moment.
@@ -228,6 +244,14 @@ impl Client {
             return Err(PublishError::TooLarge { size, max });
         }
         Ok(Command::Publish(publish))
+    }
+}
+
+/// Why a command found no room.
+fn unsent(error: mpsc::error::TrySendError<Command>) -> PublishError {
+    match error {
+        mpsc::error::TrySendError::Full(_) => PublishError::Full,
+        mpsc::error::TrySendError::Closed(_) => PublishError::Closed,
     }
 }
 
