@@ -40,6 +40,8 @@ counters! {
     chunks,
     /// Bytes of chunks that were sent, before compression.
     chunk_bytes,
+    /// Of these, chunks that were published once for all devices that listen.
+    broadcast_chunks,
     /// Chunks that were asked for and are not here.
     unknown_chunks,
     /// Assignments that were published again because the device had not taken them.

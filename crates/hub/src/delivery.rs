@@ -1,15 +1,21 @@
 //! Chunks out. Requests wait in one queue for each device, and the devices take turns, a chunk at a time, so that one that
-//! asks for much doesn't hold up the others.
+//! asks for much doesn't hold up the others. What several of them want is published once for all, in turn with these; see
+//! `delivery/rounds.rs`.
 //!
 //! Only blobs of ingested bundles are served. Requests aren't signed: what they can cause is bounded here.
+
+mod rounds;
 
 use crate::fleet::{Hub, HubError};
 use floorhand_bundle::{DeviceId, Digest};
 use floorhand_protocol::{ChunkMessage, Down, Fetch, MAX_FETCH_CHUNKS};
+use rounds::{Publication, Rounds};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Chunks that wait for one device: two of the largest requests. What is above is asked for again.
 const MAX_WAITING: usize = 2 * MAX_FETCH_CHUNKS as usize;
@@ -31,9 +37,38 @@ struct Wanted {
 struct Queue {
     turns: VecDeque<DeviceId>,
     waiting: BTreeMap<DeviceId, VecDeque<Wanted>>,
+    rounds: Rounds,
+    /// Whether a chunk for everybody was sent last: a device's is next, if one waits.
+    broadcast_last: bool,
+}
+
+/// What is sent next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Turn {
+    Single(DeviceId, Wanted),
+    Broadcast(Publication),
 }
 
 impl Queue {
+    /// The next chunk to be sent, or the time in milliseconds until there may be one.
+    fn turn(&mut self, now_ms: u64) -> Result<Turn, Option<u64>> {
+        if std::mem::take(&mut self.broadcast_last)
+            && let Some((device, wanted)) = self.next()
+        {
+            return Ok(Turn::Single(device, wanted));
+        }
+        match self.rounds.next(now_ms) {
+            Ok(publication) => {
+                self.broadcast_last = true;
+                Ok(Turn::Broadcast(publication))
+            }
+            Err(wait) => match self.next() {
+                Some((device, wanted)) => Ok(Turn::Single(device, wanted)),
+                None => Err(wait),
+            },
+        }
+    }
+
     /// Adds a request's chunks; the number that found no room. A chunk that waits already is only given the new token.
     fn push(&mut self, device: &DeviceId, fetch: &Fetch) -> u64 {
         let indices = fetch.indices();
@@ -89,39 +124,67 @@ type Layout = Arc<Vec<(u64, u32)>>;
 pub(crate) struct Deliveries {
     queue: Mutex<Queue>,
     wake: Notify,
+    began: OnceLock<Instant>,
     lists: Mutex<BTreeMap<Digest, Layout>>,
 }
 
 impl Deliveries {
     /// Adds a request; the number of chunks that found no room.
     pub(crate) fn push(&self, device: &DeviceId, fetch: &Fetch) -> u64 {
-        let left_out = self
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(device, fetch);
+        let now_ms = self.now_ms();
+        let mut queue = self.queue();
+        let left_out = if queue.rounds.join(device, fetch, now_ms) {
+            0
+        } else {
+            queue.push(device, fetch)
+        };
+        drop(queue);
         self.wake.notify_one();
         left_out
     }
 
-    async fn next(&self) -> (DeviceId, Wanted) {
+    /// The broker doesn't let this hub publish on blobs' topics, or (`false`) may do so after all.
+    pub(crate) fn refuse_broadcasts(&self, refused: bool) {
+        self.queue().rounds.refuse(refused);
+    }
+
+    async fn next(&self) -> Turn {
         loop {
-            let next = self.queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            match next {
-                Some(next) => return next,
-                None => self.wake.notified().await,
+            let turn = self.queue().turn(self.now_ms());
+            match turn {
+                Ok(turn) => return turn,
+                Err(Some(wait_ms)) => {
+                    let wait = Duration::from_millis(wait_ms.max(1));
+                    // Whichever comes first, it is looked again.
+                    drop(tokio::time::timeout(wait, self.wake.notified()).await);
+                }
+                Err(None) => self.wake.notified().await,
             }
         }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since it was first asked: rounds last for seconds, and the clock may jump.
+    fn now_ms(&self) -> u64 {
+        let began = self.began.get_or_init(Instant::now);
+        u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 /// Serves chunks until it is dropped.
 pub(crate) async fn serve(hub: Arc<Hub>) {
     loop {
-        let (device, wanted) = hub.deliveries.next().await;
-        if let Err(error) = hub.deliver(&device, wanted).await {
+        let turn = hub.deliveries.next().await;
+        let sent = match &turn {
+            Turn::Single(device, wanted) => hub.deliver(device, *wanted).await,
+            Turn::Broadcast(publication) => hub.broadcast(*publication).await,
+        };
+        if let Err(error) = sent {
             hub.counters.failures.add_one();
-            tracing::error!(%device, blob = %wanted.digest, index = wanted.index, "failed to send a chunk: {error}");
+            tracing::error!(?turn, "failed to send a chunk: {error}");
         }
     }
 }
@@ -129,25 +192,42 @@ pub(crate) async fn serve(hub: Arc<Hub>) {
 impl Hub {
     async fn deliver(&self, device: &DeviceId, wanted: Wanted) -> Result<(), HubError> {
         let Wanted { token, digest, index } = wanted;
-        let layout = self.layout(digest).await?;
-        let place = layout.as_ref().and_then(|layout| layout.get(index as usize).copied());
-        let message = match place {
-            None => {
-                self.counters.unknown_chunks.add_one();
-                ChunkMessage::unknown(token, digest, index)
-            }
-            Some(place) => {
-                let chunk = self.read_chunk(digest, place).await?;
-                self.counters.chunks.add_one();
-                self.counters.chunk_bytes.add(chunk.len() as u64);
-                ChunkMessage::pack(token, digest, index, &chunk)
-            }
+        let message = match self.chunk(digest, index).await? {
+            None => ChunkMessage::unknown(token, digest, index),
+            Some(chunk) => ChunkMessage::pack(token, digest, index, &chunk),
         };
         let payload = message
             .encode()
             .map_err(|error| HubError::Internal(error.to_string()))?;
         self.send(device, Down::Chunk, payload).await;
         Ok(())
+    }
+
+    /// Publishes a chunk for all that listen. One that isn't here is left out: its devices ask again, each for itself.
+    async fn broadcast(&self, publication: Publication) -> Result<(), HubError> {
+        let Publication { digest, index, left } = publication;
+        let Some(chunk) = self.chunk(digest, index).await? else {
+            return Ok(());
+        };
+        self.counters.broadcast_chunks.add_one();
+        let payload = ChunkMessage::broadcast(digest, index, &chunk, left)
+            .encode()
+            .map_err(|error| HubError::Internal(error.to_string()))?;
+        self.send_to_all(digest, payload).await;
+        Ok(())
+    }
+
+    /// A chunk of a blob that may be served, counted.
+    async fn chunk(&self, digest: Digest, index: u32) -> Result<Option<Vec<u8>>, HubError> {
+        let layout = self.layout(digest).await?;
+        let Some(place) = layout.as_ref().and_then(|layout| layout.get(index as usize).copied()) else {
+            self.counters.unknown_chunks.add_one();
+            return Ok(None);
+        };
+        let chunk = self.read_chunk(digest, place).await?;
+        self.counters.chunks.add_one();
+        self.counters.chunk_bytes.add(chunk.len() as u64);
+        Ok(Some(chunk))
     }
 
     async fn read_chunk(&self, digest: Digest, (offset, length): (u64, u32)) -> Result<Vec<u8>, HubError> {
@@ -260,6 +340,7 @@ mod tests {
             first: 0,
             count: 5,
             missing: vec![0],
+            wanted: vec![],
         };
         let other = "press-2".parse().unwrap();
         assert_eq!(queue.push(&other, &none), 0);
@@ -286,7 +367,9 @@ mod tests {
         }
         let mut bodies = Vec::new();
         for _ in 0..5 {
-            let (device, wanted) = hub.deliveries.next().await;
+            let Turn::Single(device, wanted) = hub.deliveries.next().await else {
+                panic!("nobody listens")
+            };
             hub.deliver(&device, wanted).await.unwrap();
             let outgoing = sent.try_recv().unwrap();
             assert_eq!(outgoing.topic, "fh/v1/plant-a/d/press-1/down/chunk");
@@ -312,6 +395,42 @@ mod tests {
             (hub.counters.chunks.value(), hub.counters.unknown_chunks.value()),
             (3, 2)
         );
+        drop(dir);
+    }
+
+    #[tokio::test]
+    async fn what_several_devices_listen_for_is_published_once() {
+        let (dir, hub, mut sent) = hub().await;
+        hub.ingest(bundle("1.0.0", 1).0).await.unwrap();
+        let model = crate::testing::manifest("1.0.0", 1).0.components[0].blob.clone();
+        let count = model.chunks.len() as u32;
+        let hub = Arc::new(hub);
+        for number in 0..20 {
+            let window = Missing::of(0..2).unwrap();
+            let fetch = Fetch::new(number, model.sha256, window).listening(0..count + 3);
+            hub.deliveries.push(&format!("press-{number}").parse().unwrap(), &fetch);
+        }
+        let serving = tokio::spawn(serve(Arc::clone(&hub)));
+        let mut topics = BTreeMap::new();
+        let mut whole = Vec::new();
+        for _ in 0..2 + count {
+            let outgoing = sent.recv().await.unwrap();
+            let message = ChunkMessage::decode(&outgoing.payload).unwrap();
+            if message.left.is_some() {
+                assert_eq!(message.token, floorhand_protocol::BROADCAST_TOKEN);
+                whole.extend(message.unpack().unwrap().unwrap());
+            }
+            *topics.entry(outgoing.topic).or_insert(0) += 1;
+        }
+        assert_eq!(Digest::of(&whole), model.sha256);
+        let blob_topic = format!("fh/v1/plant-a/blob/{}", model.sha256);
+        let expected = [
+            (blob_topic, count),
+            ("fh/v1/plant-a/d/press-0/down/chunk".to_owned(), 2),
+        ];
+        assert_eq!(topics, BTreeMap::from(expected));
+        assert_eq!(hub.counters.broadcast_chunks.value(), u64::from(count));
+        serving.abort();
         drop(dir);
     }
 }

@@ -59,6 +59,7 @@ pub(crate) async fn receive(hub: Arc<Hub>, mut incoming: Incoming) {
             Event::Message(message) => hub.take(&message.topic, &message.payload).await,
             Event::Connected { session_present } => {
                 hub.connected.store(true, Ordering::Relaxed);
+                hub.deliveries.refuse_broadcasts(false);
                 tracing::info!(session_present, "connected to the broker");
                 hub.resend.notify_one();
             }
@@ -73,6 +74,9 @@ pub(crate) async fn receive(hub: Arc<Hub>, mut incoming: Incoming) {
                 );
             }
             Event::Refused { topic, reason } => {
+                if let Ok(Topic::Blob { .. }) = topic.parse() {
+                    hub.deliveries.refuse_broadcasts(true);
+                }
                 tracing::error!(
                     topic,
                     "the broker refused a publish or subscribe, see its access list: {reason}"

@@ -1,4 +1,5 @@
-//! Asking for chunks, and sending them. Unsigned: a chunk is held against the signed list before it is written.
+//! Asking for chunks, and sending them, to one device or to all that listen. Unsigned: a chunk is held against the signed
+//! list before it is written.
 
 use floorhand_bundle::cbor::{self, CborError};
 use floorhand_bundle::{Digest, MAX_CHUNK_BYTES};
@@ -12,6 +13,8 @@ pub const MAX_FETCH_CHUNKS: u32 = 256;
 pub const MAX_FETCH_BYTES: usize = 512;
 /// The largest chunk message in bytes: a chunk and its head. Compression is not used where it doesn't help.
 pub const MAX_CHUNK_MESSAGE_BYTES: usize = MAX_CHUNK_BYTES as usize + 512;
+/// The token of chunks on a blob's topic: they answer no single request.
+pub const BROADCAST_TOKEN: u64 = 0;
 /// zstd's default level: chunks are small, and the hub sends them to many.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -96,6 +99,11 @@ pub struct Fetch {
     /// Which of them are wanted; see [`Missing`].
     #[serde(with = "serde_bytes")]
     pub missing: Vec<u8>,
+    /// From a device that listens on the blob's topic: all chunks from `first` on that it lacks, at most
+    /// [`MAX_FETCH_CHUNKS`], as bits like `missing`. The hub may publish them there for everybody, instead of sending those
+    /// of `missing` to this device alone. Empty from a device that doesn't listen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "serde_bytes")]
+    pub wanted: Vec<u8>,
 }
 
 impl Fetch {
@@ -108,19 +116,46 @@ impl Fetch {
             first: missing.first,
             count: missing.count,
             missing: missing.bits,
+            wanted: Vec::new(),
         }
+    }
+
+    /// The same from a device that listens, with all that it lacks, which begins where the request does. What is more than
+    /// [`MAX_FETCH_CHUNKS`] behind that is left for the next request.
+    #[must_use]
+    pub fn listening(mut self, lacking: impl IntoIterator<Item = u32>) -> Self {
+        let mut wanted = Missing {
+            first: self.first,
+            count: 0,
+            bits: Vec::new(),
+        };
+        let places = lacking.into_iter().map_while(|index| index.checked_sub(self.first));
+        for at in places.take_while(|&at| at < MAX_FETCH_CHUNKS) {
+            wanted.set(at);
+        }
+        self.wanted = wanted.bits;
+        self
     }
 
     /// The indices that are asked for.
     #[must_use]
     pub fn indices(&self) -> Vec<u32> {
-        Missing {
+        self.bits(self.count, &self.missing)
+    }
+
+    /// The indices that would be taken from the blob's topic; none from a device that doesn't listen.
+    #[must_use]
+    pub fn wanted_indices(&self) -> Vec<u32> {
+        self.bits(MAX_FETCH_CHUNKS, &self.wanted)
+    }
+
+    fn bits(&self, count: u32, bits: &[u8]) -> Vec<u32> {
+        let missing = Missing {
             first: self.first,
-            count: self.count,
-            bits: self.missing.clone(),
-        }
-        .indices()
-        .collect()
+            count,
+            bits: bits.to_vec(),
+        };
+        missing.indices().collect()
     }
 
     /// Encodes.
@@ -160,10 +195,10 @@ pub enum ChunkBody {
     Unknown,
 }
 
-/// The answer to one chunk of a [`Fetch`].
+/// The answer to one chunk of a [`Fetch`], or a chunk for every device that listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkMessage {
-    /// The request's token.
+    /// The request's token; [`BROADCAST_TOKEN`] on a blob's topic.
     pub token: u64,
     /// The blob.
     pub digest: Digest,
@@ -171,6 +206,9 @@ pub struct ChunkMessage {
     pub index: u32,
     /// The chunk.
     pub body: ChunkBody,
+    /// On a blob's topic: how many chunks follow in this round. At 0 a device asks for what it still lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u32>,
 }
 
 impl ChunkMessage {
@@ -195,6 +233,16 @@ impl ChunkMessage {
             digest,
             index,
             body,
+            left: None,
+        }
+    }
+
+    /// Packs a chunk for all that listen, `left` others following it.
+    #[must_use]
+    pub fn broadcast(digest: Digest, index: u32, chunk: &[u8], left: u32) -> Self {
+        Self {
+            left: Some(left),
+            ..Self::pack(BROADCAST_TOKEN, digest, index, chunk)
         }
     }
 
@@ -206,11 +254,18 @@ impl ChunkMessage {
             digest,
             index,
             body: ChunkBody::Unknown,
+            left: None,
         }
     }
 
     /// The chunk's bytes, at most [`MAX_CHUNK_BYTES`]; `None` when the hub doesn't have it.
     pub fn unpack(self) -> Result<Option<Vec<u8>>, DeliveryError> {
+        self.unpack_within(MAX_CHUNK_BYTES)
+    }
+
+    /// The same where the signed list tells the chunk's length: what unpacks to more is refused, and memory is taken for
+    /// no more than that.
+    pub fn unpack_within(self, length: u32) -> Result<Option<Vec<u8>>, DeliveryError> {
         let Self {
             digest, index, body, ..
         } = self;
@@ -224,11 +279,15 @@ impl ChunkMessage {
             ChunkBody::Data {
                 encoding: Encoding::Raw,
                 data,
-            } => Ok(Some(data)),
+            } if data.len() <= length as usize => Ok(Some(data)),
+            ChunkBody::Data {
+                encoding: Encoding::Raw,
+                data,
+            } => Err(failed(format!("{} bytes, at most {length} were expected", data.len()))),
             ChunkBody::Data {
                 encoding: Encoding::Zstd,
                 data,
-            } => zstd::bulk::decompress(&data, MAX_CHUNK_BYTES as usize)
+            } => zstd::bulk::decompress(&data, length as usize)
                 .map(Some)
                 .map_err(|error| failed(error.to_string())),
         }
@@ -273,8 +332,61 @@ mod tests {
             first: 0,
             count: u32::MAX,
             missing: vec![0xff; 400],
+            wanted: vec![0xff; 400],
         };
         assert_eq!(fetch.indices().len(), MAX_FETCH_CHUNKS as usize);
+        assert_eq!(fetch.wanted_indices().len(), MAX_FETCH_CHUNKS as usize);
+    }
+
+    /// What the first version's readers and writers knew.
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct FirstFetch {
+        token: u64,
+        digest: Digest,
+        first: u32,
+        count: u32,
+        #[serde(with = "serde_bytes")]
+        missing: Vec<u8>,
+    }
+
+    #[test]
+    fn a_listening_request_says_all_that_is_lacking() {
+        let plain = Fetch::new(7, Digest::of(b"x"), Missing::of([3, 4]).unwrap());
+        let fetch = plain.clone().listening([3, 4, 9, 258, 259]);
+        let encoded = fetch.encode().unwrap();
+        let again = Fetch::decode(&encoded).unwrap();
+        assert_eq!(
+            (again.indices(), again.wanted_indices()),
+            (vec![3, 4], vec![3, 4, 9, 258])
+        );
+        assert!(encoded.len() <= MAX_FETCH_BYTES);
+        let full = Fetch::new(u64::MAX, Digest::of(b"x"), Missing::of(0..256).unwrap()).listening(0..256);
+        assert!(full.encode().unwrap().len() <= MAX_FETCH_BYTES);
+        let old: FirstFetch = cbor::decode("fetch", &encoded, MAX_FETCH_BYTES).unwrap();
+        assert_eq!(old.missing, plain.missing, "an old hub sends these");
+        let from_old = Fetch::decode(&cbor::encode("fetch", &old).unwrap()).unwrap();
+        assert_eq!((from_old.indices(), from_old.wanted_indices()), (vec![3, 4], vec![]));
+        assert_eq!(plain.encode().unwrap(), cbor::encode("fetch", &old).unwrap());
+    }
+
+    #[test]
+    fn a_chunk_unpacks_to_no_more_than_the_signed_list_says() {
+        let chunk = vec![7; 5000];
+        for message in [
+            ChunkMessage::pack(1, Digest::of(b"x"), 2, &chunk),
+            ChunkMessage::broadcast(Digest::of(b"x"), 2, &chunk, 0),
+            ChunkMessage {
+                body: ChunkBody::Data {
+                    encoding: Encoding::Raw,
+                    data: chunk.clone(),
+                },
+                ..ChunkMessage::unknown(1, Digest::of(b"x"), 2)
+            },
+        ] {
+            let message = ChunkMessage::decode(&message.encode().unwrap()).unwrap();
+            assert_eq!(message.clone().unpack_within(5000).unwrap().unwrap(), chunk);
+            assert!(message.unpack_within(4999).is_err());
+        }
     }
 
     #[test]
@@ -297,6 +409,7 @@ mod tests {
             digest: Digest::of(b"x"),
             index: 0,
             body,
+            left: None,
         };
         assert!(matches!(bomb.unpack(), Err(DeliveryError::Unpack { .. })));
         assert_eq!(ChunkMessage::unknown(0, Digest::of(b"x"), 0).unpack(), Ok(None));

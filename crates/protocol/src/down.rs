@@ -1,8 +1,8 @@
 //! What the hub signs: assignments, commands, acks.
 
 use floorhand_bundle::{
-    BlobRef, DeviceId, Digest, DocumentError, Domain, Envelope, FleetId, Role, SecretKey, TrustRoot, Verified, cbor,
-    check_critical,
+    BlobRef, DeviceId, Digest, DocumentError, Domain, Envelope, FleetId, MAX_MANIFEST_BYTES, Role, SecretKey,
+    TrustRoot, Verified, cbor, check_critical,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,9 @@ pub const MAX_ASSIGNMENT_BYTES: usize = 16 * 1024;
 pub const MAX_COMMAND_BYTES: usize = 4 * 1024;
 /// The largest ack in bytes: some thousand ranges.
 pub const MAX_ACK_BYTES: usize = 32 * 1024;
+
+/// The CBOR tag in front of an envelope.
+const ENVELOPE_TAG_BYTES: usize = 2;
 
 /// Whether a device works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -143,9 +146,23 @@ impl Assignment {
         check_expiry("assignment", opened.expires_ms, now_ms)?;
         if let Some(assigned) = &opened.run {
             assigned.manifest.check()?;
+            check_manifest_length(assigned.manifest.length)?;
         }
         Ok(opened)
     }
+}
+
+/// Refuses what can be no manifest before a byte of it is fetched.
+fn check_manifest_length(length: u64) -> Result<(), DocumentError> {
+    // The limit holds behind the envelope's tag.
+    let most = (MAX_MANIFEST_BYTES + ENVELOPE_TAG_BYTES) as u64;
+    if length <= most {
+        return Ok(());
+    }
+    Err(DocumentError::Content {
+        document: "assignment",
+        problem: format!("its manifest is said to have {length} bytes, and none has more than {most}"),
+    })
 }
 
 impl Command {

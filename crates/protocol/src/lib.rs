@@ -28,8 +28,8 @@ mod topic;
 mod up;
 
 pub use delivery::{
-    ChunkBody, ChunkMessage, DeliveryError, Encoding, FETCH_WINDOW_BYTES, Fetch, MAX_CHUNK_MESSAGE_BYTES,
-    MAX_FETCH_BYTES, MAX_FETCH_CHUNKS, Missing,
+    BROADCAST_TOKEN, ChunkBody, ChunkMessage, DeliveryError, Encoding, FETCH_WINDOW_BYTES, Fetch,
+    MAX_CHUNK_MESSAGE_BYTES, MAX_FETCH_BYTES, MAX_FETCH_CHUNKS, Missing,
 };
 pub use down::{
     Ack, Action, Assigned, Assignment, Command, MAX_ACK_BYTES, MAX_ASSIGNMENT_BYTES, MAX_COMMAND_BYTES, Mode,

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::database::{Database, DatabaseError};
 use crate::delivery::Deliveries;
-use floorhand_bundle::{DeviceId, RootChain, SecretKey, TrustRoot, Verified};
+use floorhand_bundle::{DeviceId, Digest, RootChain, SecretKey, TrustRoot, Verified};
 use floorhand_protocol::{Down, Topic};
 use floorhand_store::{Store, StoreError};
 use std::collections::BTreeSet;
@@ -167,6 +167,19 @@ impl Hub {
     pub(crate) async fn send(&self, device: &DeviceId, kind: Down, payload: Vec<u8>) {
         // It fails only when the program ends, and then nobody is left to send it.
         drop(self.outbox.send(self.outgoing(device, kind, payload)).await);
+    }
+
+    /// Sends a chunk to all devices that listen on a blob's topic, waiting for room in the queue.
+    pub(crate) async fn send_to_all(&self, digest: Digest, payload: Vec<u8>) {
+        let fleet = self.root.fleet.clone();
+        let topic = Topic::Blob { fleet, digest }.to_string();
+        let outgoing = Outgoing {
+            topic,
+            payload,
+            retain: false,
+        };
+        // As above.
+        drop(self.outbox.send(outgoing).await);
     }
 
     /// Sends an order to a device unless the queue is full. It is stored: an assignment follows when there is room, and a
