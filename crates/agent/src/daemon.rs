@@ -323,8 +323,7 @@ impl CoreParts {
             heartbeat: shared.core_beat.clone(),
             clock_floor_ms: Arc::clone(&shared.clock_floor_ms),
             board: Arc::clone(&shared.board),
-            fetch_timeout_ms: config.fetch.timeout_s * 1000,
-            fetch_min_rate: config.fetch.min_rate_bytes_per_s,
+            fetch_limits: core::FetchLimits::from(&config.fetch),
             sender: self.sender,
             booting: self.booting,
         }

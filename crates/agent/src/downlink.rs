@@ -84,6 +84,9 @@ pub(crate) async fn receive(
             }
             Event::Refused { topic, reason } => {
                 tracing::error!(topic, reason, "the fleet's broker refused; check its access list");
+                if let Ok(Topic::Blob { .. }) = topic.parse() {
+                    core.fleet(FleetEvent::TopicRefused).await;
+                }
             }
             Event::Message(message) => match message.topic.parse() {
                 Ok(Topic::Down { kind: Down::Assign, .. }) => core.fleet(FleetEvent::Assign(message.payload)).await,
@@ -92,6 +95,7 @@ pub(crate) async fn receive(
                 }) => core.fleet(FleetEvent::Command(message.payload)).await,
                 Ok(Topic::Down { kind: Down::Chunk, .. }) => core.fleet(FleetEvent::Chunk(message.payload)).await,
                 Ok(Topic::Down { kind: Down::Root, .. }) => core.fleet(FleetEvent::Root(message.payload)).await,
+                Ok(Topic::Blob { digest, .. }) => core.broadcast(digest, message.payload).await,
                 Ok(Topic::Down { kind: Down::Ack, .. }) => acks.take(&message.payload, &telemetry),
                 Ok(_) | Err(_) => tracing::debug!(topic = message.topic, "a message that is not for a device"),
             },

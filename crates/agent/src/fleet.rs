@@ -1,6 +1,6 @@
 //! The fleet connection: what goes out goes through [`Fleet`].
 
-use floorhand_bundle::{DeviceId, FleetId};
+use floorhand_bundle::{DeviceId, Digest, FleetId};
 use floorhand_protocol::{Presence, Topic, Up};
 use floorhand_transport::{Client, Config, ConfigError, Incoming, LastWill, PublishError, Qos};
 
@@ -27,6 +27,8 @@ pub(crate) enum FleetEvent {
     Chunk(Vec<u8>),
     /// The trust root that follows, unverified.
     Root(Vec<u8>),
+    /// The broker doesn't let this device listen on a blob's topic.
+    TopicRefused,
 }
 
 impl Fleet {
@@ -70,6 +72,21 @@ impl Fleet {
         };
         self.client
             .try_publish(topic.to_string(), payload, Qos::AtLeastOnce, false)
+    }
+
+    /// Listens on a blob's topic, if there is room in the queue to ask for that.
+    pub(crate) fn listen(&self, blob: Digest) -> Result<(), PublishError> {
+        self.client.try_subscribe(self.blob_topic(blob), Qos::AtLeastOnce)
+    }
+
+    /// Listens there no more.
+    pub(crate) fn stop_listening(&self, blob: Digest) -> Result<(), PublishError> {
+        self.client.try_unsubscribe(self.blob_topic(blob))
+    }
+
+    fn blob_topic(&self, digest: Digest) -> String {
+        let fleet = self.fleet.clone();
+        Topic::Blob { fleet, digest }.to_string()
     }
 
     /// Whether a connection stands.

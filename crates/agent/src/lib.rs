@@ -21,6 +21,7 @@ mod clock;
 mod config;
 mod core;
 mod daemon;
+pub mod delivery;
 mod doctor;
 mod downlink;
 mod exit;

@@ -108,15 +108,18 @@ pub struct StoreSettings {
     pub encryption_key_before: Option<KeySource>,
 }
 
-/// How bundles are fetched: section `[fetch]`. Both are taken over by a reload.
+/// How bundles are fetched: section `[fetch]`. All are taken over by a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fetch {
-    /// Seconds without a single new chunk after which a deployment is given up as timed out, while there is a
-    /// connection. 10 to 86,400. Default: 600.
+    /// Seconds after which a deployment is given up as timed out if too little has come in them, while there is a
+    /// connection; after a quarter of it an event tells. 10 to 86,400. Default: 600.
     pub timeout_s: u64,
     /// The least rate, in bytes a second over `timeout_s`, that counts as progress. 0: any. At most 1,000,000. Default:
     /// 256.
     pub min_rate_bytes_per_s: u64,
+    /// Seconds with a connection after which a deployment is given up as timed out however much has come. 10 to
+    /// 31,536,000. Default: 604,800 (a week).
+    pub deadline_s: u64,
 }
 
 /// How plugins are compiled: section `[plugins]`.
@@ -169,6 +172,7 @@ impl Default for Fetch {
         Self {
             timeout_s: 600,
             min_rate_bytes_per_s: 256,
+            deadline_s: 604_800,
         }
     }
 }

@@ -297,6 +297,7 @@ fn fetch(mut section: Reader<'_>) -> Fetch {
     let fetch = Fetch {
         timeout_s: number("timeout_s", 10..=86_400, default.timeout_s),
         min_rate_bytes_per_s: number("min_rate_bytes_per_s", 0..=1_000_000, default.min_rate_bytes_per_s),
+        deadline_s: number("deadline_s", 10..=31_536_000, default.deadline_s),
     };
     section.finish();
     fetch

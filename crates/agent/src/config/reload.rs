@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::Config;
 
 /// Keys whose new values the running agent takes over at SIGHUP. All others are wired into what runs.
-const RELOADABLE: [&str; 4] = [
+const RELOADABLE: [&str; 5] = [
+    "fetch.deadline_s",
     "fetch.min_rate_bytes_per_s",
     "fetch.timeout_s",
     "log.filter",

@@ -2,7 +2,8 @@
 
 use super::board::Board;
 use super::fetch::Fetching;
-use super::{CoreQueue, CoreSender, Message, Notice, Purpose};
+use super::listen::Topics;
+use super::{CoreQueue, CoreSender, FetchLimits, Message, Notice, Purpose};
 use crate::clock::monotonic_ms;
 use crate::fleet::{Fleet, FleetEvent};
 use crate::limiter::Limiter;
@@ -46,8 +47,7 @@ pub(crate) struct Setup {
     /// The highest signed time, for those who check acks.
     pub(crate) clock_floor_ms: Arc<AtomicU64>,
     pub(crate) board: Arc<Mutex<Board>>,
-    pub(crate) fetch_timeout_ms: u64,
-    pub(crate) fetch_min_rate: u64,
+    pub(crate) fetch_limits: FetchLimits,
     pub(crate) sender: CoreSender,
     /// Told when what was committed has been loaded, or can't be, or when there is nothing to load.
     pub(crate) booting: watch::Sender<bool>,
@@ -72,6 +72,7 @@ pub(crate) struct Core {
     pub(super) repaired_ms: u64,
     /// When it was last looked whether the trust root ends soon.
     pub(super) root_told_ms: Option<u64>,
+    pub(super) topics: Topics,
 }
 
 /// Starts the thread.
@@ -89,6 +90,7 @@ pub(crate) fn start(setup: Setup, queue: CoreQueue) -> std::io::Result<()> {
         limiter: Limiter::default(),
         repaired_ms: 0,
         root_told_ms: None,
+        topics: Topics::default(),
     };
     std::thread::Builder::new()
         .name("core".to_owned())
@@ -125,6 +127,7 @@ impl Core {
     fn tick(&mut self, now_ms: u64) {
         self.handle(Event::Tick);
         self.drive_fetch(now_ms);
+        self.listen(now_ms);
         self.repair_again(now_ms);
         self.watch_root(now_ms);
         self.send_answers();
@@ -150,10 +153,8 @@ impl Core {
                 let result = self.import(&name);
                 drop(reply.send(result));
             }
-            Message::FetchSettings { timeout_ms, min_rate } => {
-                self.setup.fetch_timeout_ms = timeout_ms;
-                self.setup.fetch_min_rate = min_rate;
-            }
+            Message::FetchSettings(limits) => self.setup.fetch_limits = limits,
+            Message::Broadcast { blob, payload, .. } => self.take_broadcast(blob, &payload),
             Message::Stop(_) => {}
         }
         self.update_board();
@@ -172,6 +173,7 @@ impl Core {
             FleetEvent::Command(bytes) => self.take_command(&bytes),
             FleetEvent::Chunk(bytes) => self.take_chunk(&bytes),
             FleetEvent::Root(bytes) => self.take_root(&bytes),
+            FleetEvent::TopicRefused => self.topic_refused(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What is being fetched, and how far that is.
 
-use super::delivery::{Download, Held};
+use super::pace::Pace;
 use crate::clock::monotonic_ms;
+use crate::delivery::{Download, Held};
 use floorhand_bundle::{BlobRef, Manifest, Verified};
 use floorhand_lifecycle::{Backoff, Pending};
 use std::collections::VecDeque;
@@ -25,9 +26,7 @@ pub(crate) struct Fetching {
     pub(super) queue: VecDeque<BlobRef>,
     pub(super) download: Option<Download>,
     pub(super) held: Held,
-    pub(super) progress_ms: u64,
-    /// Bytes that came since the time of `progress_ms`.
-    pub(super) progress_bytes: u64,
+    pub(super) pace: Pace,
     pub(super) backoff: Backoff,
     pub(super) wait_until_ms: u64,
     pub(super) last_problem: String,
@@ -41,8 +40,7 @@ impl Fetching {
             queue,
             download: None,
             held,
-            progress_ms: monotonic_ms(),
-            progress_bytes: 0,
+            pace: Pace::new(monotonic_ms()),
             backoff: Backoff::new(RETRY_MS.0, RETRY_MS.1, crate::random::u64()),
             wait_until_ms: 0,
             last_problem: String::new(),

@@ -1,12 +1,13 @@
 //! Fetching a bundle: its manifest, then the components that the disk hasn't.
 
 use super::assembly::Core;
-use super::delivery::{Download, Held, Taken};
 use super::fetch::{Fetching, Goal};
+use super::pace::Verdict;
 use crate::clock::monotonic_ms;
+use crate::delivery::{Download, Held, Taken, Way};
 use floorhand_bundle::{BlobRef, Manifest};
 use floorhand_lifecycle::{BundleFacts, Event, Failure, Pending};
-use floorhand_protocol::{ChunkMessage, Up};
+use floorhand_protocol::{ChunkMessage, Severity, Up};
 use std::collections::VecDeque;
 
 /// How long to wait before something that can't serve is repaired once more.
@@ -71,10 +72,15 @@ impl Core {
         let Some(queue) = manifest.map(|manifest| self.lacking(manifest)) else {
             return;
         };
+        let room = self.setup.store.blobs().check_room(queue.iter());
         if let Some(fetching) = &mut self.fetching {
             fetching.queue = queue;
         }
-        self.drive_fetch(monotonic_ms());
+        // Before the first chunk is asked for: what can't be kept isn't fetched.
+        match room {
+            Ok(()) => self.drive_fetch(monotonic_ms()),
+            Err(error) => self.fetch_ended(Failure::Final(error.to_string())),
+        }
     }
 
     /// Goes on with the fetch as far as it goes without waiting.
@@ -94,10 +100,13 @@ impl Core {
             if !fetching.download.as_ref().is_some_and(Download::is_complete) {
                 break;
             }
-            if let Some(download) = fetching.download.take()
-                && let Err(error) = download.finish()
-            {
-                return self.fetch_ended(Failure::Final(error.to_string()));
+            if let Some(download) = fetching.download.take() {
+                let (blob, counts) = (download.blob().clone(), download.counts());
+                if let Err(error) = download.finish() {
+                    return self.fetch_ended(Failure::Final(error.to_string()));
+                }
+                tracing::info!(blob = %blob.sha256.short(), length = blob.length, ?counts, "a blob is complete");
+                fetching.held.add(&blob);
             }
         }
         self.check_progress(now_ms);
@@ -109,7 +118,7 @@ impl Core {
         let now_trusted_ms = self.trusted_now_ms();
         let trust = self.setup.trust.now();
         let Some(fetching) = &mut self.fetching else { return };
-        fetching.progress_ms = now_ms;
+        fetching.pace.restart(now_ms);
         let Goal::Deploy(pending) = &fetching.goal else {
             self.fetching = None;
             self.events.push_back(Event::Repaired);
@@ -157,40 +166,43 @@ impl Core {
         self.run_events();
     }
 
+    /// Gives up a fetch that gets too little, and tries another way before that.
     fn check_progress(&mut self, now_ms: u64) {
-        let (timeout_ms, min_rate, connected) =
-            (self.setup.fetch_timeout_ms, self.setup.fetch_min_rate, self.connected);
+        let (limits, connected) = (self.setup.fetch_limits, self.connected);
         let Some(fetching) = &mut self.fetching else { return };
-        if !connected {
-            // Nobody can be slow who isn't there.
-            fetching.progress_ms = now_ms;
-            fetching.progress_bytes = 0;
-            return;
+        match fetching.pace.check(now_ms, connected, limits) {
+            Verdict::Enough => {}
+            Verdict::Slow(problem) => self.slow(&problem, now_ms),
+            Verdict::TimedOut(problem) => {
+                let cause = match fetching.last_problem.as_str() {
+                    "" => "the hub sent too little",
+                    cause => cause,
+                };
+                let reason = format!("{cause}: {problem}");
+                self.fetch_ended(Failure::TimedOut(reason));
+            }
         }
-        let elapsed_ms = now_ms.saturating_sub(fetching.progress_ms);
-        if elapsed_ms < timeout_ms {
-            return;
+    }
+
+    /// Too little comes: tells so, and asks for this device alone after a while.
+    fn slow(&mut self, problem: &str, now_ms: u64) {
+        let Some(fetching) = &mut self.fetching else { return };
+        let Some(download) = &mut fetching.download else { return };
+        let missing = download.missing_bytes();
+        download.stop_listening();
+        fetching.wait_until_ms = now_ms + fetching.backoff.next_ms();
+        let blob = download.blob().sha256.short();
+        let message = format!("{problem}; {missing} bytes of blob {blob} are missing, they are asked for again");
+        tracing::warn!("a bundle is fetched slowly: {message}");
+        if self.limiter.admit("slow-retrieval", &blob, now_ms).is_some() {
+            self.setup
+                .telemetry
+                .event("slow-retrieval", Severity::Warning, &blob, message);
         }
-        let needed = (min_rate * timeout_ms / 1000).max(1);
-        if fetching.progress_bytes >= needed {
-            fetching.progress_ms = now_ms;
-            fetching.progress_bytes = 0;
-            return;
-        }
-        let problem = if fetching.last_problem.is_empty() {
-            "the hub sent too little"
-        } else {
-            &fetching.last_problem
-        };
-        let reason = format!(
-            "{problem}: {} bytes came in {} s, at least {needed} have to",
-            fetching.progress_bytes,
-            timeout_ms / 1000
-        );
-        self.fetch_ended(Failure::TimedOut(reason));
     }
 
     fn request(&mut self, now_ms: u64) {
+        self.listen(now_ms);
         let (Some(fetching), Some(fleet)) = (&mut self.fetching, &self.setup.fleet) else {
             return;
         };
@@ -208,19 +220,22 @@ impl Core {
     }
 
     pub(super) fn take_chunk(&mut self, bytes: &[u8]) {
-        let now_ms = monotonic_ms();
-        let message = match ChunkMessage::decode(bytes) {
-            Ok(message) => message,
-            Err(error) => return self.refused("chunk", &error.to_string()),
-        };
+        match ChunkMessage::decode(bytes) {
+            Ok(message) => self.take_message(message, Way::Answer, monotonic_ms()),
+            Err(error) => self.refused("chunk", &error.to_string()),
+        }
+    }
+
+    pub(super) fn take_message(&mut self, message: ChunkMessage, way: Way, now_ms: u64) {
         let Some(fetching) = &mut self.fetching else { return };
         let Some(download) = &mut fetching.download else { return };
-        let before = download.fetched_bytes;
-        let taken = download.take(message, now_ms);
-        fetching.progress_bytes += download.fetched_bytes - before;
+        let before = download.counts().fetched_bytes;
+        let taken = download.take(message, way, now_ms);
+        fetching.pace.came(download.counts().fetched_bytes - before);
         match taken {
             Ok(Taken::Written) => fetching.backoff.reset(),
             Ok(Taken::Ignored) => return,
+            Ok(Taken::Forged(problem)) => self.refused("blob topic", &problem),
             Ok(Taken::Unknown) => {
                 // Unsigned, so it proves nothing: asked again, until the time for it is over.
                 download.forget_requests();
@@ -241,22 +256,20 @@ impl Core {
     /// The connection stands again: what was asked for before may never come.
     pub(super) fn reconnected(&mut self) {
         if let Some(download) = self.fetching.as_mut().and_then(|fetching| fetching.download.as_mut()) {
-            download.forget_requests();
+            download.reconnected();
         }
         self.drive_fetch(monotonic_ms());
     }
 
     /// Where the chunks of the generations on the disk lie.
     fn held_chunks(&self) -> Held {
-        let mut held = Held::new();
+        let mut held = Held::default();
         for generation in self.setup.machine.state().generations() {
             let Ok(manifest) = self.manifest_of(generation.number) else {
                 continue;
             };
             for component in &manifest.components {
-                for (_, offset, chunk) in component.blob.layout() {
-                    held.insert(chunk.sha256, (component.blob.sha256, component.blob.length, offset));
-                }
+                held.add(&component.blob);
             }
         }
         held

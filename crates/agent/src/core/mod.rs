@@ -7,26 +7,32 @@ mod actions;
 mod assembly;
 mod board;
 pub(crate) mod commands;
-mod delivery;
 mod fetch;
 mod fetching;
+mod listen;
 mod load;
 mod roots;
+mod pace;
 mod status;
 
 pub(crate) use assembly::{Setup, start};
 pub(crate) use board::Board;
 
 use crate::fleet::FleetEvent;
+use floorhand_bundle::Digest;
 use floorhand_lifecycle::TrialSample;
 use floorhand_pipeline::Loaded;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Messages that wait for the core: chunks of a window, and the samples of a trial while a state is being saved.
 const QUEUE: usize = 1024;
 /// Kept free of trial samples, for what must not be lost.
 const RESERVE: usize = 128;
+
+/// Chunks of a blob's topic that wait for the core: 1 MiB, enough to keep the disk busy.
+const BROADCASTS: usize = 16;
 
 /// What the serving thread has to tell.
 #[derive(Debug)]
@@ -35,6 +41,27 @@ pub(crate) enum Notice {
     Trial(TrialSample),
     /// A breaker opened in a bundle that says this rolls it back.
     Broken { generation: u64, reason: String },
+}
+
+/// What a fetch may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FetchLimits {
+    /// A stretch of time in which enough has to come.
+    pub(crate) timeout_ms: u64,
+    /// How much is enough, in bytes a second.
+    pub(crate) min_rate: u64,
+    /// All of the time there is, while connected.
+    pub(crate) deadline_ms: u64,
+}
+
+impl From<&crate::config::Fetch> for FetchLimits {
+    fn from(config: &crate::config::Fetch) -> Self {
+        Self {
+            timeout_ms: config.timeout_s * 1000,
+            min_rate: config.min_rate_bytes_per_s,
+            deadline_ms: config.deadline_s * 1000,
+        }
+    }
 }
 
 /// Why a generation was loaded.
@@ -47,6 +74,12 @@ pub(crate) enum Purpose {
 /// What the core is told.
 pub(crate) enum Message {
     Fleet(FleetEvent),
+    /// A chunk on a blob's topic. The permit bounds how many wait.
+    Broadcast {
+        blob: Digest,
+        payload: Vec<u8>,
+        _permit: Option<OwnedSemaphorePermit>,
+    },
     Notice(Notice),
     Loaded {
         generation: u64,
@@ -59,16 +92,16 @@ pub(crate) enum Message {
         name: Vec<u8>,
         reply: tokio::sync::oneshot::Sender<Result<String, String>>,
     },
-    FetchSettings {
-        timeout_ms: u64,
-        min_rate: u64,
-    },
+    FetchSettings(FetchLimits),
     Stop(SyncSender<()>),
 }
 
 /// The way to the core.
 #[derive(Clone)]
-pub(crate) struct CoreSender(mpsc::Sender<Message>);
+pub(crate) struct CoreSender {
+    messages: mpsc::Sender<Message>,
+    broadcasts: Arc<Semaphore>,
+}
 
 impl CoreSender {
     /// Hands on what came from the hub.
@@ -76,23 +109,35 @@ impl CoreSender {
         self.send(Message::Fleet(event)).await;
     }
 
+    /// Hands on a chunk of a blob's topic, when those before it have been written. Nobody has asked for a window of these,
+    /// so that is what keeps them from filling the memory; the broker holds back the rest.
+    pub(crate) async fn broadcast(&self, blob: Digest, payload: Vec<u8>) {
+        let permit = Arc::clone(&self.broadcasts).acquire_owned().await.ok();
+        self.send(Message::Broadcast {
+            blob,
+            payload,
+            _permit: permit,
+        })
+        .await;
+    }
+
     /// Hands on anything, from a task.
     pub(crate) async fn send(&self, message: Message) {
-        drop(self.0.send(message).await);
+        drop(self.messages.send(message).await);
     }
 
     /// Hands on what the serving thread has to tell. Never blocks, since the core may be waiting for that thread: a trial
     /// sample that finds the queue full is left out, and the trial lasts one sample longer.
     pub(crate) fn notice(&self, notice: Notice) {
-        if matches!(notice, Notice::Trial(_)) && self.0.capacity() <= RESERVE {
+        if matches!(notice, Notice::Trial(_)) && self.messages.capacity() <= RESERVE {
             return;
         }
-        drop(self.0.try_send(Message::Notice(notice)));
+        drop(self.messages.try_send(Message::Notice(notice)));
     }
 
     /// Hands on anything, from a thread that nobody waits for.
     pub(crate) fn send_blocking(&self, message: Message) {
-        drop(self.0.blocking_send(message));
+        drop(self.messages.blocking_send(message));
     }
 }
 
@@ -102,5 +147,9 @@ pub(crate) struct CoreQueue(mpsc::Receiver<Message>);
 /// The queue to the core, and its other end.
 pub(crate) fn queue() -> (CoreSender, CoreQueue) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (CoreSender(sender), CoreQueue(receiver))
+    let sender = CoreSender {
+        messages: sender,
+        broadcasts: Arc::new(Semaphore::new(BROADCASTS)),
+    };
+    (sender, CoreQueue(receiver))
 }

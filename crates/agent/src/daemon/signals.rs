@@ -116,10 +116,7 @@ impl Daemon {
         if let Err(error) = self.log.set_filter(&merged.log.filter) {
             tracing::error!(%error, "the log's filter stays as it was");
         }
-        let fetch = CoreMessage::FetchSettings {
-            timeout_ms: merged.fetch.timeout_s * 1000,
-            min_rate: merged.fetch.min_rate_bytes_per_s,
-        };
+        let fetch = CoreMessage::FetchSettings((&merged.fetch).into());
         let interval = ServeMessage::SetInterval(merged.telemetry.metrics_interval_s * 1000);
         let (core, serving) = (self.core.clone(), self.serving.clone());
         tokio::spawn(async move {
