@@ -2,7 +2,8 @@
 //! commands, and a plant that sends samples and reads results.
 //!
 //! The tests themselves are in `tests/`. They see a device from outside alone: by what it publishes, writes to its files,
-//! tells at its local socket and ends with. Nothing of the agent's or the hub's code is linked in.
+//! tells at its local socket and ends with. Nothing of the agent's or the hub's code is linked in;
+//! `tests/broadcast.rs` alone takes the agent's code for fetching, to be two hundred devices.
 
 #![expect(
     clippy::print_stderr,
@@ -10,11 +11,13 @@
 )]
 
 mod agent;
+mod large;
 mod plant;
 mod program;
 mod site;
 
 pub use agent::Agent;
+pub use large::noise;
 pub use plant::{Feeding, Plant, rows};
 pub use program::{Ended, Process, floorhand, run, run_ok, wait_for};
 pub use site::{FLEET, Hub, Site};

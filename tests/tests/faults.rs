@@ -5,8 +5,7 @@ use floorhand_testkit::Proxy;
 use floorhand_tests::{Agent, Hub, PATIENCE, Site, rows, say, wait_for, workspace};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,18 +62,6 @@ fn device(site: &Site, broker: &str) -> Result<Agent> {
     )
 }
 
-/// One of the hub's own counters.
-fn counter(hub: &Hub, name: &str) -> Result<u64> {
-    let address = hub.url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let value: f64 = line.with_context(|| format!("no {name} in {text}"))?.parse()?;
-    Ok(value as u64)
-}
-
 #[test]
 fn a_link_that_breaks_in_the_middle_of_chunks_costs_only_what_was_under_way() -> Result<()> {
     let site = Site::new()?;
@@ -100,7 +87,7 @@ fn a_link_that_breaks_in_the_middle_of_chunks_costs_only_what_was_under_way() ->
     })
     .with_context(|| agent.tail())?;
     let breaks = connections - before;
-    let sent = counter(&hub, "floorhand_hub_chunk_bytes_total")?;
+    let sent = hub.counter("floorhand_hub_chunk_bytes_total")?;
     say(&format!(
         "{breaks} breaks, {sent} bytes of chunks for {CARD_BYTES} of the largest file"
     ));
