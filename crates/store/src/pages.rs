@@ -100,6 +100,18 @@ impl BlobFile {
         Ok(count)
     }
 
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    /// As [`BlobFile::read_at`], and when the blob ends before.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.read_at(offset, buffer)? == buffer.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
     /// What the content hashes to, as far as it goes.
     pub(crate) fn content_digest(&self) -> io::Result<Digest> {
         let mut hasher = Hasher::default();

@@ -3,7 +3,6 @@
 use floorhand_bundle::{BlobRef, Digest};
 use floorhand_store::Store;
 use std::collections::BTreeMap;
-use std::os::unix::fs::FileExt as _;
 
 /// Chunks that are remembered: at a mean of 32 KiB those of 2 GiB, the default budget of all blobs, in some 6 MB of memory.
 const MAX_HELD_CHUNKS: usize = 65_536;
