@@ -130,27 +130,15 @@ fn runs(agent: &mut Agent, version: &str) -> Result<Value> {
     })
 }
 
-#[test]
-fn every_role_is_rotated_while_one_device_runs_and_another_is_away() -> Result<()> {
-    let mut fleet = Fleet::start()?;
-    let (mut agent, mut away) = (fleet.device("press-1")?, fleet.device("press-2")?);
-    let first = fleet.site.pack_fixture(1)?.to_string_lossy().into_owned();
-    for (device, agent) in [("press-1", &mut agent), ("press-2", &mut away)] {
-        agent.start()?;
-        fleet.deploy(&first, device).with_context(|| agent.tail())?;
-        runs(agent, "1.0.0")?;
-        under(agent, 1)?;
-    }
-    away.stop()?;
-
-    // The release key: what it signed goes on, isn't deployed again, and is nothing to go back to.
+/// The release key: what it signed goes on, isn't deployed again, and is nothing to go back to.
+fn release_key_is_revoked(fleet: &mut Fleet, agent: &mut Agent) -> Result<()> {
     let second = fleet.next(
         "root.cose",
         &[("--add-release", "release-2"), ("--remove-release", "release")],
         ["offline", "root-b"],
     )?;
     fleet.publish(&[&second])?;
-    let status = under(&mut agent, 2)?;
+    let status = under(agent, 2)?;
     ensure!(status.pointer("/active/version") == Some(&json!("1.0.0")), "{status:#}");
     ensure!(agent.log().contains("release key was revoked"), "{}", agent.log());
     let again = fleet.hub.fleet(&["deploy", "skab-pca@1.0.0", "--device", "press-1"])?;
@@ -164,8 +152,25 @@ fn every_role_is_rotated_while_one_device_runs_and_another_is_away() -> Result<(
         .to_string_lossy()
         .into_owned();
     fleet.deploy(&newer, "press-1").with_context(|| agent.tail())?;
-    let status = runs(&mut agent, "2.0.0")?;
+    let status = runs(agent, "2.0.0")?;
     ensure!(status["previous"].is_null(), "{status:#}");
+    Ok(())
+}
+
+#[test]
+fn every_role_is_rotated_while_one_device_runs_and_another_is_away() -> Result<()> {
+    let mut fleet = Fleet::start()?;
+    let (mut agent, mut away) = (fleet.device("press-1")?, fleet.device("press-2")?);
+    let first = fleet.site.pack_fixture(1)?.to_string_lossy().into_owned();
+    for (device, agent) in [("press-1", &mut agent), ("press-2", &mut away)] {
+        agent.start()?;
+        fleet.deploy(&first, device).with_context(|| agent.tail())?;
+        runs(agent, "1.0.0")?;
+        under(agent, 1)?;
+    }
+    away.stop()?;
+
+    release_key_is_revoked(&mut fleet, &mut agent)?;
 
     // The hub's key, then a root key: two of the three that are left sign for both roots.
     let third = fleet.next(
@@ -416,7 +421,10 @@ fn a_root_that_cannot_be_kept_is_not_taken() -> Result<()> {
     let second = fleet.next("root.cose", &[("--add-release", "release-2")], ["offline", "root-b"])?;
     fleet.publish(&[&second])?;
     wait_for("alarm", PATIENCE, || {
-        Ok(agent.log().contains("the state directory can't be written").then_some(()))
+        Ok(agent
+            .log()
+            .contains("the state directory can't be written")
+            .then_some(()))
     })
     .with_context(|| agent.log())?;
     under(&mut agent, 1)?;

@@ -308,6 +308,7 @@ fn check_down(kind: Down, source: &mut Source) {
         Down::Assign => check_signed(Domain::Assignment, source),
         Down::Command => check_signed(Domain::Command, source),
         Down::Ack => check_signed(Domain::Ack, source),
+        Down::Root => check_signed(Domain::Root, source),
         Down::Chunk => {
             let chunk = source.text().repeat(source.number() as usize % 20);
             let (token, index) = (source.number(), source.number() as u32);
@@ -329,7 +330,7 @@ proptest! {
         for kind in [Up::Hello, Up::Batch, Up::Answer, Up::Fetch, Up::Presence] {
             check_up(kind, source);
         }
-        for kind in [Down::Assign, Down::Command, Down::Ack, Down::Chunk] {
+        for kind in [Down::Assign, Down::Command, Down::Ack, Down::Chunk, Down::Root] {
             check_down(kind, source);
         }
         // What travels as a blob and as a file.

@@ -161,7 +161,9 @@ impl Blobs {
             |digest: &Digest| fs::metadata(self.partial.join(digest.to_string())).map_or(0, |found| found.len());
         let used = self.used_bytes()?.saturating_sub(lacking.keys().map(already).sum());
         let available = self.budget_bytes.saturating_sub(used);
-        let needed = lacking.values().fold(0, |sum: u64, length| sum.saturating_add(self.form.file_bytes(*length)));
+        let needed = lacking
+            .values()
+            .fold(0, |sum: u64, length| sum.saturating_add(self.form.file_bytes(*length)));
         if needed <= available {
             return Ok(());
         }

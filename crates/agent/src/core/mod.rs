@@ -11,8 +11,8 @@ mod fetch;
 mod fetching;
 mod listen;
 mod load;
-mod roots;
 mod pace;
+mod roots;
 mod status;
 
 pub(crate) use assembly::{Setup, start};
