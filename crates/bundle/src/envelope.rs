@@ -4,7 +4,8 @@
 //! over one can't be taken for a signature over another. Signatures are checked over the payload bytes as received.
 
 use crate::cbor::{self, CborError};
-use crate::keys::{KeyId, PublicKey, SecretKey};
+use crate::keys::{KeyId, PublicKey};
+use crate::signer::{SignError, Signer};
 use coset::{CborSerializable, CoseSign, CoseSignBuilder, CoseSignatureBuilder, HeaderBuilder, Label, iana};
 use std::collections::BTreeSet;
 
@@ -93,6 +94,9 @@ pub enum EnvelopeError {
         /// Whose signatures count.
         taken: String,
     },
+    /// A key that was to sign it did not.
+    #[error(transparent)]
+    Sign(#[from] SignError),
 }
 
 /// A signed document whose signatures have not been checked yet. Nothing of the payload can be had from it.
@@ -104,12 +108,11 @@ pub struct Envelope {
 
 impl Envelope {
     /// Signs a payload with every key, in the order given.
-    pub fn seal(domain: Domain, payload: &[u8], keys: &[&SecretKey]) -> Result<Vec<u8>, EnvelopeError> {
+    pub fn seal<S: Signer + ?Sized>(domain: Domain, payload: &[u8], keys: &[&S]) -> Result<Vec<u8>, EnvelopeError> {
         let mut builder = CoseSignBuilder::new().payload(payload.to_vec());
         for key in keys {
-            builder = builder.add_created_signature(unsigned(&key.public()), domain.external_aad(), |message| {
-                key.sign(message).to_vec()
-            });
+            let sign = |message: &[u8]| key.sign(message).map(Vec::from);
+            builder = builder.try_add_created_signature(unsigned(&key.public()), domain.external_aad(), sign)?;
         }
         to_bytes(domain, builder.build())
     }
@@ -130,10 +133,10 @@ impl Envelope {
     }
 
     /// Adds a signature to those there are, which stay as they are.
-    pub fn add_signature(mut self, key: &SecretKey) -> Result<Vec<u8>, EnvelopeError> {
+    pub fn add_signature<S: Signer + ?Sized>(mut self, key: &S) -> Result<Vec<u8>, EnvelopeError> {
         let mut signature = unsigned(&key.public());
         signature.signature = key
-            .sign(&self.sign.tbs_data(self.domain.external_aad(), &signature))
+            .sign(&self.sign.tbs_data(self.domain.external_aad(), &signature))?
             .to_vec();
         self.sign
             .signatures
@@ -271,6 +274,7 @@ fn check_signature_headers(signature: &coset::CoseSignature) -> Result<(), &'sta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SecretKey;
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_seed(&[seed; 32])
@@ -295,7 +299,15 @@ mod tests {
             verify(Domain::Root, &twice, &[1, 2], 2).is_err(),
             "one key signing twice counts once"
         );
-        assert!(verify(Domain::Root, &Envelope::seal(Domain::Root, b"p", &[]).unwrap(), &[1], 0).is_err());
+        assert!(
+            verify(
+                Domain::Root,
+                &Envelope::seal::<SecretKey>(Domain::Root, b"p", &[]).unwrap(),
+                &[1],
+                0
+            )
+            .is_err()
+        );
     }
 
     #[test]

@@ -1,19 +1,69 @@
-//! Ed25519 keys and their ids. Reads and writes the PEM forms that `openssl genpkey -algorithm ed25519` uses.
+//! Ed25519 keys and their ids. Reads and writes the PEM forms that `openssl genpkey -algorithm ed25519` uses; secret keys
+//! under a passphrase are in `encrypted.rs`.
 
 use crate::digest::Digest;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
+use ed25519_dalek::pkcs8::{
+    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes, PrivateKeyInfoRef,
+};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use pkcs8::der::SecretDocument;
+use pkcs8::der::pem::{LineEnding, PemLabel};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use zeroize::Zeroizing;
 
-/// A text that is no key of the kind that was asked for.
+/// A text that is no key of the kind that was asked for. No message holds anything of a secret key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an Ed25519 {kind} key in PEM ({expected}): {problem}")]
-pub struct KeyError {
-    kind: &'static str,
-    expected: &'static str,
-    problem: String,
+pub enum KeyError {
+    /// It isn't the PEM block that was asked for, or something is wrong in it.
+    #[error("not an Ed25519 {kind} key in PEM ({expected}): {problem}")]
+    Malformed {
+        /// Secret or public.
+        kind: &'static str,
+        /// How such a block begins.
+        expected: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A public key stands where a secret one is needed.
+    #[error("a public key, and only a secret one can sign; name the .key file of the pair")]
+    PublicForSecret,
+    /// A secret key stands where a public one is needed.
+    #[error("a secret key, which is to stay where it was made; give the public one, the .pub file of the pair")]
+    SecretForPublic,
+    /// It is encrypted, and no passphrase was given.
+    #[error(
+        "the key is encrypted with a passphrase, which was not given; \
+         `floorhand keys passphrase --remove` writes it without one"
+    )]
+    Encrypted,
+    /// The passphrase isn't the right one, or what it protects is damaged: the two can't be told apart.
+    #[error("the passphrase does not open the key: it is another one, or the file is damaged")]
+    Passphrase,
+}
+
+/// How the PEM block in a text calls itself.
+fn label(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once("-----BEGIN ")?;
+    Some(after.split_once("-----")?.0)
+}
+
+/// A public key's block that isn't as it has to be.
+fn public_malformed(problem: impl ToString) -> KeyError {
+    KeyError::Malformed {
+        kind: "public",
+        expected: "-----BEGIN PUBLIC KEY-----",
+        problem: problem.to_string(),
+    }
+}
+
+/// A secret key's block that isn't as it has to be.
+pub(crate) fn secret_malformed(expected: &'static str, problem: impl ToString) -> KeyError {
+    KeyError::Malformed {
+        kind: "secret",
+        expected,
+        problem: problem.to_string(),
+    }
 }
 
 /// The first 16 bytes of the SHA-256 of a public key. Thresholds count these, so a key counts once however often it is
@@ -63,22 +113,17 @@ impl PublicKey {
 
     /// Reads a `PUBLIC KEY` block.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        if label(text).is_some_and(|label| label.ends_with("PRIVATE KEY")) {
+            return Err(KeyError::SecretForPublic);
+        }
         VerifyingKey::from_public_key_pem(text.trim())
             .map(Self)
-            .map_err(|error| KeyError {
-                kind: "public",
-                expected: "-----BEGIN PUBLIC KEY-----",
-                problem: error.to_string(),
-            })
+            .map_err(public_malformed)
     }
 
     /// A `PUBLIC KEY` block.
     pub fn to_pem(&self) -> Result<String, KeyError> {
-        self.0.to_public_key_pem(LineEnding::LF).map_err(|error| KeyError {
-            kind: "public",
-            expected: "-----BEGIN PUBLIC KEY-----",
-            problem: error.to_string(),
-        })
+        self.0.to_public_key_pem(LineEnding::LF).map_err(public_malformed)
     }
 
     /// The 32 bytes of RFC 8032.
@@ -131,7 +176,8 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// A key that signs. Never printed, never serialised but by [`SecretKey::to_pem`]; wiped from memory when dropped.
+/// A key that signs. Never printed, never serialised but by [`SecretKey::to_pem`] and [`SecretKey::to_encrypted_pem`];
+/// wiped from memory when dropped.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
@@ -144,29 +190,33 @@ impl SecretKey {
 
     /// Reads an unencrypted `PRIVATE KEY` block (PKCS #8).
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
-        SigningKey::from_pkcs8_pem(text.trim())
-            .map(Self)
-            .map_err(|error| KeyError {
-                kind: "secret",
-                expected: "-----BEGIN PRIVATE KEY-----",
-                problem: error.to_string(),
-            })
+        match label(text) {
+            Some("ENCRYPTED PRIVATE KEY") => return Err(KeyError::Encrypted),
+            Some("PUBLIC KEY") => return Err(KeyError::PublicForSecret),
+            _ => {}
+        }
+        SigningKey::from_pkcs8_pem(text.trim()).map(Self).map_err(malformed)
     }
 
-    /// A `PRIVATE KEY` block (PKCS #8), unencrypted. Without the public half, which OpenSSL 3.0 doesn't read there.
-    pub fn to_pem(&self) -> Result<String, KeyError> {
+    /// A `PRIVATE KEY` block (PKCS #8), unencrypted; wiped from memory when dropped.
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        self.to_pkcs8_der()?
+            .to_pem(PrivateKeyInfoRef::PEM_LABEL, LineEnding::LF)
+            .map_err(malformed)
+    }
+
+    /// PKCS #8, version 1: without the public half, which OpenSSL 3.0 doesn't read there.
+    pub(crate) fn to_pkcs8_der(&self) -> Result<SecretDocument, KeyError> {
         let bytes = KeypairBytes {
             secret_key: self.0.to_bytes(),
             public_key: None,
         };
-        bytes
-            .to_pkcs8_pem(LineEnding::LF)
-            .map(|pem| pem.as_str().to_owned())
-            .map_err(|error| KeyError {
-                kind: "secret",
-                expected: "-----BEGIN PRIVATE KEY-----",
-                problem: error.to_string(),
-            })
+        bytes.to_pkcs8_der().map_err(malformed)
+    }
+
+    /// The key of what was decrypted.
+    pub(crate) fn from_pkcs8_der(der: &[u8]) -> Option<Self> {
+        SigningKey::from_pkcs8_der(der).map(Self).ok()
     }
 
     /// The public half.
@@ -180,6 +230,10 @@ impl SecretKey {
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
+}
+
+fn malformed(problem: impl ToString) -> KeyError {
+    secret_malformed("-----BEGIN PRIVATE KEY-----", problem)
 }
 
 impl fmt::Debug for SecretKey {
@@ -210,5 +264,18 @@ mod tests {
             error.starts_with("not an Ed25519 public key in PEM (-----BEGIN PUBLIC KEY-----)"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_key_of_the_other_kind_is_called_so() {
+        let key = SecretKey::from_seed(&[7; 32]);
+        let (secret, public) = (key.to_pem().unwrap(), key.public().to_pem().unwrap());
+        assert_eq!(SecretKey::from_pem(&public).unwrap_err(), KeyError::PublicForSecret);
+        assert_eq!(PublicKey::from_pem(&secret).unwrap_err(), KeyError::SecretForPublic);
+        let encrypted = secret.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        assert_eq!(SecretKey::from_pem(&encrypted).unwrap_err(), KeyError::Encrypted);
+        assert_eq!(PublicKey::from_pem(&encrypted).unwrap_err(), KeyError::SecretForPublic);
+        let error = SecretKey::from_pem(&secret[..secret.len() - 40]).unwrap_err();
+        assert!(matches!(error, KeyError::Malformed { kind: "secret", .. }), "{error}");
     }
 }

@@ -35,6 +35,7 @@ mod archive;
 pub mod cbor;
 mod chunks;
 mod digest;
+mod encrypted;
 mod envelope;
 mod gates;
 mod keys;
@@ -44,6 +45,7 @@ mod names;
 mod recipe;
 mod root;
 mod root_chain;
+mod signer;
 mod verified;
 
 pub use archive::{Archive, ArchiveError};
@@ -64,4 +66,5 @@ pub use recipe::{
 pub use root::{MAX_ROOT_BYTES, Role, RoleKeys, TrustRoot};
 pub use root_chain::{MAX_ROOTS, RootChain};
 pub use semver::Version;
+pub use signer::{SignError, Signer};
 pub use verified::{DocumentError, Verified, check_critical};

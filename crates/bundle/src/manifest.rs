@@ -5,10 +5,10 @@ use crate::chunks::BlobRef;
 use crate::digest::Digest;
 use crate::envelope::{Domain, Envelope};
 use crate::gates::{Gates, Golden};
-use crate::keys::SecretKey;
 use crate::lineage::Lineage;
 use crate::names::{BundleName, ComponentName, HardwareClass, StageName};
 use crate::root::{Role, TrustRoot};
+use crate::signer::Signer;
 use crate::verified::{DocumentError, Verified, check_critical};
 use floorhand_tensor::{Signature, TensorSpec};
 use semver::Version;
@@ -188,7 +188,7 @@ impl Manifest {
     }
 
     /// Encodes and signs the manifest.
-    pub fn seal(&self, keys: &[&SecretKey]) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, keys: &[&S]) -> Result<Vec<u8>, DocumentError> {
         Ok(Envelope::seal(Domain::Manifest, &self.encode()?, keys)?)
     }
 

@@ -6,8 +6,9 @@
 
 use crate::cbor;
 use crate::envelope::{Domain, Envelope};
-use crate::keys::{KeyId, PublicKey, SecretKey};
+use crate::keys::{KeyId, PublicKey};
 use crate::names::FleetId;
+use crate::signer::Signer;
 use crate::verified::{DocumentError, Verified, check_critical};
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +93,7 @@ pub struct TrustRoot {
 
 impl TrustRoot {
     /// Encodes and signs the root.
-    pub fn seal(&self, keys: &[&SecretKey]) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, keys: &[&S]) -> Result<Vec<u8>, DocumentError> {
         self.check()?;
         let payload = cbor::encode("trust root", self)?;
         Ok(Envelope::seal(Domain::Root, &payload, keys)?)
@@ -203,6 +204,7 @@ impl TrustRoot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SecretKey;
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_seed(&[seed; 32])

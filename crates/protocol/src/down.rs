@@ -1,8 +1,8 @@
 //! What the hub signs: assignments, commands, acks.
 
 use floorhand_bundle::{
-    BlobRef, DeviceId, Digest, DocumentError, Domain, Envelope, FleetId, MAX_MANIFEST_BYTES, Role, SecretKey,
-    TrustRoot, Verified, cbor, check_critical,
+    BlobRef, DeviceId, Digest, DocumentError, Domain, Envelope, FleetId, MAX_MANIFEST_BYTES, Role, Signer, TrustRoot,
+    Verified, cbor, check_critical,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,7 @@ pub struct Ack {
 
 impl Assignment {
     /// Encodes and signs.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::Assignment, self, key)
     }
 
@@ -167,7 +167,7 @@ fn check_manifest_length(length: u64) -> Result<(), DocumentError> {
 
 impl Command {
     /// Encodes and signs.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::Command, self, key)
     }
 
@@ -188,7 +188,7 @@ impl Command {
 
 impl Ack {
     /// Encodes and signs.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::Ack, self, key)
     }
 
@@ -205,7 +205,11 @@ impl Ack {
     }
 }
 
-pub(crate) fn seal<T: Serialize>(domain: Domain, document: &T, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+pub(crate) fn seal<T, S>(domain: Domain, document: &T, key: &S) -> Result<Vec<u8>, DocumentError>
+where
+    T: Serialize,
+    S: Signer + ?Sized,
+{
     let payload = cbor::encode(domain.name(), document)?;
     Ok(Envelope::seal(domain, &payload, &[key])?)
 }
@@ -251,7 +255,7 @@ fn check_expiry(document: &'static str, expires_ms: u64, now_ms: u64) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use floorhand_bundle::RoleKeys;
+    use floorhand_bundle::{RoleKeys, SecretKey};
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_seed(&[seed; 32])

@@ -3,7 +3,7 @@
 use crate::down::{Mode, Parameters, seal};
 use crate::record::{BundleId, Gap, Record};
 use floorhand_bundle::cbor::{self, CborError};
-use floorhand_bundle::{DeviceId, DocumentError, Domain, Envelope, HardwareClass, PublicKey, SecretKey, Verified};
+use floorhand_bundle::{DeviceId, DocumentError, Domain, Envelope, HardwareClass, PublicKey, Signer, Verified};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,7 @@ pub struct Presence {
 
 impl Hello {
     /// Encodes and signs.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::Hello, self, key)
     }
 
@@ -159,7 +159,7 @@ impl Hello {
 
 impl UpBatch {
     /// Encodes and signs.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::UpBatch, self, key)
     }
 
@@ -173,7 +173,7 @@ impl UpBatch {
 
 impl Answer {
     /// Encodes and signs.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::Answer, self, key)
     }
 

@@ -186,7 +186,7 @@ async fn a_devices_key_changes_only_when_that_was_said() {
         shown["device"]["public_key"],
         hex::encode(key(8).public().as_bytes()).as_str()
     );
-    let secret = json!({"public_key_pem": key(8).to_pem().unwrap()});
+    let secret = json!({"public_key_pem": key(8).to_pem().unwrap().as_str()});
     let (status, answer) = api.send(request("PUT", "/api/v1/devices/press-3", Some(secret))).await;
     assert!(
         status == 400 && answer["error"].as_str().unwrap().contains("the .pub file"),
