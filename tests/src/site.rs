@@ -73,7 +73,7 @@ impl Site {
     /// # Errors
     /// When the command fails.
     pub fn new_key(&self, name: &str) -> Result<()> {
-        run_ok(&["keys", "new", name, "--out", &text(self.dir.path())]).map(drop)
+        run_ok(&["keys", "new", name, "--no-passphrase", "--out", &text(self.dir.path())]).map(drop)
     }
 
     /// The secret half of a key pair of the site.

@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("bundle", &["tensor"]),
     ("protocol", &["tensor", "bundle"]),
+    ("keys", &["bundle"]),
     ("lifecycle", &["tensor", "bundle", "protocol"]),
     ("statistics", &[]),
     ("inference", &["tensor"]),
@@ -37,8 +38,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // The hub never runs a model: neither the agent nor the pipeline, on any way.
-    ("hub", &["bundle", "protocol", "transport", "store"]),
-    ("cli", &["agent", "hub", "pipeline", "bundle", "protocol", "transport"]),
+    ("hub", &["bundle", "keys", "protocol", "transport", "store"]),
+    (
+        "cli",
+        &["agent", "hub", "pipeline", "bundle", "keys", "protocol", "transport"],
+    ),
     ("plugin-sdk", &[]),
     // Stands in for what flows are built on, and is itself a dev-dependency only.
     (
@@ -56,6 +60,8 @@ const ENGINES: &[(&str, &str)] = &[
     ("plugin-host", "wasmtime"),
     ("transport", "rumqttc"),
     ("store", "redb"),
+    // Runs modules that others wrote in the same process: nothing for a device.
+    ("keys", "cryptoki"),
 ];
 
 /// Crates without files, sockets, runtime or clock: see [`crate::purity`] for their sources.

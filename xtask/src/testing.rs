@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything the tests need, then every test.
 //!
-//! Owns what happens before `cargo test`: a broker is found or installed, the plugins are built or proven to be the
-//! committed ones, the daemons that end-to-end tests start are built. It changes nothing in the working tree. What can't
-//! be had is said in one line, and the tests that need it then fail and say so again: a green run is a whole one.
+//! Owns what happens before `cargo test`: a broker and SoftHSM are found or installed, the plugins are built or proven to
+//! be the committed ones, the daemons that end-to-end tests start are built. It changes nothing in the working tree. What
+//! can't be had is said in one line, and the tests that need it then fail and say so again: a green run is a whole one.
 
 use crate::{
     plugins,
@@ -20,6 +20,9 @@ use std::{
 
 /// A broker test without a broker fails instead of being skipped (floorhand-testkit).
 const REQUIRE_MOSQUITTO: &str = "FLOORHAND_REQUIRE_MOSQUITTO";
+
+/// A test with a token fails without SoftHSM instead of being skipped (floorhand-testkit).
+const REQUIRE_SOFTHSM: &str = "FLOORHAND_REQUIRE_SOFTHSM";
 
 /// A Python with tests/python/requirements.txt, which the tests that compare with Python need.
 const PYTHON: &str = "FLOORHAND_PYTHON";
@@ -56,7 +59,15 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let started = Instant::now();
     let may_install = options.install || workspace::in_ci();
-    let broker = broker(may_install);
+    let needed = [
+        needed("mosquitto", "mosquitto", "the tests with a real broker", may_install),
+        needed(
+            "softhsm2-util",
+            "softhsm2",
+            "the tests with keys in a token",
+            may_install,
+        ),
+    ];
     let postgres = postgres(may_install);
     let fresh_plugins = fresh_plugins(may_install)?;
     let python = python(may_install);
@@ -64,31 +75,36 @@ pub fn run(options: &Options) -> Result<()> {
         println!("xtask: {missing:#}; tests that compare with Python say that they are skipped");
     }
     build_programs()?;
-    let mut settings = vec![(REQUIRE_MOSQUITTO, PathBuf::from("1"))];
+    let mut settings = vec![
+        (REQUIRE_MOSQUITTO, PathBuf::from("1")),
+        (REQUIRE_SOFTHSM, PathBuf::from("1")),
+    ];
     settings.extend(fresh_plugins.map(|folder| (FRESH_PLUGINS, folder)));
     settings.extend(python.ok().map(|python| (PYTHON, python)));
     settings.extend(postgres.then(|| (REQUIRE_POSTGRES, PathBuf::from("1"))));
     let (passed, counts) = run_tests(&options.arguments, settings)?;
     println!("\n{}", summary(&counts, started.elapsed()));
-    if let Err(missing) = &broker {
+    let missing: Vec<String> = needed.into_iter().filter_map(Result::err).collect();
+    for missing in &missing {
         println!("{missing}");
     }
     ensure!(passed, "tests failed");
-    broker.map_err(anyhow::Error::msg)
+    ensure!(missing.is_empty(), "{}", missing.join("; "));
+    Ok(())
 }
 
-/// Finds or installs Mosquitto. The error is the line for people.
-fn broker(may_install: bool) -> Result<(), String> {
-    if find_program("mosquitto").is_some() {
+/// Finds or installs a program that tests can't do without. The error is the line for people.
+fn needed(program: &str, package: &str, what: &str, may_install: bool) -> Result<(), String> {
+    if find_program(program).is_some() {
         return Ok(());
     }
-    const ADVICE: &str = "mosquitto is missing, and the tests with a real broker need it: install it \
-                          (Debian, Ubuntu: apt-get install mosquitto; or run this again with --install)";
+    let advice = format!(
+        "{program} is missing, and {what} need it: install it (Debian, Ubuntu: apt-get install {package}; or run this \
+         again with --install)"
+    );
     let installed = match Apt::permitted(may_install) {
-        Some(apt) => apt
-            .install(&["mosquitto"])
-            .map_err(|error| format!("{ADVICE}: {error:#}")),
-        None => Err(ADVICE.to_owned()),
+        Some(apt) => apt.install(&[package]).map_err(|error| format!("{advice}: {error:#}")),
+        None => Err(advice),
     };
     if let Err(advice) = &installed {
         eprintln!("xtask: {advice}");

@@ -27,6 +27,7 @@ pub mod output;
 pub mod root;
 pub mod run;
 pub mod time;
+pub mod unlock;
 pub mod watch;
 
 use args::{Cli, Command};

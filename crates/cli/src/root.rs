@@ -12,10 +12,12 @@ use crate::files;
 use crate::keys::{self, Key};
 use crate::output::{Output, Tone};
 use crate::time;
+use crate::unlock::UnlockArgs;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
 use document::Document;
-use floorhand_bundle::{FleetId, PublicKey, RoleKeys, SecretKey, TrustRoot};
+use floorhand_bundle::{FleetId, PublicKey, RoleKeys, Signer, TrustRoot};
+use floorhand_keys::KeyLocation;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -52,9 +54,9 @@ pub struct NewArgs {
     /// The fleet, as its topics name it
     #[arg(long)]
     fleet: FleetId,
-    /// A root key. A .key file signs; a .pub file is one that may sign the next root
+    /// A root key. A .key file or a pkcs11: URI signs; a .pub file is one that may sign the next root
     #[arg(long = "root", value_name = "KEY", required = true, num_args = 1..)]
-    root: Vec<PathBuf>,
+    root: Vec<KeyLocation>,
     /// The public key of somebody who may release bundles
     #[arg(long, value_name = "PUB", required = true, num_args = 1..)]
     release: Vec<PathBuf>,
@@ -79,6 +81,8 @@ pub struct NewArgs {
     /// Replace a file that is there already
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    unlock: UnlockArgs,
 }
 
 /// Runs a `root` command.
@@ -98,11 +102,11 @@ fn new(args: &NewArgs, out: &Output) -> Result<()> {
     let keys = args
         .root
         .iter()
-        .map(|path| keys::read(path))
+        .map(|location| keys::read(location, &args.unlock))
         .collect::<Result<Vec<_>>>()?;
     // A majority: losing one of three keys stops nobody, and stealing one of them gives nothing.
     let threshold = args.threshold.unwrap_or(keys.len() as u32 / 2 + 1);
-    let signers: Vec<&SecretKey> = keys.iter().filter_map(secret).collect();
+    let signers: Vec<&dyn Signer> = keys.iter().filter_map(Key::signer).collect();
     if (signers.len() as u64) < u64::from(threshold) {
         return Err(anyhow!(
             "the root needs {threshold} signatures, and {} of the files given with --root hold a secret key",
@@ -135,15 +139,8 @@ fn new(args: &NewArgs, out: &Output) -> Result<()> {
     show(&Document::parse(sealed)?, out)
 }
 
-fn secret(key: &Key) -> Option<&SecretKey> {
-    match key {
-        Key::Secret(key) => Some(key),
-        Key::Public(_) => None,
-    }
-}
-
 fn public_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>> {
-    paths.iter().map(|path| Ok(keys::read(path)?.public())).collect()
+    paths.iter().map(|path| keys::read_public(path)).collect()
 }
 
 fn show(document: &Document, out: &Output) -> Result<()> {

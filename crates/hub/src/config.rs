@@ -7,6 +7,7 @@ mod read;
 use crate::logging::LogFormat;
 use clap::Args;
 use floorhand_bundle::FleetId;
+use floorhand_keys::KeyLocation;
 use read::{File, FileTls};
 use std::fmt;
 use std::net::SocketAddr;
@@ -62,9 +63,11 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// `None`: SQLite in `data_dir`.
     pub(crate) database: Option<String>,
-    pub(crate) assignment_key: PathBuf,
+    pub(crate) assignment_key: KeyLocation,
     /// Takes its place with the next trust root.
-    pub(crate) next_assignment_key: Option<PathBuf>,
+    pub(crate) next_assignment_key: Option<KeyLocation>,
+    /// Of both of them; each is tried.
+    pub(crate) assignment_key_passphrase_file: Option<PathBuf>,
     pub(crate) trust_root: PathBuf,
     pub(crate) http_listen: SocketAddr,
     pub(crate) api_token_file: Option<PathBuf>,
@@ -173,9 +176,11 @@ impl Draft {
         let days = file.telemetry_retention_days;
         let telemetry_retention_ms = self.milliseconds("telemetry_retention_days", days, 24 * 3600 * 1000);
         let max_bundle_bytes = self.bundle_bytes(file.max_bundle_bytes);
-        let assignment_key = self.named("assignment_key", file.assignment_key.as_deref(), &base);
+        let assignment_key = self.key_location("assignment_key", file.assignment_key.as_deref(), &base);
         let next = file.next_assignment_key.as_deref();
-        let next_assignment_key = self.named("next_assignment_key", next, &base);
+        let next_assignment_key = self.key_location("next_assignment_key", next, &base);
+        let passphrase = file.assignment_key_passphrase_file.as_deref();
+        let assignment_key_passphrase_file = self.named("assignment_key_passphrase_file", passphrase, &base);
         let trust_root = self.named("trust_root", file.trust_root.as_deref(), &base);
         let database = args.database.clone().filter(|url| !url.is_empty());
         let database = self.database(database.or(file.database));
@@ -185,6 +190,7 @@ impl Draft {
             database,
             assignment_key: assignment_key?,
             next_assignment_key,
+            assignment_key_passphrase_file,
             trust_root: trust_root?,
             http_listen: http_listen?,
             api_token_file,
@@ -203,6 +209,18 @@ impl Draft {
         let path = base.join(path?);
         self.files.push((key, path.clone()));
         Some(path)
+    }
+
+    /// A key of the hub's: a file, or one in a token.
+    fn key_location(&mut self, key: &'static str, text: Option<&str>, base: &Path) -> Option<KeyLocation> {
+        match text?.parse() {
+            Ok(KeyLocation::File(path)) => self.named(key, Some(&path), base).map(KeyLocation::File),
+            Ok(token) => Some(token),
+            Err(error) => {
+                self.problems.push(format!("`{key}`: {error}"));
+                None
+            }
+        }
     }
 
     fn check_names(&mut self, file: &File) {
@@ -333,7 +351,10 @@ mod tests {
     fn defaults_are_what_the_keys_say() {
         let config = parse(MINIMAL, &args(&[])).unwrap();
         assert_eq!(config.data_dir, Path::new("/etc/floorhand/floorhand-hub"));
-        assert_eq!(config.assignment_key, Path::new("/etc/floorhand/keys/assignment.pem"));
+        assert_eq!(
+            config.assignment_key,
+            KeyLocation::File("/etc/floorhand/keys/assignment.pem".into())
+        );
         assert_eq!(config.http_listen, HTTP_LISTEN.parse().unwrap());
         assert_eq!(config.broker, Broker::Embedded(EMBEDDED_BROKER.parse().unwrap()));
         assert_eq!(

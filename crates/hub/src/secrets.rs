@@ -3,7 +3,8 @@
 
 use crate::config::{Config, ConfigError, Draft, HubArgs};
 use crate::{http, link};
-use floorhand_bundle::{MAX_ROOT_BYTES, Role, SecretKey, TrustRoot, Verified};
+use floorhand_bundle::{MAX_ROOT_BYTES, Role, Signer, TrustRoot, Verified};
+use floorhand_keys::{KeyLocation, Keyring, KeysError, SecretFiles};
 use floorhand_transport::ConfigError as TransportError;
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -19,9 +20,9 @@ pub(crate) struct Secrets {
     /// Whose signatures count.
     pub(crate) root: Verified<TrustRoot>,
     /// The key that signs assignments, commands and acks; it, or the next one, is in the root's assignment role.
-    pub(crate) key: SecretKey,
+    pub(crate) key: Box<dyn Signer>,
     /// The key that takes its place with the next root.
-    pub(crate) next_key: Option<SecretKey>,
+    pub(crate) next_key: Option<Box<dyn Signer>>,
     /// What callers of the API have to show.
     pub(crate) api_token: Option<String>,
 }
@@ -78,13 +79,14 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn secrets(mut self) -> Option<Secrets> {
         let root = self.root();
-        let key = self.key("assignment_key", &self.config.assignment_key);
-        let next_key = match &self.config.next_assignment_key {
-            Some(path) => self.key("next_assignment_key", path).map(Some),
+        let config = self.config;
+        let key = self.key("assignment_key", &config.assignment_key);
+        let next_key = match &config.next_assignment_key {
+            Some(location) => self.key("next_assignment_key", location).map(Some),
             None => Some(None),
         };
         if let (Some(root), Some(key), Some(next_key)) = (&root, &key, &next_key) {
-            self.check_role(root, key, next_key.as_ref());
+            self.check_role(root, key.as_ref(), next_key.as_deref());
         }
         let api_token = match &self.config.api_token_file {
             Some(path) => self.token(path).map(Some),
@@ -114,21 +116,37 @@ impl Reading<'_> {
         Some(root)
     }
 
-    fn key(&mut self, name: &str, path: &Path) -> Option<SecretKey> {
-        let pem = self.bytes(name, path, MAX_SECRET_BYTES)?;
-        let key = SecretKey::from_pem(&String::from_utf8_lossy(&pem));
-        key.map_err(|error| self.found(name, path, &error)).ok()
+    fn key(&mut self, name: &str, location: &KeyLocation) -> Option<Box<dyn Signer>> {
+        let passphrase = &self.config.assignment_key_passphrase_file;
+        let files = match location {
+            KeyLocation::File(path) => [Some(path), passphrase.as_ref()],
+            KeyLocation::Token(_) => [None, None],
+        };
+        if files.into_iter().flatten().any(|path| self.missing.contains(path)) {
+            return None;
+        }
+        let unlock = SecretFiles {
+            passphrases: passphrase.iter().cloned().collect(),
+            pin: None,
+        };
+        let keyring = Keyring {
+            unlock: &unlock,
+            module: None,
+        };
+        let key = keyring.signer(location);
+        key.map_err(|error| self.problems.push(key_problem(name, &error))).ok()
     }
 
-    fn check_role(&mut self, root: &TrustRoot, key: &SecretKey, next: Option<&SecretKey>) {
+    fn check_role(&mut self, root: &TrustRoot, key: &dyn Signer, next: Option<&dyn Signer>) {
         let role = root.role(Role::Assignment);
-        let listed = |key: &SecretKey| role.keys.contains(&key.public());
+        let listed = |key: &dyn Signer| role.keys.contains(&key.public());
         if !listed(key) && !next.is_some_and(listed) {
             let problem = format!(
                 "key {} is not in the assignment role of the trust root",
                 key.public().id()
             );
-            self.found("assignment_key", &self.config.assignment_key, &problem);
+            let location = &self.config.assignment_key;
+            self.problems.push(format!("`assignment_key`: {location}: {problem}"));
         }
         if role.threshold != 1 {
             let problem = "the trust root wants several keys to sign an assignment, and a hub has one";
@@ -177,6 +195,16 @@ impl Reading<'_> {
     }
 }
 
+/// What is wrong with the hub's key, with the setting that mends it.
+fn key_problem(name: &str, error: &KeysError) -> String {
+    match error {
+        KeysError::NotGiven { what, .. } if what.contains("passphrase") => {
+            format!("`{name}`: {what} is needed: set `assignment_key_passphrase_file`")
+        }
+        _ => format!("`{name}`: {error}"),
+    }
+}
+
 /// Reads a file of at most `most` bytes.
 fn read_limited(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
@@ -195,6 +223,9 @@ mod tests {
     use super::*;
     use crate::testing::{key, root};
     use clap::Parser;
+    use floorhand_keys::{SecretString, encrypted_text};
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     #[derive(Parser)]
     struct Cli {
@@ -209,6 +240,15 @@ mod tests {
         write("root.cose", root().envelope());
         write("assignment.pem", key(2).to_pem().unwrap().as_bytes());
         write("other.pem", key(3).to_pem().unwrap().as_bytes());
+        write("open.pem", key(2).to_pem().unwrap().as_bytes());
+        let passphrase = SecretString::from("correct horse");
+        let encrypted = encrypted_text(&key(2), &passphrase, &[1; 32]).unwrap();
+        write("encrypted.pem", encrypted.as_bytes());
+        write("passphrase", b"correct horse\n");
+        write("another", b"battery staple\n");
+        for name in ["assignment.pem", "other.pem", "encrypted.pem", "passphrase", "another"] {
+            std::fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o600)).unwrap();
+        }
         write("short", b"token\n");
         write("hub.toml", text.as_bytes());
         let path = dir.path().join("hub.toml");
@@ -234,6 +274,41 @@ mod tests {
         let (config, secrets) = open(&args).unwrap();
         assert_eq!(config.fleet, secrets.root.fleet);
         assert_eq!(secrets.api_token, None);
+    }
+
+    #[test]
+    fn an_encrypted_key_is_opened_with_its_passphrase_file() {
+        const BASE: &str = "fleet = 'plant-a'\ntrust_root = 'root.cose'\n";
+        let with = |lines: &str| format!("{BASE}{lines}");
+        let passphrase = "assignment_key = 'encrypted.pem'\nassignment_key_passphrase_file = 'passphrase'";
+        let (_dir, args) = folder(&with(passphrase));
+        assert_eq!(open(&args).unwrap().1.key.public(), key(2).public());
+        for (lines, part) in [
+            (
+                "assignment_key = 'encrypted.pem'",
+                "set `assignment_key_passphrase_file`",
+            ),
+            (
+                &passphrase.replace("'passphrase'", "'another'"),
+                "does not open the key",
+            ),
+            (
+                &passphrase.replace("'passphrase'", "'none'"),
+                "`assignment_key_passphrase_file`: ",
+            ),
+            (
+                "assignment_key = 'open.pem'",
+                "can be read by everybody on this machine",
+            ),
+            ("assignment_key = 'pkcs11:token=a'", "module-path"),
+            (
+                "assignment_key = 'pkcs11:token=a?module-path=/none.so'",
+                "module /none.so can't be used",
+            ),
+            ("assignment_key = 'pkcs11:colour=a'", "\"colour\" is not known"),
+        ] {
+            check(&with(lines), &[part]);
+        }
     }
 
     #[test]

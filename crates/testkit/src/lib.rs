@@ -1,4 +1,4 @@
-//! What tests of several crates share: a real broker, throw-away certificates, a clock that moves by hand, a network
+//! What tests of several crates share: a real broker, throw-away certificates, tokens without hardware, a clock that moves by hand, a network
 //! that fails on demand, a disk that remembers what a power cut could leave of it.
 //!
 //! Only ever a dev-dependency. Of the workspace it names the store alone, whose disk it stands in for.
@@ -28,6 +28,7 @@ mod poll;
 mod port;
 mod postgres;
 mod proxy;
+mod softhsm;
 
 pub use clock::ManualClock;
 pub use fake::{FakeEnd, fake_transport};
@@ -38,3 +39,4 @@ pub use poll::{eventually, eventually_async};
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
+pub use softhsm::SoftHsm;

@@ -63,7 +63,12 @@ pub(super) fn device_key(config: &Config, report: &mut Report) {
     let key = match config.read_device_key() {
         Ok(key) => key,
         Err(problem) => {
-            report.fail(name, Exit::Configuration, problem, "make one with `floorhand keys new`");
+            report.fail(
+                name,
+                Exit::Configuration,
+                problem,
+                "make one with `floorhand keys new --no-passphrase`",
+            );
             return;
         }
     };

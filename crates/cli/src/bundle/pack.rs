@@ -3,10 +3,12 @@
 use super::describe;
 use crate::contents::Contents;
 use crate::output::Output;
-use crate::{engine, files, keys};
+use crate::unlock::UnlockArgs;
+use crate::{engine, files};
 use anyhow::{Context, Result};
-use clap::Args;
-use floorhand_bundle::{Archive, SecretKey};
+use clap::{Args, ValueHint};
+use floorhand_bundle::{Archive, Signer};
+use floorhand_keys::KeyLocation;
 use std::path::PathBuf;
 
 /// `floorhand bundle pack`
@@ -17,22 +19,20 @@ pub struct PackArgs {
     /// Where to write the bundle [default: NAME-VERSION.fhb in this folder]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A key to sign with; without one the bundle is signed later, by `bundle sign`
-    #[arg(long = "key", value_name = "KEY")]
-    keys: Vec<PathBuf>,
+    /// A key to sign with, a file or pkcs11:token=LABEL;object=LABEL; without one the bundle is signed later, by `bundle sign`
+    #[arg(long = "key", value_name = "KEY", value_hint = ValueHint::FilePath)]
+    keys: Vec<KeyLocation>,
+    #[command(flatten)]
+    unlock: UnlockArgs,
 }
 
 /// Packs.
 pub(super) fn run(args: &PackArgs, out: &Output) -> Result<()> {
     // Keys first: a wrong path is known at once, not after a minute of golden cases.
-    let secrets = args
-        .keys
-        .iter()
-        .map(|path| keys::read_secret(path))
-        .collect::<Result<Vec<_>>>()?;
+    let signers = args.unlock.signers(&args.keys)?;
     let mut contents = Contents::of_folder(&args.dir)?;
     engine::check(&contents, out)?;
-    let signing: Vec<&SecretKey> = secrets.iter().collect();
+    let signing: Vec<&dyn Signer> = signers.iter().map(|signer| signer.as_ref()).collect();
     let manifest = contents.manifest.seal(&signing).context("manifest can't be signed")?;
     contents.signers = signing.iter().map(|key| key.public().id()).collect();
     let file = args

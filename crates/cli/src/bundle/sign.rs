@@ -4,10 +4,12 @@ use super::describe;
 use super::source::read_archive;
 use crate::contents::Contents;
 use crate::output::Output;
-use crate::{engine, files, keys};
+use crate::unlock::UnlockArgs;
+use crate::{engine, files};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use floorhand_bundle::{Archive, Domain, Envelope, MAX_MANIFEST_BYTES};
+use floorhand_keys::KeyLocation;
 use std::path::PathBuf;
 
 /// `floorhand bundle sign`
@@ -15,9 +17,11 @@ use std::path::PathBuf;
 pub struct SignArgs {
     /// The bundle
     file: PathBuf,
-    /// A release key; each adds one signature
-    #[arg(long = "key", value_name = "KEY", required = true)]
-    keys: Vec<PathBuf>,
+    /// A release key, a file or pkcs11:token=LABEL;object=LABEL; each adds one signature
+    #[arg(long = "key", value_name = "KEY", required = true, value_hint = ValueHint::FilePath)]
+    keys: Vec<KeyLocation>,
+    #[command(flatten)]
+    unlock: UnlockArgs,
     /// Where to write the signed bundle [default: in place of FILE]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -25,16 +29,13 @@ pub struct SignArgs {
 
 /// Signs.
 pub(super) fn run(args: &SignArgs, out: &Output) -> Result<()> {
-    let secrets = args
-        .keys
-        .iter()
-        .map(|path| keys::read_secret(path))
-        .collect::<Result<Vec<_>>>()?;
+    // Keys first: a wrong passphrase is known at once, not after a minute of golden cases.
+    let signers = args.unlock.signers(&args.keys)?;
     let archive = read_archive(&args.file)?;
     let mut contents = Contents::unverified(archive.clone())?;
     engine::check(&contents, out)?;
     let mut manifest = archive.manifest;
-    for key in &secrets {
+    for key in &signers {
         manifest = Envelope::open(Domain::Manifest, &manifest, MAX_MANIFEST_BYTES)?
             .add_signature(key)
             .context("manifest can't be signed")?;

@@ -3,10 +3,12 @@
 use super::document::{Document, read};
 use super::{sign, verify};
 use crate::output::Output;
+use crate::unlock::UnlockArgs;
 use crate::{files, keys, time};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use floorhand_bundle::{PublicKey, RoleKeys, SecretKey, TrustRoot};
+use floorhand_keys::KeyLocation;
 use std::path::{Path, PathBuf};
 
 /// `floorhand root next`
@@ -43,13 +45,15 @@ pub struct NextArgs {
     expires_days: u64,
     /// A root key that signs now; others can do so later, with `root sign`
     #[arg(long = "key", value_name = "KEY", num_args = 1..)]
-    keys: Vec<PathBuf>,
+    keys: Vec<KeyLocation>,
     /// Where to write it [default: root-VERSION.cose beside the current one]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Replace a file that is there already
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    unlock: UnlockArgs,
 }
 
 /// Makes it.
@@ -76,8 +80,8 @@ pub(super) fn run(args: &NextArgs, out: &Output) -> Result<()> {
     };
     let nobody: &[&SecretKey] = &[];
     let mut document = Document::parse(next.seal(nobody).context("trust root can't be made of these keys")?)?;
-    for path in &args.keys {
-        document = sign::add(document, path, Some(&current))?;
+    for key in &args.keys {
+        document = sign::add(document, key, &args.unlock, Some(&current))?;
     }
     let beside = || args.current.with_file_name(format!("root-{version}.cose"));
     let file = args.output.clone().unwrap_or_else(beside);
@@ -98,7 +102,7 @@ fn changed(now: &RoleKeys, add: &[PathBuf], remove: &[String], threshold: Option
         );
     }
     for path in add {
-        let key: PublicKey = keys::read(path)?.public();
+        let key: PublicKey = keys::read_public(path)?;
         ensure!(!keys.contains(&key), "{} is among its keys already", path.display());
         keys.push(key);
     }
@@ -118,5 +122,5 @@ fn id_of(name: &str) -> Result<String> {
     if is_id && !Path::new(name).exists() {
         return Ok(name.to_ascii_lowercase());
     }
-    Ok(keys::read(Path::new(name))?.public().id().to_string())
+    Ok(keys::read_public(Path::new(name))?.id().to_string())
 }

@@ -1,5 +1,7 @@
 //! Running the built binary the way a person would.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -53,7 +55,7 @@ impl Shop {
     pub(crate) fn with_root() -> Self {
         let shop = Self::new();
         for name in ["release", "hub", "root"] {
-            shop.run(&["keys", "new", name]).ok();
+            shop.run(&["keys", "new", name, "--no-passphrase"]).ok();
         }
         let root = [
             "root",
@@ -72,11 +74,18 @@ impl Shop {
 
     /// Runs `floorhand`.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, &[])
+    }
+
+    /// Runs `floorhand` with more variables in its environment.
+    pub(crate) fn run_with(&self, args: &[&str], environment: &[(&str, &Path)]) -> Ran {
         let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_floorhand"))
             .args(args)
             .current_dir(self.dir.path())
             .env_remove("FLOORHAND_HUB")
             .env_remove("FLOORHAND_TOKEN")
+            .env_remove("FLOORHAND_PKCS11_MODULE")
+            .envs(environment.iter().copied())
             .output()
             .unwrap();
         Ran {
@@ -84,6 +93,12 @@ impl Shop {
             stdout: String::from_utf8(stdout).unwrap(),
             stderr: String::from_utf8(stderr).unwrap(),
         }
+    }
+
+    /// Writes a file that nobody else may read.
+    pub(crate) fn write_secret(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+        std::fs::set_permissions(self.path(name), Permissions::from_mode(0o600)).unwrap();
     }
 
     /// A file of the folder.

@@ -177,7 +177,7 @@ fn a_device_is_enrolled_by_its_public_key() {
     ];
     let hub = FakeHub::new(answers);
     let shop = Shop::new();
-    shop.run(&["keys", "new", "a"]).ok();
+    shop.run(&["keys", "new", "a", "--no-passphrase"]).ok();
     shop.run(&["fleet", "enroll", "a", "--key", "a.key"]).failed(
         1,
         "a.key is a secret key, which is to stay where it was made; give the public one, a.pub",

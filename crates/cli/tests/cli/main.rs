@@ -5,4 +5,6 @@ mod bundles;
 mod common;
 mod daemons;
 mod fleet;
+mod keys;
+mod tokens;
 mod trust;

@@ -15,10 +15,13 @@ pub(super) struct File {
     pub(super) data_dir: PathBuf,
     /// `sqlite://PATH` or `postgres://USER@HOST/NAME`. Default: SQLite in `data_dir`.
     pub(super) database: Option<String>,
-    /// The key that signs assignments, commands and acks: PEM, Ed25519. Required.
-    pub(super) assignment_key: Option<PathBuf>,
+    /// The key that signs assignments, commands and acks: PEM, Ed25519; or `pkcs11:...`, one in a token, whose URI names
+    /// the module and a file with the PIN. Required.
+    pub(super) assignment_key: Option<String>,
     /// The key that takes its place with the next trust root, while the roots change. Default: none.
-    pub(super) next_assignment_key: Option<PathBuf>,
+    pub(super) next_assignment_key: Option<String>,
+    /// A file whose first line is the passphrase of these keys. Default: none.
+    pub(super) assignment_key_passphrase_file: Option<PathBuf>,
     /// The fleet's trust root, `root.cose`: any version that names the key. Required.
     pub(super) trust_root: Option<PathBuf>,
     /// Where the API and the pages are. Default: `127.0.0.1:8460`.
@@ -70,8 +73,9 @@ pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
         fleet: top.need("fleet"),
         data_dir: top.path("data_dir").unwrap_or_else(|| PathBuf::from("floorhand-hub")),
         database: top.text("database"),
-        assignment_key: top.need("assignment_key").map(PathBuf::from),
-        next_assignment_key: top.path("next_assignment_key"),
+        assignment_key: top.need("assignment_key"),
+        next_assignment_key: top.text("next_assignment_key"),
+        assignment_key_passphrase_file: top.path("assignment_key_passphrase_file"),
         trust_root: top.need("trust_root").map(PathBuf::from),
         http_listen: top.text("http_listen").unwrap_or_else(|| HTTP_LISTEN.to_owned()),
         api_token_file: top.path("api_token_file"),

@@ -44,7 +44,7 @@ impl Hub {
             ))),
             Registered::KeyOf(other) => Err(HubError::Conflict(format!(
                 "key {} is that of device {other}: each device needs a key of its own; make another one on {device} \
-                 with `floorhand keys new`",
+                 with `floorhand keys new --no-passphrase`",
                 key.id()
             ))),
         }

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::database::{Database, DatabaseError};
 use crate::delivery::Deliveries;
-use floorhand_bundle::{DeviceId, Digest, RootChain, SecretKey, TrustRoot, Verified};
+use floorhand_bundle::{DeviceId, Digest, RootChain, Signer, TrustRoot, Verified};
 use floorhand_protocol::{Down, Topic};
 use floorhand_store::{Store, StoreError};
 use std::collections::BTreeSet;
@@ -92,9 +92,9 @@ pub(crate) struct Hub {
     pub(crate) answered: watch::Sender<u64>,
     /// Whether the broker is connected.
     pub(crate) connected: AtomicBool,
-    key: SecretKey,
+    key: Box<dyn Signer>,
     /// The key of the next root, until that counts.
-    next_key: Option<SecretKey>,
+    next_key: Option<Box<dyn Signer>>,
     roots: RwLock<Arc<RootChain>>,
     store: Arc<Store>,
     outbox: mpsc::Sender<Outgoing>,
@@ -113,7 +113,7 @@ impl Hub {
     )]
     pub(crate) fn new(
         root: Verified<TrustRoot>,
-        key: SecretKey,
+        key: impl Signer + 'static,
         database: Database,
         store: Store,
         outbox: mpsc::Sender<Outgoing>,
@@ -132,7 +132,7 @@ impl Hub {
             clock,
             answered: watch::Sender::new(0),
             connected: AtomicBool::new(false),
-            key,
+            key: Box::new(key),
             store: Arc::new(store),
             outbox,
             bundles_in_memory: Semaphore::new(BUNDLES_IN_MEMORY),
@@ -143,7 +143,7 @@ impl Hub {
 
     /// The same hub with the key of the root that comes next.
     #[must_use]
-    pub(crate) fn with_next_key(mut self, key: Option<SecretKey>) -> Self {
+    pub(crate) fn with_next_key(mut self, key: Option<Box<dyn Signer>>) -> Self {
         self.next_key = key;
         self
     }

@@ -7,7 +7,7 @@ use super::{Hub, HubError};
 use crate::database::{AssignmentRow, DatabaseError, DeviceRow, unsigned};
 use crate::planner::Change;
 use floorhand_bundle::{
-    DeviceId, Domain, Envelope, MAX_MANIFEST_BYTES, Manifest, Role, RootChain, SecretKey, TrustRoot, Verified,
+    DeviceId, Domain, Envelope, MAX_MANIFEST_BYTES, Manifest, Role, RootChain, Signer, TrustRoot, Verified,
 };
 use floorhand_protocol::{Down, Hello, MAX_ASSIGNMENT_BYTES};
 use std::sync::{Arc, PoisonError};
@@ -124,7 +124,7 @@ impl Hub {
     ///
     /// # Errors
     /// When none of the hub's is one that the newest root lists.
-    pub(crate) fn signing_key(&self) -> Result<&SecretKey, HubError> {
+    pub(crate) fn signing_key(&self) -> Result<&dyn Signer, HubError> {
         let roots = self.roots();
         self.key_under(roots.newest()).ok_or_else(|| {
             HubError::Conflict(format!(
@@ -135,13 +135,13 @@ impl Hub {
         })
     }
 
-    fn keys(&self) -> impl Iterator<Item = &SecretKey> {
-        [Some(&self.key), self.next_key.as_ref()].into_iter().flatten()
+    fn keys(&self) -> impl Iterator<Item = &dyn Signer> {
+        [Some(self.key.as_ref()), self.next_key.as_deref()].into_iter().flatten()
     }
 
-    fn key_under(&self, root: &TrustRoot) -> Option<&SecretKey> {
+    fn key_under(&self, root: &TrustRoot) -> Option<&dyn Signer> {
         let role = root.role(Role::Assignment);
-        let listed = |key: &&SecretKey| role.threshold <= 1 && role.keys.contains(&key.public());
+        let listed = |key: &&dyn Signer| role.threshold <= 1 && role.keys.contains(&key.public());
         self.keys().find(listed)
     }
 

@@ -6,11 +6,20 @@ use floorhand_bundle::{
 };
 use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 pub(crate) const NEVER_MS: u64 = 4_000_000_000_000;
 
 pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
+}
+
+/// The key's file, as `floorhand keys new --no-passphrase` writes it.
+pub(crate) fn write_key(path: &Path, seed: u8) {
+    std::fs::write(path, key(seed).to_pem().unwrap()).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
 }
 
 pub(crate) fn fleet() -> FleetId {

@@ -1,7 +1,7 @@
 //! The program, and what people ask it over HTTP.
 
 use crate::PATIENCE;
-use crate::fixture::{key, root};
+use crate::fixture::{key, root, write_key};
 use floorhand_testkit::{eventually, free_port};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -31,7 +31,7 @@ impl Hub {
         .unwrap();
         writeln!(text, "http_listen = '127.0.0.1:{http}'\n{lines}").unwrap();
         std::fs::write(dir.path().join("hub.toml"), text).unwrap();
-        std::fs::write(dir.path().join("assignment.pem"), key(2).to_pem().unwrap()).unwrap();
+        write_key(&dir.path().join("assignment.pem"), 2);
         std::fs::write(dir.path().join("root.cose"), root().envelope()).unwrap();
         let child = program(dir.path()).spawn().unwrap();
         let hub = Self { child, http, dir };

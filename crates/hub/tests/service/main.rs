@@ -13,7 +13,7 @@ mod fixture;
 mod hub;
 
 use device::Device;
-use fixture::{bundle, key, root};
+use fixture::{bundle, key, root, write_key};
 use floorhand_bundle::{Digest, Manifest};
 use floorhand_protocol::{Action, Command, Down, JobReport, JobStatus, Mode, Outcome, Record, RecordBody, Step};
 use floorhand_testkit::{Mosquitto, MosquittoConfig, MosquittoTls, Pki, free_port};
@@ -166,8 +166,8 @@ fn what_is_wrong_is_told_with_its_exit_code() {
     let hub = Hub::start(&format!("embedded_broker = '127.0.0.1:{}'", free_port().unwrap()));
     let check = |lines: &str, code: i32, part: &str| {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("assignment.pem"), key(2).to_pem().unwrap()).unwrap();
-        std::fs::write(dir.path().join("other.pem"), key(3).to_pem().unwrap()).unwrap();
+        write_key(&dir.path().join("assignment.pem"), 2);
+        write_key(&dir.path().join("other.pem"), 3);
         std::fs::write(dir.path().join("root.cose"), root().envelope()).unwrap();
         let text = format!("fleet = 'plant-a'\ntrust_root = 'root.cose'\nhttp_listen = '127.0.0.1:0'\n{lines}");
         std::fs::write(dir.path().join("hub.toml"), text).unwrap();

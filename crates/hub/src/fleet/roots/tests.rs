@@ -24,7 +24,7 @@ fn next(version: u64, release: u8, assignment: u8) -> Vec<u8> {
 /// A hub with key 2, and key 3 for the next root, and one registered device.
 async fn rotating() -> (tempfile::TempDir, Hub, mpsc::Receiver<Outgoing>) {
     let (dir, hub, sent) = hub().await;
-    let hub = hub.with_next_key(Some(key(3)));
+    let hub = hub.with_next_key(Some(Box::new(key(3))));
     hub.open_roots().await.unwrap();
     let device = "press-1".parse().unwrap();
     let public = hex::encode(key(9).public().as_bytes());
