@@ -394,6 +394,8 @@ fn the_examples_defaults_are_the_codes() {
         "path",
         "delimiter",
         "rate_hz",
+        "encryption_key",
+        "encryption_key_before",
     ];
     let text = uncommented();
     let (whole, ..) = parse(&text);
