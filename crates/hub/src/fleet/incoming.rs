@@ -315,6 +315,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn gaps_come_without_records_and_count_once() {
+        let (_dir, hub, mut sent) = registered().await;
+        let gap = |boot_id, first, last, count| Gap {
+            boot_id,
+            first,
+            last,
+            count,
+        };
+        // One that was joined of others is wider than it counts, and can lie around one that was told before.
+        for gaps in [vec![gap(5, 11, 15, 5)], vec![gap(5, 1, 40, 9), gap(4, 7, 7, 1)]] {
+            for _ in 0..3 {
+                let ends = |boot| -> Vec<u64> {
+                    let of_boot = gaps.iter().filter(|gap| gap.boot_id == boot);
+                    of_boot.flat_map(|gap| [gap.first, gap.last]).collect()
+                };
+                hub.take(BATCH, &batch(vec![], gaps.clone())).await;
+                for (boot, ranges) in acks(&mut sent) {
+                    let named = |seq: &u64| ranges.iter().any(|(first, last)| first <= seq && seq <= last);
+                    assert!(ends(boot).iter().all(named), "{boot}: {ranges:?}");
+                    assert!(!named(&20), "a number that nobody sent is acknowledged");
+                }
+            }
+        }
+        assert_eq!(hub.database.totals().await.unwrap().lost, 15);
+        assert_eq!(hub.database.gaps("", 10).await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
     async fn many_ranges_take_several_acks() {
         let (_dir, hub, mut sent) = registered().await;
         let records = (0..1001)
