@@ -78,8 +78,8 @@ pub struct Config {
 pub struct Telemetry {
     /// Seconds between two reports of counts and latencies. 1 to 86,400. Default: 10. Taken over by a reload.
     pub metrics_interval_s: u64,
-    /// Bytes of telemetry that are kept until the hub has acknowledged them; the file on disk grows to twice as much.
-    /// 1 MiB to 64 GiB. Default: 67,108,864 (64 MiB).
+    /// Most bytes of the file in which telemetry waits until the hub has acknowledged it. 2 MiB to 64 GiB. Default:
+    /// 67,108,864 (64 MiB).
     pub spool_budget_bytes: u64,
     /// Of these, what findings and deployment reports have for themselves. At most half of the budget. Default:
     /// 16,777,216 (16 MiB).

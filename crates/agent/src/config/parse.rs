@@ -255,7 +255,7 @@ fn telemetry(mut section: Reader<'_>) -> Telemetry {
     let mut number = |key, range, default| section.number(key, &range).unwrap_or(default);
     let telemetry = Telemetry {
         metrics_interval_s: number("metrics_interval_s", 1..=86_400, default.metrics_interval_s),
-        spool_budget_bytes: number("spool_budget_bytes", MIB..=64 * GIB, default.spool_budget_bytes),
+        spool_budget_bytes: number("spool_budget_bytes", 2 * MIB..=64 * GIB, default.spool_budget_bytes),
         high_reserve_bytes: number("high_reserve_bytes", 0..=32 * GIB, default.high_reserve_bytes),
         batch_records: number("batch_records", 1..=4096, default.batch_records),
         batch_bytes: number("batch_bytes", 32 << 10..=128 << 10, default.batch_bytes),

@@ -191,7 +191,7 @@ fn keys_have_to_fit_together() {
         &[("plant_connection.broker", "send_password_unencrypted = true")],
     );
     check_mistakes(
-        &format!("{MINIMAL}[telemetry]\nspool_budget_bytes = 2_000_000"),
+        &format!("{MINIMAL}[telemetry]\nspool_budget_bytes = 2_200_000"),
         &[("telemetry.high_reserve_bytes", "is more than half")],
     );
     check_mistakes(

@@ -297,11 +297,10 @@ fn free_space(config: &Config, report: &mut Report) {
     };
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     // What is stored already is counted again here: a warning too many when the disk is nearly full anyhow.
-    let spool = config.telemetry.spool_budget_bytes.saturating_mul(2);
     let wanted = config
         .store
         .blob_budget_bytes
-        .saturating_add(spool)
+        .saturating_add(config.telemetry.spool_budget_bytes)
         .saturating_add(config.plugins.cache_bytes);
     let finding = format!("{} MiB", free >> 20);
     if free < LEAST_FREE_BYTES {

@@ -133,7 +133,7 @@ mod tests {
         fs::create_dir(dir.path().join("state")).unwrap();
         let text = "device = \"press-01\"\nfleet = \"plant-a\"\ntrust_root = \"root.cose\"\n\
                     device_key = \"device.key\"\nstate_dir = \"state\"\n[store]\nblob_budget_bytes = 2_000_000\n\
-                    [telemetry]\nspool_budget_bytes = 1_100_000\nhigh_reserve_bytes = 0\n[plugins]\ncache_bytes = 0\n";
+                    [telemetry]\nspool_budget_bytes = 2_100_000\nhigh_reserve_bytes = 0\n[plugins]\ncache_bytes = 0\n";
         fs::write(dir.path().join("agent.toml"), text).unwrap();
         let config = Config::load(&dir.path().join("agent.toml")).unwrap();
         (dir, config)

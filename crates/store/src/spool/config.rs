@@ -2,53 +2,98 @@
 
 use std::path::PathBuf;
 
-use super::MAX_RECORD_BYTES;
+use super::{MAX_RECORD_BYTES, NewRecord};
 
-/// Counted for each record beside its payload: key, time and its share of redb's pages, rounded up.
-const RECORD_OVERHEAD_BYTES: u64 = 64;
+/// redb's page.
+const PAGE_BYTES: u64 = 4096;
+/// What a leaf has beside its rows.
+const LEAF_BYTES: u64 = 4;
+/// A row beside the payload: key, time, and where the value ends.
+pub(super) const ROW_BYTES: u64 = 16 + 8 + 4;
 
-/// A budget below this couldn't keep one record of the largest size beside a reserve.
-const MIN_BUDGET_BYTES: u64 = 2 * (MAX_RECORD_BYTES as u64 + RECORD_OVERHEAD_BYTES);
+/// The least that holds redb's own tables, what a transaction rewrites, and some records.
+const MIN_BUDGET_BYTES: u64 = 2 << 20;
+/// What redb's own tables, gaps and the pages that any transaction rewrites need.
+const FIXED_BYTES: u64 = 192 << 10;
+/// One part in so many of the budget is left free: inner pages, and pages that were replaced and can't be used again
+/// before the next transaction.
+const FREE_PART: u64 = 16;
+/// One part in so many of the budget, at most: a transaction needs as much again while it runs.
+const GROUP_PART: u64 = 64;
+/// Any record fits into a group.
+const MIN_GROUP_BYTES: u64 = 64 << 10;
 
 /// What a spool may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolConfig {
-    /// Most bytes that records count together. The file is larger by what redb needs to write without overwriting: plan
-    /// for twice as much and a mebibyte.
+    /// Most bytes that the file on disk takes, with all that redb needs. At least 2 MiB: redb begins with one.
     pub budget_bytes: u64,
     /// Of these, what high-priority records have for themselves: none of them is dropped while they fit into it.
     pub high_reserve_bytes: u64,
 }
 
 impl SpoolConfig {
+    /// Most bytes that the records of one transaction count together: see [`SpoolConfig::charge`].
+    #[must_use]
+    pub fn group_bytes(&self) -> u64 {
+        (self.budget_bytes / GROUP_PART).max(MIN_GROUP_BYTES)
+    }
+
+    /// What records may count together: the budget without what redb needs beside them.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.budget_bytes
+            .saturating_sub(FIXED_BYTES + self.budget_bytes / FREE_PART)
+    }
+
+    /// What a record counts: its share of the pages that it lies in with others of its length.
+    #[must_use]
+    pub fn charge(payload_bytes: usize) -> u64 {
+        charge(payload_bytes)
+    }
+
     pub(super) fn check(&self) -> Result<(), SpoolError> {
         if self.budget_bytes < MIN_BUDGET_BYTES {
             return Err(SpoolError::Config {
-                reason: "budget_bytes is below 524416, the least that works",
+                reason: "budget_bytes is below 2097152, the least that works",
             });
         }
-        if self.high_reserve_bytes > self.budget_bytes {
+        if self.high_reserve_bytes > self.capacity_bytes() {
             return Err(SpoolError::Config {
-                reason: "high_reserve_bytes is more than budget_bytes",
+                reason: "high_reserve_bytes is more than budget_bytes leaves for records",
             });
         }
         Ok(())
     }
 
-    pub(super) fn check_record(&self, length: usize) -> Result<(), SpoolError> {
-        if length > MAX_RECORD_BYTES {
-            return Err(SpoolError::RecordTooLarge {
-                length,
-                max: MAX_RECORD_BYTES,
-            });
+    pub(super) fn check_group(&self, records: &[NewRecord<'_>]) -> Result<(), SpoolError> {
+        let mut bytes = 0;
+        for record in records {
+            let length = record.payload.len();
+            if length > MAX_RECORD_BYTES {
+                return Err(SpoolError::RecordTooLarge {
+                    length,
+                    max: MAX_RECORD_BYTES,
+                });
+            }
+            bytes += charge(length);
+        }
+        let max = self.group_bytes();
+        if bytes > max {
+            return Err(SpoolError::GroupTooLarge { bytes, max });
         }
         Ok(())
     }
 }
 
-/// What a record counts against the budget.
+/// What a record counts against the capacity: its share of the pages that it lies in with others of its length.
 pub(super) fn charge(payload_bytes: usize) -> u64 {
-    payload_bytes as u64 + RECORD_OVERHEAD_BYTES
+    let row = payload_bytes as u64 + ROW_BYTES;
+    match (PAGE_BYTES - LEAF_BYTES) / row {
+        // A row that is longer than a page has pages of its own, a power of two of them.
+        0 => (row + LEAF_BYTES).next_power_of_two(),
+        rows_of_a_page => PAGE_BYTES / rows_of_a_page,
+    }
 }
 
 /// Why the spool couldn't do what was asked.
@@ -67,6 +112,16 @@ pub enum SpoolError {
         length: usize,
         /// The most a record may have.
         max: usize,
+    },
+    /// Records that were to be appended together need more than a transaction may.
+    #[error(
+        "records that count {bytes} bytes are too many for one transaction, which takes {max}; append fewer at once"
+    )]
+    GroupTooLarge {
+        /// What they count.
+        bytes: u64,
+        /// What they may count.
+        max: u64,
     },
     /// An acknowledgement has too many ranges.
     #[error("acknowledgement has {count} ranges, more than {max}; split it")]

@@ -7,10 +7,13 @@ use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 
-use super::config::SpoolError;
+use super::capped::{Cap, Capped};
+use super::config::{SpoolConfig, SpoolError};
 use super::tables::{self, Boot, Totals};
 use crate::error::is_full;
 
@@ -35,15 +38,52 @@ pub(super) struct Access {
     database: Option<Database>,
     /// The last error told of damage: verify everything on the next opening.
     suspect: bool,
+    config: SpoolConfig,
+    cap: Arc<Cap>,
+    /// What length the next opening gives the file, if it is shorter.
+    extend_to: u64,
+}
+
+/// What became of the file's length in a write that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// The write failed for another reason.
+    NotRefused,
+    /// The next opening gives it more.
+    Possible,
+    /// There is no more: records have to go.
+    Exhausted,
 }
 
 impl Access {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf, config: SpoolConfig) -> Self {
         Self {
             path,
             database: None,
             suspect: false,
+            config,
+            cap: Cap::new(config.budget_bytes),
+            extend_to: 0,
         }
+    }
+
+    /// After a write that failed: whether it did for want of length, and has another chance at the next opening, which
+    /// gives the file what is left to it. `spare`: the transaction makes room, and may have the spare.
+    pub(super) fn may_grow(&mut self, spare: bool) -> Growth {
+        if !self.cap.take_refused() {
+            return Growth::NotRefused;
+        }
+        let most = if spare {
+            self.cap.most_bytes()
+        } else {
+            self.cap.usual_bytes()
+        };
+        let length = fs::metadata(&self.path).map_or(u64::MAX, |found| found.len());
+        if length >= most {
+            return Growth::Exhausted;
+        }
+        self.extend_to = most;
+        Growth::Possible
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -52,7 +92,11 @@ impl Access {
 
     /// Opens the file for a boot; a damaged one is moved aside and a new one begun.
     pub(super) fn open(&mut self, boot: Boot) -> Result<Opened, SpoolError> {
-        match self.try_open(boot) {
+        let mut opened = self.try_open(boot);
+        if opened.is_err() && self.may_grow(true) == Growth::Possible {
+            opened = self.try_open(boot);
+        }
+        match opened {
             Err(error) if is_damage(&error) => {
                 let aside = self.move_aside()?;
                 tracing::warn!(spool = %self.path.display(), moved_to = %aside.display(), %error,
@@ -99,13 +143,31 @@ impl Access {
     }
 
     fn try_open(&mut self, boot: Boot) -> Result<(Boot, Totals), redb::Error> {
-        let (path, suspect) = (self.path.clone(), self.suspect);
+        let (path, suspect, config) = (self.path.clone(), self.suspect, self.config);
+        let (cap, extend_to) = (Arc::clone(&self.cap), std::mem::take(&mut self.extend_to));
         let (database, boot, totals) = guarded(|| {
-            let mut database = Builder::new().set_cache_size(CACHE_BYTES).create(&path)?;
+            let file = open_file(&path)?;
+            let length = file.metadata()?.len();
+            if length < extend_to {
+                file.set_len(extend_to)?;
+                file.sync_all()?;
+            }
+            let is_too_long = length > config.budget_bytes;
+            let backend = Capped::new(FileBackend::new(file)?, cap)?;
+            let mut database = Builder::new()
+                .set_cache_size(CACHE_BYTES)
+                .create_with_backend(backend)?;
             if suspect {
                 database.check_integrity()?;
             }
-            let (boot, totals) = commit(&database, |txn| tables::prepare(txn, boot, suspect))?;
+            let (boot, mut totals) = commit(&database, |txn| tables::prepare(txn, boot, suspect))?;
+            if is_too_long {
+                // The budget was larger: what is too much goes, and so does its room.
+                commit(&database, |txn| {
+                    tables::make_room(txn, &config, config.capacity_bytes(), &mut totals)
+                })?;
+                database.compact()?;
+            }
             Ok((database, boot, totals))
         })?;
         self.database = Some(database);
@@ -158,6 +220,11 @@ impl Drop for Access {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn open_file(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).open(path)
 }
 
 /// redb asserts on some kinds of damage. A spool that can't be read is an event, not a reason to die.

@@ -2,12 +2,15 @@
 //!
 //! Adjacent numbers make one gap. There is a bound on gaps, since a device can be offline for months: beyond it, the two
 //! oldest neighbours of one boot become one gap that is wider than it is deep, which its `count` tells.
+//!
+//! A gap that was given out to be reported lies in a table of its own and doesn't change until it is acknowledged: what is
+//! sent twice is the same twice, so the hub's sum is right whatever gets lost on the way.
 
-use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, Table, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, WriteTransaction};
 
-use super::tables::{BOOTS, GAPS, Key, Totals, forget_boot_if_empty, ordinals_of};
+use super::tables::{BOOTS, GAPS, Key, REPORTED, Totals};
 
-/// Gaps kept before neighbours are joined: a report of them fits into one message.
+/// Gaps kept before neighbours are joined, and gaps reported at once: they fit into one message.
 pub(super) const MAX_GAPS: u64 = 512;
 
 pub(super) type GapTable<'txn> = Table<'txn, Key, (u64, u64)>;
@@ -85,15 +88,62 @@ fn join_oldest(table: &mut GapTable<'_>, totals: &mut Totals) -> Result<(), redb
     Ok(())
 }
 
-/// Every gap, oldest first.
+/// Every gap that wasn't acknowledged, oldest first.
 pub(super) fn list(txn: &ReadTransaction) -> Result<Vec<Gap>, redb::Error> {
-    let boots = txn.open_table(BOOTS)?;
     let mut found = Vec::new();
-    for row in txn.open_table(GAPS)?.iter()? {
+    for definition in [REPORTED, GAPS] {
+        for row in txn.open_table(definition)?.iter()? {
+            let (key, value) = row?;
+            found.push((key.value(), value.value()));
+        }
+    }
+    found.sort_unstable();
+    named(&txn.open_table(BOOTS)?, &found)
+}
+
+/// The gaps that were reported and aren't acknowledged.
+pub(super) fn reported(txn: &ReadTransaction) -> Result<Vec<Gap>, redb::Error> {
+    let mut found = Vec::new();
+    for row in txn.open_table(REPORTED)?.iter()? {
         let (key, value) = row?;
-        let ((ordinal, first), (last, count)) = (key.value(), value.value());
+        found.push((key.value(), value.value()));
+    }
+    named(&txn.open_table(BOOTS)?, &found)
+}
+
+/// Whether there are gaps that weren't reported.
+pub(super) fn are_waiting(txn: &ReadTransaction) -> Result<bool, redb::Error> {
+    Ok(!txn.open_table(GAPS)?.is_empty()?)
+}
+
+/// Takes all gaps as reported. From now on they don't change: a gap has the same ends however often it is sent, and
+/// numbers that are dropped later make another one.
+pub(super) fn report(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    let (mut open, mut reported) = (txn.open_table(GAPS)?, txn.open_table(REPORTED)?);
+    while let Some((key, value)) = open.pop_first()? {
+        reported.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
+
+/// Forgets the gaps of a boot that were reported and lie in what was acknowledged. The hub stores a gap as a whole and
+/// names its ends; the last number was dropped, so it can be acknowledged for nothing else.
+pub(super) fn acknowledge(txn: &WriteTransaction, ordinal: u64, ranges: &[(u64, u64)]) -> Result<(), redb::Error> {
+    let mut reported = txn.open_table(REPORTED)?;
+    reported.retain_in((ordinal, 0)..=(ordinal, u64::MAX), |_, (last_dropped, _)| {
+        !ranges
+            .iter()
+            .any(|&(first, last)| first <= last_dropped && last_dropped <= last)
+    })?;
+    Ok(())
+}
+
+/// Gaps with the ids of their boots.
+fn named(boots: &impl ReadableTable<u64, (u64, u64)>, found: &[(Key, (u64, u64))]) -> Result<Vec<Gap>, redb::Error> {
+    let mut named = Vec::with_capacity(found.len());
+    for &((ordinal, first), (last, count)) in found {
         if let Some(boot) = boots.get(ordinal)? {
-            found.push(Gap {
+            named.push(Gap {
                 boot_id: boot.value().0,
                 first,
                 last,
@@ -101,23 +151,5 @@ pub(super) fn list(txn: &ReadTransaction) -> Result<Vec<Gap>, redb::Error> {
             });
         }
     }
-    Ok(found)
-}
-
-/// Forgets the gaps that are still as they were reported.
-pub(super) fn forget(txn: &WriteTransaction, reported: &[Gap], current: u64) -> Result<(), redb::Error> {
-    for gap in reported {
-        for ordinal in ordinals_of(txn, gap.boot_id)? {
-            let mut table = txn.open_table(GAPS)?;
-            let same = table
-                .get((ordinal, gap.first))?
-                .is_some_and(|value| value.value() == (gap.last, gap.count));
-            if same {
-                table.remove((ordinal, gap.first))?;
-            }
-            drop(table);
-            forget_boot_if_empty(txn, ordinal, current)?;
-        }
-    }
-    Ok(())
+    Ok(named)
 }

@@ -1,6 +1,9 @@
 //! The telemetry spool: records wait here, in a redb file within a byte budget, until the hub's own signed
 //! acknowledgement deletes them.
 //!
+//! The budget holds for the file itself. Records may count what redb leaves of it, by an estimate of the pages that they
+//! take; should the estimate fail, the file still isn't longer than the budget, and the spool makes more room.
+//!
 //! A record is known by `(boot_id, seq)`: the caller gives a fresh boot id at each start, the spool counts from 1. Many
 //! records go into one transaction, durable by two-phase commit when [`Spool::append`] returns. When the budget is full,
 //! old records of low priority go first, and every one that goes is declared as a [`Gap`]: what was offered is what was
@@ -9,9 +12,12 @@
 //! No clock and no network here, and no knowledge of what a record means. A damaged file is moved aside, never a reason
 //! not to start: see [`Spool::moved_aside`].
 
+mod capped;
 mod config;
 mod database;
 mod gaps;
+#[cfg(test)]
+mod model;
 mod read;
 mod tables;
 #[cfg(test)]
@@ -24,11 +30,16 @@ pub use config::{SpoolConfig, SpoolError};
 pub use gaps::Gap;
 pub use read::{Batch, BatchLimits, Cursor, Order, Record};
 
-use database::{Access, Opened};
+use database::{Access, Growth, Opened};
 use tables::{Appending, Boot, Totals};
 
-/// Largest record: a stage's finding or a result with its inputs is far below, and a batch has to fit into one message.
-pub const MAX_RECORD_BYTES: usize = 256 * 1024;
+/// Largest record, that of the protocol: a batch has to fit into one message.
+pub const MAX_RECORD_BYTES: usize = 32 * 1024;
+
+/// How often an append that finds the file full makes more room and tries again, each time a sixteenth.
+const MAKE_ROOM_TRIES: u32 = 8;
+/// What is dropped at once beyond what has to be, where the file was full before the records counted so much.
+const MAKE_ROOM_PART: u64 = 16;
 
 /// Ranges taken from one acknowledgement: the hub acknowledges batches, which are runs of sequence numbers.
 const MAX_ACK_RANGES: usize = 4096;
@@ -60,7 +71,7 @@ pub struct NewRecord<'a> {
 pub struct SpoolStats {
     /// Records kept.
     pub records: u64,
-    /// What they count against the budget, in bytes.
+    /// The bytes that they count: about what they take of the file.
     pub bytes: u64,
     /// Of these bytes, what high-priority records take.
     pub high_bytes: u64,
@@ -75,6 +86,12 @@ pub struct SpoolStats {
 pub struct Spool {
     access: Access,
     config: SpoolConfig,
+    /// What records may count: by the configuration, or less where that proved too much for the file.
+    capacity_bytes: u64,
+    /// Records of this boot below it were held back.
+    live_from: u64,
+    /// The last transaction failed because the file has its budget.
+    is_full: bool,
     boot: Boot,
     totals: Totals,
     moved_aside: Option<PathBuf>,
@@ -89,7 +106,7 @@ impl Spool {
     /// error.
     pub fn open(path: &Path, boot_id: u64, config: SpoolConfig) -> Result<Self, SpoolError> {
         config.check()?;
-        let mut access = Access::new(path.to_owned());
+        let mut access = Access::new(path.to_owned(), config);
         let Opened {
             boot,
             totals,
@@ -102,6 +119,9 @@ impl Spool {
         Ok(Self {
             access,
             config,
+            capacity_bytes: config.capacity_bytes(),
+            live_from: 0,
+            is_full: false,
             boot,
             totals,
             moved_aside,
@@ -125,8 +145,8 @@ impl Spool {
     /// Appends records in one durable transaction and returns their sequence numbers. Makes room first where it has to.
     ///
     /// # Errors
-    /// When a record is too large, the disk is full, or the system refuses; then none of them is kept, and their sequence
-    /// numbers are used for later ones.
+    /// When a record is too large, they are too many ([`SpoolConfig::group_bytes`]), the disk is full, or the system
+    /// refuses; then none of them is kept, and their sequence numbers are used for later ones.
     pub fn append_batch(&mut self, records: &[NewRecord<'_>]) -> Result<Range<u64>, SpoolError> {
         self.append_after_loss(0, records)
     }
@@ -137,25 +157,80 @@ impl Spool {
     /// # Errors
     /// As [`Spool::append_batch`]; the lost ones are then neither numbered nor declared.
     pub fn append_after_loss(&mut self, lost: u64, records: &[NewRecord<'_>]) -> Result<Range<u64>, SpoolError> {
-        for record in records {
-            self.config.check_record(record.payload.len())?;
-        }
+        self.config.check_group(records)?;
         self.ready()?;
-        let first = self.boot.next_seq + lost;
         if records.is_empty() && lost == 0 {
-            return Ok(first..first);
+            let next = self.boot.next_seq;
+            return Ok(next..next);
         }
-        let (mut boot, mut totals, config) = (self.boot, self.totals, self.config);
-        self.access.write("append to", |txn| {
-            let mut appending = Appending::begin(txn, &config)?;
-            appending.lose(&mut boot, &mut totals, lost)?;
-            for record in records {
-                appending.insert(&mut boot, &mut totals, record)?;
+        for _ in 0..MAKE_ROOM_TRIES {
+            match self.try_append(lost, records) {
+                Err(_) if self.is_full => self.make_room()?,
+                appended => return appended,
             }
-            appending.finish(&boot, &mut totals)
-        })?;
-        (self.boot, self.totals) = (boot, totals);
-        Ok(first..self.boot.next_seq)
+        }
+        self.try_append(lost, records)
+    }
+
+    fn try_append(&mut self, lost: u64, records: &[NewRecord<'_>]) -> Result<Range<u64>, SpoolError> {
+        let (config, capacity_bytes) = (self.config, self.capacity_bytes);
+        self.write("append to", false, |txn, boot, totals| {
+            let mut appending = Appending::begin(txn, &config, capacity_bytes)?;
+            appending.lose(boot, totals, lost)?;
+            let first = boot.next_seq;
+            for record in records {
+                appending.insert(boot, totals, record)?;
+            }
+            appending.finish(boot, totals)?;
+            Ok(first..boot.next_seq)
+        })
+    }
+
+    /// Makes room where the records take more of the file than they count.
+    fn make_room(&mut self) -> Result<(), SpoolError> {
+        let less = self.totals.bytes() / MAKE_ROOM_PART + self.config.group_bytes();
+        let capacity_bytes = self.totals.bytes().min(self.capacity_bytes).saturating_sub(less);
+        tracing::debug!(
+            capacity_bytes,
+            "the spool's file is full before its records count so much"
+        );
+        self.capacity_bytes = capacity_bytes;
+        let config = self.config;
+        self.write("make room in", true, |txn, _, totals| {
+            tables::make_room(txn, &config, capacity_bytes, totals)
+        })
+    }
+
+    /// Runs one durable transaction. One that fails because the file is too short is run again on a longer one, up to the
+    /// budget; `spare`: to its very end.
+    fn write<T>(
+        &mut self,
+        operation: &'static str,
+        spare: bool,
+        body: impl Fn(&redb::WriteTransaction, &mut Boot, &mut Totals) -> Result<T, redb::Error>,
+    ) -> Result<T, SpoolError> {
+        loop {
+            self.ready()?;
+            let (mut boot, mut totals) = (self.boot, self.totals);
+            let written = self.access.write(operation, |txn| body(txn, &mut boot, &mut totals));
+            if written.is_ok() {
+                (self.boot, self.totals, self.is_full) = (boot, totals, false);
+                return written;
+            }
+            match self.access.may_grow(spare) {
+                // Ends: the file is longer the next time.
+                Growth::Possible => {}
+                grown => {
+                    self.is_full = grown == Growth::Exhausted;
+                    return written;
+                }
+            }
+        }
+    }
+
+    /// Records of this boot below a sequence number were held back: their time isn't now. The border never goes back.
+    pub fn hold_back(&mut self, below: u64) {
+        self.live_from = self.live_from.max(below);
     }
 
     /// The next records to send, all of one boot, or `None` when there are none after `cursor`. The cursor moves past
@@ -170,18 +245,27 @@ impl Spool {
         order: Order,
     ) -> Result<Option<Batch>, SpoolError> {
         self.ready()?;
-        let boot = self.boot;
+        let boot = (self.boot, self.live_from);
         self.access
             .read("read", |txn| read::next_batch(txn, boot, cursor, limits, order))
     }
 
-    /// Deletes records that the hub has taken: `ranges` of sequence numbers of one boot, both ends included. Returns how
-    /// many records went. Unknown boots and numbers are no error: an acknowledgement may come twice.
+    /// Deletes records that the hub has taken, and forgets gaps that it has: `ranges` of sequence numbers of one boot, both
+    /// ends included. Returns how many records went. Unknown boots and numbers are no error: an acknowledgement may come
+    /// twice.
     ///
     /// # Errors
     /// When there are too many ranges, the disk is full, or the system refuses; nothing is deleted then.
     pub fn ack(&mut self, boot_id: u64, ranges: &[(u64, u64)]) -> Result<u64, SpoolError> {
-        if ranges.len() > MAX_ACK_RANGES {
+        self.ack_all(&[(boot_id, ranges)])
+    }
+
+    /// [`Spool::ack`] for several at once, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Spool::ack`].
+    pub fn ack_all(&mut self, acks: &[(u64, &[(u64, u64)])]) -> Result<u64, SpoolError> {
+        if let Some((_, ranges)) = acks.iter().find(|(_, ranges)| ranges.len() > MAX_ACK_RANGES) {
             return Err(SpoolError::TooManyRanges {
                 count: ranges.len(),
                 max: MAX_ACK_RANGES,
@@ -189,15 +273,24 @@ impl Spool {
         }
         self.ready()?;
         let before = self.totals.records();
-        let (mut totals, current) = (self.totals, self.boot.ordinal);
-        self.access.write("acknowledge in", |txn| {
-            tables::acknowledge(txn, &mut totals, boot_id, ranges, current)
+        self.write("acknowledge in", true, |txn, boot, totals| {
+            acks.iter()
+                .try_for_each(|(boot_id, ranges)| tables::acknowledge(txn, totals, *boot_id, ranges, boot.ordinal))
         })?;
-        self.totals = totals;
         Ok(before - self.totals.records())
     }
 
-    /// Every gap that hasn't been reported, oldest first.
+    /// Drops records that their reader can't make anything of, and declares them as a gap: they would be sent for ever.
+    ///
+    /// # Errors
+    /// When the disk is full or the system refuses; nothing is dropped then.
+    pub fn give_up(&mut self, boot_id: u64, seqs: &[u64]) -> Result<(), SpoolError> {
+        self.write("drop records of", true, |txn, _, totals| {
+            tables::give_up(txn, totals, boot_id, seqs)
+        })
+    }
+
+    /// Every gap that wasn't acknowledged, oldest first.
     ///
     /// # Errors
     /// When the system refuses or the file is damaged.
@@ -206,22 +299,37 @@ impl Spool {
         self.access.read("read gaps of", gaps::list)
     }
 
-    /// Forgets gaps that were reported. One that has grown since stays, whole: reporting a number twice does no harm,
-    /// not reporting it does.
+    /// Gaps to be sent to the hub: the same again until [`Spool::ack`] has named the last number of each, then those that
+    /// have come up since. What is dropped in the meantime makes gaps of its own.
     ///
     /// # Errors
-    /// When the disk is full or the system refuses; nothing is forgotten then.
-    pub fn forget_gaps(&mut self, reported: &[Gap]) -> Result<(), SpoolError> {
+    /// When the disk is full, the system refuses or the file is damaged.
+    pub fn report_gaps(&mut self) -> Result<Vec<Gap>, SpoolError> {
         self.ready()?;
-        let current = self.boot.ordinal;
-        self.access
-            .write("forget gaps of", |txn| gaps::forget(txn, reported, current))
+        let reported = self.access.read("read gaps of", gaps::reported)?;
+        if !reported.is_empty() || !self.access.read("read gaps of", gaps::are_waiting)? {
+            return Ok(reported);
+        }
+        self.write("report gaps of", true, |txn, _, _| gaps::report(txn))?;
+        self.access.read("read gaps of", gaps::reported)
     }
 
     /// What the spool holds and has lost.
     #[must_use]
     pub fn stats(&self) -> SpoolStats {
         self.totals.stats()
+    }
+
+    /// What it was opened with.
+    #[must_use]
+    pub fn config(&self) -> SpoolConfig {
+        self.config
+    }
+
+    /// What the next record is numbered.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.boot.next_seq
     }
 
     /// The boot that this spool was opened for.

@@ -9,10 +9,22 @@ use super::tables::{BOOTS, Boot, Key, PRIORITIES, RECORDS, TIME_BYTES};
 /// acknowledgement is overdue, since what isn't acknowledged has to be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor {
-    /// The next number of this boot.
+    /// The next number of what is live.
     live: u64,
-    /// The next key of older boots.
+    /// The next key of what was held back.
     backfill: Key,
+}
+
+impl Cursor {
+    /// Begins again with what is live.
+    pub fn rewind_live(&mut self) {
+        self.live = 0;
+    }
+
+    /// Begins again with what was held back.
+    pub fn rewind_backfill(&mut self) {
+        self.backfill = Key::default();
+    }
 }
 
 /// How much to read at once. At least one record is always given, however long.
@@ -24,14 +36,15 @@ pub struct BatchLimits {
     pub max_bytes: usize,
 }
 
-/// Whose records come first when both are waiting.
+/// Which records are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// This boot's, then older ones.
+    /// Live ones alone: this boot's, from where [`Spool::hold_back`](super::Spool::hold_back) has put the border.
+    Live,
+    /// Those held back alone, the oldest first: earlier boots', then this boot's below the border.
+    Backfill,
+    /// Live ones, and when there are none, those held back.
     LiveFirst,
-    /// Older ones, then this boot's. Ask for it now and then: a device that always has live data would never be done
-    /// with the rest.
-    BackfillFirst,
 }
 
 /// Records of one boot in order of sequence number.
@@ -39,7 +52,7 @@ pub enum Order {
 pub struct Batch {
     /// The boot.
     pub boot_id: u64,
-    /// Whether it is an earlier boot: the hub mustn't take it for the present.
+    /// Whether they were held back: the hub mustn't take them for the present.
     pub historical: bool,
     /// The records, at least one.
     pub records: Vec<Record>,
@@ -60,32 +73,28 @@ pub struct Record {
 
 pub(super) fn next_batch(
     txn: &ReadTransaction,
-    boot: Boot,
+    (boot, live_from): (Boot, u64),
     cursor: &mut Cursor,
     limits: BatchLimits,
     order: Order,
 ) -> Result<Option<Batch>, redb::Error> {
-    let live_first = order == Order::LiveFirst;
-    for live in [live_first, !live_first] {
-        let found = if live {
-            next_live(txn, boot, cursor, limits)?
-        } else {
-            next_old(txn, boot, cursor, limits)?
-        };
-        if found.is_some() {
-            return Ok(found);
+    if order != Order::Backfill {
+        let live = next_live(txn, (boot, live_from), cursor, limits)?;
+        if live.is_some() || order == Order::Live {
+            return Ok(live);
         }
     }
-    Ok(None)
+    next_old(txn, (boot.ordinal, live_from), cursor, limits)
 }
 
 fn next_live(
     txn: &ReadTransaction,
-    boot: Boot,
+    (boot, live_from): (Boot, u64),
     cursor: &mut Cursor,
     limits: BatchLimits,
 ) -> Result<Option<Batch>, redb::Error> {
-    let records = read(txn, (boot.ordinal, cursor.live), limits)?;
+    let from = (boot.ordinal, cursor.live.max(live_from));
+    let records = read(txn, from, (boot.ordinal.saturating_add(1), 0), limits)?;
     let Some(last) = records.last() else { return Ok(None) };
     cursor.live = last.seq + 1;
     Ok(Some(Batch {
@@ -97,14 +106,15 @@ fn next_live(
 
 fn next_old(
     txn: &ReadTransaction,
-    boot: Boot,
+    border: Key,
     cursor: &mut Cursor,
     limits: BatchLimits,
 ) -> Result<Option<Batch>, redb::Error> {
-    let Some(key) = Merge::open(txn, cursor.backfill, (boot.ordinal, 0))?.first_key() else {
+    let Some(key) = Merge::open(txn, cursor.backfill, border)?.first_key() else {
         return Ok(None);
     };
-    let records = read(txn, key, limits)?;
+    let end_of_boot = (key.0.saturating_add(1), 0);
+    let records = read(txn, key, end_of_boot.min(border), limits)?;
     let Some(last) = records.last() else { return Ok(None) };
     cursor.backfill = (key.0, last.seq + 1);
     let known = txn.open_table(BOOTS)?.get(key.0)?.map(|value| value.value().0);
@@ -116,9 +126,9 @@ fn next_old(
     }))
 }
 
-/// Records of one boot from a key on.
-fn read(txn: &ReadTransaction, from: Key, limits: BatchLimits) -> Result<Vec<Record>, redb::Error> {
-    let mut merge = Merge::open(txn, from, (from.0.saturating_add(1), 0))?;
+/// Records from a key on, and before another one of the same boot.
+fn read(txn: &ReadTransaction, from: Key, until: Key, limits: BatchLimits) -> Result<Vec<Record>, redb::Error> {
+    let mut merge = Merge::open(txn, from, until)?;
     let (mut records, mut bytes) = (Vec::new(), 0);
     while let Some(record) = merge.next()? {
         bytes += record.payload.len();

@@ -25,7 +25,15 @@ pub(super) const PRIORITIES: [Priority; 3] = [Priority::High, Priority::Normal, 
 pub(super) const BOOTS: TableDefinition<'static, u64, (u64, u64)> = TableDefinition::new("boots");
 /// (Boot ordinal, first) -> (last, count).
 pub(super) const GAPS: TableDefinition<'static, Key, (u64, u64)> = TableDefinition::new("gaps");
+/// The same for gaps that were given out to be reported.
+pub(super) const REPORTED: TableDefinition<'static, Key, (u64, u64)> = TableDefinition::new("reported");
 const TOTALS: TableDefinition<'static, u8, u64> = TableDefinition::new("totals");
+
+/// How records are counted. A file that counts otherwise is counted anew.
+const CHARGING: u64 = 2;
+
+/// Rows of the totals' table.
+const ROWS: usize = 9;
 
 /// Bytes before the payload in a record's value: its time.
 pub(super) const TIME_BYTES: usize = 8;
@@ -59,7 +67,7 @@ impl Totals {
         self.high.records + self.normal.records + self.low.records
     }
 
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.high.bytes + self.normal.bytes + self.low.bytes
     }
 
@@ -93,7 +101,7 @@ impl Totals {
         held.bytes = held.bytes.saturating_sub(charge(payload_bytes));
     }
 
-    fn rows(&self) -> [u64; 8] {
+    fn rows(&self) -> [u64; ROWS] {
         let (high, normal, low) = (self.high, self.normal, self.low);
         let held = [
             high.records,
@@ -104,10 +112,10 @@ impl Totals {
             low.bytes,
         ];
         let [a, b, c, d, e, f] = held;
-        [a, b, c, d, e, f, self.dropped, self.unlisted]
+        [a, b, c, d, e, f, self.dropped, self.unlisted, CHARGING]
     }
 
-    fn from_rows([a, b, c, d, e, f, dropped, unlisted]: [u64; 8]) -> Self {
+    fn from_rows([a, b, c, d, e, f, dropped, unlisted, _]: [u64; ROWS]) -> Self {
         let held = |records, bytes| Held { records, bytes };
         Self {
             high: held(a, b),
@@ -118,16 +126,21 @@ impl Totals {
         }
     }
 
-    fn load(txn: &WriteTransaction) -> Result<Self, redb::Error> {
+    fn load(txn: &WriteTransaction, suspect: bool) -> Result<Self, redb::Error> {
         let table = txn.open_table(TOTALS)?;
-        let mut rows = [0; 8];
+        let mut rows = [0; ROWS];
         for (index, row) in (0_u8..).zip(&mut rows) {
             *row = table.get(index)?.map_or(0, |value| value.value());
         }
-        Ok(Self::from_rows(rows))
+        drop(table);
+        let mut totals = Self::from_rows(rows);
+        if suspect || rows.last() != Some(&CHARGING) {
+            totals.recount(txn)?;
+        }
+        Ok(totals)
     }
 
-    /// Counts what is there, for a file that told of damage.
+    /// Counts what is there, for a file that told of damage or counted otherwise.
     fn recount(&mut self, txn: &WriteTransaction) -> Result<(), redb::Error> {
         (self.high, self.normal, self.low) = Default::default();
         for (definition, priority) in RECORDS.into_iter().zip(PRIORITIES) {
@@ -153,10 +166,8 @@ pub(super) fn prepare(txn: &WriteTransaction, boot: Boot, suspect: bool) -> Resu
         txn.open_table(definition)?;
     }
     txn.open_table(GAPS)?;
-    let mut totals = Totals::load(txn)?;
-    if suspect {
-        totals.recount(txn)?;
-    }
+    txn.open_table(REPORTED)?;
+    let totals = Totals::load(txn, suspect)?;
     let mut boots = txn.open_table(BOOTS)?;
     let latest = boots.last()?.map(|(ordinal, value)| (ordinal.value(), value.value()));
     let boot = match latest {
@@ -188,11 +199,17 @@ pub(super) struct Appending<'txn> {
     low: RecordTable<'txn>,
     gaps: GapTable<'txn>,
     config: &'txn SpoolConfig,
+    /// What records may count together.
+    capacity_bytes: u64,
     value: Vec<u8>,
 }
 
 impl<'txn> Appending<'txn> {
-    pub(super) fn begin(txn: &'txn WriteTransaction, config: &'txn SpoolConfig) -> Result<Self, redb::Error> {
+    pub(super) fn begin(
+        txn: &'txn WriteTransaction,
+        config: &'txn SpoolConfig,
+        capacity_bytes: u64,
+    ) -> Result<Self, redb::Error> {
         let [high, normal, low] = RECORDS;
         Ok(Self {
             txn,
@@ -201,6 +218,7 @@ impl<'txn> Appending<'txn> {
             low: txn.open_table(low)?,
             gaps: txn.open_table(GAPS)?,
             config,
+            capacity_bytes,
             value: Vec::new(),
         })
     }
@@ -223,7 +241,12 @@ impl<'txn> Appending<'txn> {
         table.insert((boot.ordinal, boot.next_seq), self.value.as_slice())?;
         boot.next_seq += 1;
         totals.add(record.priority, record.payload.len());
-        while totals.bytes() > self.config.budget_bytes {
+        self.make_room(totals)
+    }
+
+    /// Drops records until the rest fits.
+    pub(super) fn make_room(&mut self, totals: &mut Totals) -> Result<(), redb::Error> {
+        while totals.bytes() > self.capacity_bytes {
             self.drop_one(totals)?;
         }
         Ok(())
@@ -290,7 +313,18 @@ impl<'txn> Appending<'txn> {
     }
 }
 
-/// Deletes the records of a boot that lie in `ranges`.
+/// Drops records until the rest counts at most `capacity_bytes`.
+pub(super) fn make_room(
+    txn: &WriteTransaction,
+    config: &SpoolConfig,
+    capacity_bytes: u64,
+    totals: &mut Totals,
+) -> Result<(), redb::Error> {
+    Appending::begin(txn, config, capacity_bytes)?.make_room(totals)?;
+    totals.save(txn)
+}
+
+/// Deletes the records of a boot that lie in `ranges`, and the gaps that were reported with an end in them.
 pub(super) fn acknowledge(
     txn: &WriteTransaction,
     totals: &mut Totals,
@@ -308,13 +342,37 @@ pub(super) fn acknowledge(
                 })?;
             }
         }
+        gaps::acknowledge(txn, ordinal, ranges)?;
         forget_boot_if_empty(txn, ordinal, current)?;
     }
     totals.save(txn)
 }
 
+/// Drops records of a boot, and declares them.
+pub(super) fn give_up(
+    txn: &WriteTransaction,
+    totals: &mut Totals,
+    boot_id: u64,
+    seqs: &[u64],
+) -> Result<(), redb::Error> {
+    for ordinal in ordinals_of(txn, boot_id)? {
+        for (definition, priority) in RECORDS.into_iter().zip(PRIORITIES) {
+            let (mut table, mut declared) = (txn.open_table(definition)?, txn.open_table(GAPS)?);
+            for &seq in seqs {
+                let Some(value) = table.remove((ordinal, seq))? else {
+                    continue;
+                };
+                totals.remove(priority, value.value().len().saturating_sub(TIME_BYTES));
+                totals.dropped += 1;
+                gaps::add(&mut declared, totals, (ordinal, seq), 1)?;
+            }
+        }
+    }
+    totals.save(txn)
+}
+
 /// The ordinals under which a boot id is known: one, unless a caller gave an old id again.
-pub(super) fn ordinals_of(txn: &WriteTransaction, boot_id: u64) -> Result<Vec<u64>, redb::Error> {
+fn ordinals_of(txn: &WriteTransaction, boot_id: u64) -> Result<Vec<u64>, redb::Error> {
     let boots = txn.open_table(BOOTS)?;
     let mut found = Vec::new();
     for row in boots.iter()? {
@@ -327,7 +385,7 @@ pub(super) fn ordinals_of(txn: &WriteTransaction, boot_id: u64) -> Result<Vec<u6
 }
 
 /// Forgets a boot that is over and has neither records nor gaps left.
-pub(super) fn forget_boot_if_empty(txn: &WriteTransaction, ordinal: u64, current: u64) -> Result<(), redb::Error> {
+fn forget_boot_if_empty(txn: &WriteTransaction, ordinal: u64, current: u64) -> Result<(), redb::Error> {
     if ordinal == current {
         return Ok(());
     }
@@ -337,8 +395,10 @@ pub(super) fn forget_boot_if_empty(txn: &WriteTransaction, ordinal: u64, current
             return Ok(());
         }
     }
-    if txn.open_table(GAPS)?.range(all)?.next().is_some() {
-        return Ok(());
+    for definition in [GAPS, REPORTED] {
+        if txn.open_table(definition)?.range(all.clone())?.next().is_some() {
+            return Ok(());
+        }
     }
     txn.open_table(BOOTS)?.remove(ordinal)?;
     Ok(())
