@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use floorhand_bundle::{BlobRef, Digest};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, ensure_dirs};
 use crate::error::{At as _, StoreError};
 use crate::pages::{BlobFile, Form};
 use crate::partial::PartialBlob;
@@ -43,10 +43,7 @@ impl Blobs {
     pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path, budget_bytes: u64) -> Result<Self, StoreError> {
         let blobs = root.join("blobs");
         let (whole, partial) = (blobs.join("sha256"), root.join("partial"));
-        for dir in [&blobs, &whole, &partial] {
-            disk.create_dir(dir).at("create directory", dir)?;
-        }
-        disk.sync_dir(&blobs).at("fsync directory", &blobs)?;
+        ensure_dirs(disk.as_ref(), &[&blobs, &whole, &partial], &blobs)?;
         Ok(Self {
             disk,
             whole,
@@ -60,10 +57,7 @@ impl Blobs {
     /// given up.
     pub(crate) fn sealed(self, dir: &Path, vault: Vault) -> Result<Self, StoreError> {
         let (whole, partial) = (dir.join("blobs"), dir.join("partial"));
-        for dir in [&whole, &partial] {
-            self.disk.create_dir(dir).at("create directory", dir)?;
-        }
-        self.disk.sync_dir(dir).at("fsync directory", dir)?;
+        ensure_dirs(self.disk.as_ref(), &[&whole, &partial], dir)?;
         let sealed = Self {
             whole,
             partial,
@@ -93,7 +87,9 @@ impl Blobs {
                 .remove_file(&self.path(digest))
                 .at("remove", &self.path(digest))?;
         }
-        self.collect_garbage(&BTreeSet::new())?;
+        if !entries(&self.partial)?.is_empty() {
+            self.collect_garbage(&BTreeSet::new())?;
+        }
         Ok(sealed)
     }
 

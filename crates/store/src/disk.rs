@@ -164,6 +164,22 @@ pub(crate) fn write_new(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()
     file.sync().at("fsync", path)
 }
 
+/// Sees to it that directories are there and that their names, which `parent` has, last. Where all of them were there
+/// nothing new has to last, and a disk that can't be written any more is no reason not to read what it has.
+pub(crate) fn ensure_dirs(disk: &dyn Disk, dirs: &[&Path], parent: &Path) -> Result<(), StoreError> {
+    let were_there = dirs.iter().all(|dir| dir.is_dir());
+    for dir in dirs {
+        disk.create_dir(dir).at("create directory", dir)?;
+    }
+    match disk.sync_dir(parent).at("fsync directory", parent) {
+        Err(error) if were_there => {
+            tracing::warn!(%error, "the state directory can only be read");
+            Ok(())
+        }
+        synced => synced,
+    }
+}
+
 /// Makes the name of `path` durable.
 pub(crate) fn sync_parent(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
     let parent = match path.parent() {

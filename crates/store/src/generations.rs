@@ -33,7 +33,10 @@ impl Generations {
         let dir = root.join("gens");
         disk.create_dir(&dir).at("create directory", &dir)?;
         let generations = Self { disk, dir };
-        generations.remove_leftovers()?;
+        if let Err(error) = generations.remove_leftovers() {
+            // No generation has such a name, and the next one of that number begins with removing it.
+            tracing::warn!(%error, "what a power cut has left of a generation can't be removed");
+        }
         Ok(generations)
     }
 
@@ -61,7 +64,12 @@ impl Generations {
         }
         written?;
         self.disk.rename(&temporary, &target).at("rename", &temporary)?;
-        self.disk.sync_dir(&self.dir).at("fsync directory", &self.dir)
+        let named = self.disk.sync_dir(&self.dir).at("fsync directory", &self.dir);
+        if named.is_err() {
+            // A name that may not last must not look like one that does.
+            drop(self.disk.rename(&target, &temporary));
+        }
+        named
     }
 
     /// Reads a generation's file, [`MANIFEST`] for example.

@@ -39,8 +39,9 @@
 //!
 //! # Testing
 //!
-//! Give [`Store::open_on`] a [`Disk`] of your own that records or fails operations; `src/faults.rs` has one that fails
-//! the k-th. The spool is tested on real files, since redb's own crash tests stand behind its transactions.
+//! Give [`Store::open_on`] a [`Disk`] of your own that records or fails operations, and [`Spool::open_on`] a [`Medium`];
+//! `src/faults.rs` has a disk that fails the k-th, floorhand-testkit both that record. A program that was built for debugging
+//! can be killed at any durable step by name: see `src/kill.rs`.
 
 mod ballast;
 mod blobs;
@@ -49,6 +50,8 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod generations;
+#[cfg(debug_assertions)]
+mod kill;
 mod pages;
 mod partial;
 mod peek;
@@ -63,13 +66,15 @@ pub use blobs::{Blobs, Freed};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::StoreError;
 pub use generations::{Generations, MANIFEST};
+#[cfg(debug_assertions)]
+pub use kill::KillPoint;
 pub use pages::BlobFile;
 pub use partial::PartialBlob;
 pub use peek::Peek;
 pub use roots::Roots;
 pub use spool::{
-    Batch, BatchLimits, Cursor, Gap, MAX_RECORD_BYTES, NewRecord, Order, Priority, Record, Spool, SpoolConfig,
-    SpoolError, SpoolStats,
+    Batch, BatchLimits, Cursor, Gap, MAX_RECORD_BYTES, Medium, MediumFile, NewRecord, Order, Priority, RealMedium,
+    Record, Spool, SpoolConfig, SpoolError, SpoolStats,
 };
 pub use state::StateFile;
 pub use store::{FORMAT_VERSION, Store, StoreOptions};

@@ -110,7 +110,12 @@ impl PartialBlob {
             return Err(error);
         }
         self.disk.rename(&self.path, &self.target).at("rename", &self.path)?;
-        sync_parent(self.disk.as_ref(), &self.target)
+        let named = sync_parent(self.disk.as_ref(), &self.target);
+        if named.is_err() {
+            // A name that may not last must not look like one that does.
+            drop(self.disk.remove_file(&self.target));
+        }
+        named
     }
 
     /// Gives up what was fetched.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::ballast::Ballast;
 use crate::blobs::Blobs;
-use crate::disk::{Disk, RealDisk, replace, sync_parent};
+use crate::disk::{Disk, RealDisk, ensure_dirs, replace, sync_parent};
 use crate::error::{At as _, StoreError};
 use crate::generations::Generations;
 use crate::roots::Roots;
@@ -101,13 +101,14 @@ impl Store {
         if keys.is_none() && (format == FORMAT_SEALED || data_key_path(root).exists()) {
             return Err(StoreError::KeyMissing { path: root.to_owned() });
         }
+        let parts = ["blobs", "partial", "gens"].map(|name| root.join(name));
+        ensure_dirs(disk.as_ref(), &parts.each_ref().map(PathBuf::as_path), root)?;
         let mut blobs = Blobs::open(Arc::clone(&disk), root, options.blob_budget_bytes)?;
         let vault = keys.map(|keys| vault(disk.as_ref(), root, format, keys)).transpose()?;
         if let Some(vault) = &vault {
             blobs = blobs.sealed(&root.join(SEALED), vault.clone())?;
         }
         let generations = Generations::open(Arc::clone(&disk), root)?;
-        disk.sync_dir(root).at("fsync directory", root)?;
         let roots = Roots::new(Arc::clone(&disk), root);
         let state = StateFile::new(disk, root.join("state"));
         Ok(Self {
@@ -181,12 +182,13 @@ fn keep_private(root: &Path) -> Result<(), StoreError> {
 
 fn lock(root: &Path) -> Result<File, StoreError> {
     let path = root.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .at("open", &path)?;
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = match opened {
+        // What is on a disk that can't be written any more can be served.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+        opened => opened,
+    };
+    let file = file.at("open", &path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(Errno::WOULDBLOCK) => Err(StoreError::Locked { path: root.to_owned() }),
@@ -201,8 +203,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
 /// The directory's data key; from now on its format says that its content is sealed.
 fn vault(disk: &dyn Disk, root: &Path, format: u32, keys: &StorageKeys) -> Result<Vault, StoreError> {
     let dir = root.join(SEALED);
-    disk.create_dir(&dir).at("create directory", &dir)?;
-    disk.sync_dir(root).at("fsync directory", root)?;
+    ensure_dirs(disk, &[&dir], root)?;
     let vault = Vault::open(disk, &data_key_path(root), keys)?;
     if format != FORMAT_SEALED {
         write_format(disk, root, FORMAT_SEALED)?;

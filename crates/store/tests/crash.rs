@@ -12,14 +12,12 @@
 )]
 
 use floorhand_bundle::Digest;
-use floorhand_store::{Disk, DiskFile, MANIFEST, RealDisk, StorageKey, StorageKeys, Store, StoreError, StoreOptions};
-use floorhand_testkit::crash::{Crash, Recorder, Step, crashes};
+use floorhand_store::{Disk, MANIFEST, StorageKey, StorageKeys, Store, StoreError, StoreOptions};
+use floorhand_testkit::crash::{Crash, Hasty, Recorder, Step, crashes, scratch};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
-use tempfile::TempDir;
 
 const OPTIONS: StoreOptions = StoreOptions {
     blob_budget_bytes: 1 << 20,
@@ -171,57 +169,6 @@ impl Promised {
     }
 }
 
-/// The real disk without its fsyncs, which cost time and show nothing here.
-#[derive(Debug)]
-struct Hasty;
-
-#[derive(Debug)]
-struct HastyFile(Box<dyn DiskFile>);
-
-impl Disk for Hasty {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(HastyFile(RealDisk.create(path)?)))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(HastyFile(RealDisk.open(path)?)))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-
-    fn sync_dir(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_file(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_dir(path)
-    }
-}
-
-impl DiskFile for HastyFile {
-    fn allocate(&mut self, length: u64) -> io::Result<()> {
-        self.0.allocate(length)
-    }
-
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// How a device keeps its content.
 #[derive(Debug, Clone, Copy)]
 enum Content {
@@ -253,17 +200,6 @@ fn reopen(root: &Path, content: Content) -> Store {
     open(Hasty, root, true).unwrap()
 }
 
-/// A directory in memory where the machine has one: thousands are made, and no disk has to keep them.
-fn directory() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        tempfile::tempdir_in(memory)
-    } else {
-        tempfile::tempdir()
-    }
-    .unwrap()
-}
-
 /// Opens what a crash has left and holds it against what was promised; then the device goes on.
 fn restart(dir: &Path, promised: &Promised, content: Content) {
     let store = reopen(dir, content);
@@ -282,7 +218,7 @@ fn restart(dir: &Path, promised: &Promised, content: Content) {
 }
 
 fn record(content: Content) -> Vec<Step<Mark>> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch().unwrap();
     let record = Record::new(dir.path());
     let root = dir.path().join("state");
     let store = open(record.clone(), &root, matches!(content, Content::Sealed)).unwrap();
@@ -321,7 +257,7 @@ fn survives_every_crash(content: Content) {
     let steps = record(content);
     let all = crashes(&steps);
     for crash in &all {
-        let dir = directory();
+        let dir = scratch().unwrap();
         crash.restore(&steps, dir.path()).unwrap();
         let promised = Promised::by(crash.done(&steps));
         let root = dir.path().join("state");
@@ -350,7 +286,7 @@ fn forgotten_fsyncs_are_found() {
     ];
     for steps in fewer {
         let found = crashes(&steps).iter().any(|crash| {
-            let dir = directory();
+            let dir = scratch().unwrap();
             crash.restore(&steps, dir.path()).unwrap();
             let promised = Promised::by(crash.done(&steps));
             let root = dir.path().join("state");

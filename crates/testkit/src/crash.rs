@@ -7,8 +7,19 @@
 //! one more state none of those is done. A rename between two directories is done by half when the new name is there and the
 //! old one still is.
 
+//!
+//! A spool's database has a record of its own: see [`Tape`].
+
+mod failing;
+mod hasty;
+mod random;
 mod recorder;
 mod states;
+mod tape;
 
+pub use failing::{Ailment, Failing, Spell};
+pub use hasty::{Hasty, scratch};
+pub use random::Random;
 pub use recorder::{Recorder, Step};
-pub use states::{Crash, Fault, crashes};
+pub use states::{Crash, Fault, Loss, crashes, pairs};
+pub use tape::{Tape, TapeFault, TapeStep, sample_tape};

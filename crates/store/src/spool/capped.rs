@@ -21,6 +21,8 @@ const SPARE_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Cap {
     budget_bytes: u64,
+    /// What the file has, as far as it was opened.
+    length_bytes: AtomicU64,
     /// A growth was refused since somebody last asked.
     refused: AtomicBool,
 }
@@ -29,6 +31,7 @@ impl Cap {
     pub(super) fn new(budget_bytes: u64) -> Arc<Self> {
         Arc::new(Self {
             budget_bytes,
+            length_bytes: AtomicU64::new(0),
             refused: AtomicBool::new(false),
         })
     }
@@ -41,6 +44,11 @@ impl Cap {
     /// The longest file of all.
     pub(super) fn most_bytes(&self) -> u64 {
         self.budget_bytes / PAGE_BYTES * PAGE_BYTES
+    }
+
+    /// What the file has.
+    pub(super) fn length_bytes(&self) -> u64 {
+        self.length_bytes.load(Relaxed)
     }
 
     /// Whether a growth was refused since this was last asked.
@@ -60,7 +68,9 @@ pub(super) struct Capped<B> {
 
 impl<B: StorageBackend> Capped<B> {
     pub(super) fn new(inner: B, cap: Arc<Cap>) -> io::Result<Self> {
-        let inherited = AtomicU64::new(inner.len()?);
+        let length = inner.len()?;
+        cap.length_bytes.store(length, Relaxed);
+        let inherited = AtomicU64::new(length);
         Ok(Self { inner, cap, inherited })
     }
 }
@@ -83,7 +93,9 @@ impl<B: StorageBackend> StorageBackend for Capped<B> {
             ));
         }
         self.inherited.fetch_min(length, Relaxed);
-        self.inner.set_len(length)
+        self.inner.set_len(length)?;
+        self.cap.length_bytes.store(length, Relaxed);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {

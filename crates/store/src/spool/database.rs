@@ -14,6 +14,7 @@ use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase as _
 
 use super::capped::{Cap, Capped};
 use super::config::{SpoolConfig, SpoolError};
+use super::medium::{Backend, Medium};
 use super::tables::{self, Boot, Totals};
 use crate::error::is_full;
 
@@ -35,9 +36,13 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct Access {
     path: PathBuf,
+    /// What lies under the path, when it isn't a file.
+    medium: Option<Arc<dyn Medium>>,
     database: Option<Database>,
     /// The last error told of damage: verify everything on the next opening.
     suspect: bool,
+    /// The handle was given up after an error.
+    failed: bool,
     config: SpoolConfig,
     cap: Arc<Cap>,
     /// What length the next opening gives the file, if it is shorter.
@@ -56,11 +61,13 @@ pub(super) enum Growth {
 }
 
 impl Access {
-    pub(super) fn new(path: PathBuf, config: SpoolConfig) -> Self {
+    pub(super) fn new(path: PathBuf, config: SpoolConfig, medium: Option<Arc<dyn Medium>>) -> Self {
         Self {
             path,
+            medium,
             database: None,
             suspect: false,
+            failed: false,
             config,
             cap: Cap::new(config.budget_bytes),
             extend_to: 0,
@@ -78,8 +85,7 @@ impl Access {
         } else {
             self.cap.usual_bytes()
         };
-        let length = fs::metadata(&self.path).map_or(u64::MAX, |found| found.len());
-        if length >= most {
+        if self.cap.length_bytes() >= most {
             return Growth::Exhausted;
         }
         self.extend_to = most;
@@ -143,20 +149,15 @@ impl Access {
     }
 
     fn try_open(&mut self, boot: Boot) -> Result<(Boot, Totals), redb::Error> {
-        let (path, suspect, config) = (self.path.clone(), self.suspect, self.config);
-        let (cap, extend_to) = (Arc::clone(&self.cap), std::mem::take(&mut self.extend_to));
+        let (suspect, config) = (self.suspect, self.config);
+        let extend_to = std::mem::take(&mut self.extend_to);
+        let is_new = self.medium.is_none() && !self.path.exists();
+        if self.failed && self.medium.is_none() {
+            self.forget_cached();
+        }
         let (database, boot, totals) = guarded(|| {
-            let file = open_file(&path)?;
-            let length = file.metadata()?.len();
-            if length < extend_to {
-                file.set_len(extend_to)?;
-                file.sync_all()?;
-            }
+            let (mut database, length) = self.database(extend_to)?;
             let is_too_long = length > config.budget_bytes;
-            let backend = Capped::new(FileBackend::new(file)?, cap)?;
-            let mut database = Builder::new()
-                .set_cache_size(CACHE_BYTES)
-                .create_with_backend(backend)?;
             if suspect {
                 database.check_integrity()?;
             }
@@ -170,9 +171,60 @@ impl Access {
             }
             Ok((database, boot, totals))
         })?;
+        if is_new {
+            // A record is as durable as the name of the file that it is in.
+            self.sync_parent().map_err(redb::Error::Io)?;
+        }
         self.database = Some(database);
-        self.suspect = false;
+        (self.suspect, self.failed) = (false, false);
         Ok((boot, totals))
+    }
+
+    /// The database, and the length that its file had before it was opened.
+    fn database(&self, extend_to: u64) -> Result<(Database, u64), redb::Error> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE_BYTES);
+        let cap = Arc::clone(&self.cap);
+        match &self.medium {
+            None => {
+                let file = open_file(&self.path)?;
+                let length = file.metadata()?.len();
+                if length < extend_to {
+                    file.set_len(extend_to)?;
+                    file.sync_all()?;
+                }
+                let backend = Capped::new(FileBackend::new(file)?, cap)?;
+                Ok((builder.create_with_backend(backend)?, length))
+            }
+            Some(medium) => {
+                let file = medium.open(&self.path)?;
+                let length = file.length()?;
+                if length < extend_to {
+                    file.set_length(extend_to)?;
+                    file.sync()?;
+                }
+                let backend = Capped::new(Backend(file), cap)?;
+                Ok((builder.create_with_backend(backend)?, length))
+            }
+        }
+    }
+
+    /// After a failed fsync the kernel may hold pages for clean that never reached the disk. What is read from now on is
+    /// what is there. Where the system can't do that, checksums have to tell.
+    fn forget_cached(&self) {
+        if let Ok(file) = fs::File::open(&self.path) {
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+
+    fn sync_parent(&self) -> io::Result<()> {
+        let parent = match self.path.parent() {
+            // A relative path of one part lies in the current directory.
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => return Ok(()),
+        };
+        fs::File::open(parent)?.sync_all()
     }
 
     fn move_aside(&self) -> Result<PathBuf, SpoolError> {
@@ -185,9 +237,7 @@ impl Access {
         let aside = name(number);
         let failed = |source: io::Error| self.explain("move aside", redb::Error::Io(source));
         fs::rename(&self.path, &aside).map_err(failed)?;
-        if let Some(parent) = self.path.parent() {
-            fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed)?;
-        }
+        self.sync_parent().map_err(failed)?;
         if let Some(old) = number.checked_sub(DAMAGED_KEPT).filter(|old| *old > 0) {
             // Emptied, not removed: its name marks the number as used.
             drop(fs::OpenOptions::new().write(true).truncate(true).open(name(old)));
@@ -198,6 +248,7 @@ impl Access {
     /// Drops the handle when the error made it unusable, and names the error.
     fn give_up(&mut self, operation: &'static str, error: redb::Error) -> SpoolError {
         self.suspect |= is_damage(&error);
+        self.failed = true;
         self.close();
         self.explain(operation, error)
     }

@@ -16,18 +16,22 @@ mod capped;
 mod config;
 mod database;
 mod gaps;
+mod medium;
 #[cfg(test)]
 mod model;
 mod read;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use config::{SpoolConfig, SpoolError};
 pub use gaps::Gap;
+pub use medium::{Medium, MediumFile, RealMedium};
 pub use read::{Batch, BatchLimits, Cursor, Order, Record};
 
 use database::{Access, Growth, Opened};
@@ -95,6 +99,8 @@ pub struct Spool {
     boot: Boot,
     totals: Totals,
     moved_aside: Option<PathBuf>,
+    /// The numbers in `boot` are this boot's own: what the file has beyond them isn't.
+    opened: bool,
 }
 
 impl Spool {
@@ -105,26 +111,56 @@ impl Spool {
     /// When the configuration makes no sense, another process has the file, or the system refuses. A damaged file is no
     /// error.
     pub fn open(path: &Path, boot_id: u64, config: SpoolConfig) -> Result<Self, SpoolError> {
+        let mut spool = Self::new(None, path, boot_id, config)?;
+        spool.ready()?;
+        Ok(spool)
+    }
+
+    /// [`Spool::open`] on something else than a file of the machine.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_on(
+        medium: Arc<dyn Medium>,
+        path: &Path,
+        boot_id: u64,
+        config: SpoolConfig,
+    ) -> Result<Self, SpoolError> {
+        let mut spool = Self::new(Some(medium), path, boot_id, config)?;
+        spool.ready()?;
+        Ok(spool)
+    }
+
+    /// [`Spool::open`] for a disk that can't be written at the moment: every operation tries to open the file, and fails
+    /// until that works.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense.
+    pub fn open_later(path: &Path, boot_id: u64, config: SpoolConfig) -> Result<Self, SpoolError> {
+        Self::new(None, path, boot_id, config)
+    }
+
+    fn new(
+        medium: Option<Arc<dyn Medium>>,
+        path: &Path,
+        boot_id: u64,
+        config: SpoolConfig,
+    ) -> Result<Self, SpoolError> {
         config.check()?;
-        let mut access = Access::new(path.to_owned(), config);
-        let Opened {
-            boot,
-            totals,
-            moved_aside,
-        } = access.open(Boot {
-            id: boot_id,
-            ordinal: 0,
-            next_seq: 1,
-        })?;
         Ok(Self {
-            access,
+            access: Access::new(path.to_owned(), config, medium),
             config,
             capacity_bytes: config.capacity_bytes(),
             live_from: 0,
             is_full: false,
-            boot,
-            totals,
-            moved_aside,
+            boot: Boot {
+                id: boot_id,
+                ordinal: 0,
+                next_seq: 1,
+            },
+            totals: Totals::default(),
+            moved_aside: None,
+            opened: false,
         })
     }
 
@@ -343,12 +379,20 @@ impl Spool {
         if self.access.is_open() {
             return Ok(());
         }
-        let opened = self.access.open(self.boot)?;
-        self.boot = opened.boot;
-        self.totals = opened.totals;
-        if opened.moved_aside.is_some() {
-            self.moved_aside = opened.moved_aside;
+        let Opened {
+            mut boot,
+            mut totals,
+            moved_aside,
+        } = self.access.open(self.boot)?;
+        if moved_aside.is_some() {
+            self.moved_aside = moved_aside;
         }
+        if self.opened && boot.next_seq > self.boot.next_seq {
+            boot.next_seq = self.boot.next_seq;
+            self.access
+                .write("take back in", |txn| undo::take_back(txn, boot, &mut totals))?;
+        }
+        (self.boot, self.totals, self.opened) = (boot, totals, true);
         Ok(())
     }
 }

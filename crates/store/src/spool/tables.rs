@@ -95,7 +95,7 @@ impl Totals {
         held.bytes += charge(payload_bytes);
     }
 
-    fn remove(&mut self, priority: Priority, payload_bytes: usize) {
+    pub(super) fn remove(&mut self, priority: Priority, payload_bytes: usize) {
         let held = self.held(priority);
         held.records = held.records.saturating_sub(1);
         held.bytes = held.bytes.saturating_sub(charge(payload_bytes));
@@ -151,7 +151,7 @@ impl Totals {
         self.save(txn)
     }
 
-    fn save(&self, txn: &WriteTransaction) -> Result<(), redb::Error> {
+    pub(super) fn save(&self, txn: &WriteTransaction) -> Result<(), redb::Error> {
         let mut table = txn.open_table(TOTALS)?;
         for (index, row) in (0_u8..).zip(self.rows()) {
             table.insert(index, row)?;

@@ -89,6 +89,20 @@ impl<T: Clone> Recorder<T> {
         }
     }
 
+    /// Records what is done below `root`, in which there is something already: the record begins with steps that make it,
+    /// durably. Returns how many those are, too.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn over(root: &Path) -> io::Result<(Self, usize)> {
+        let recorder = Self::new(root);
+        let mut log = recorder.lock();
+        log.take_in(root)?;
+        let count = log.steps.len();
+        drop(log);
+        Ok((recorder, count))
+    }
+
     /// Writes down something of the caller's own, at this place.
     pub fn mark(&self, mark: T) {
         self.lock().steps.push(Step::Mark(mark));
@@ -126,6 +140,26 @@ impl<T> Log<T> {
             name: self.name(path)?,
             node: self.node(path)?,
         })
+    }
+
+    /// Adds the steps that make what is in `dir`.
+    fn take_in(&mut self, dir: &Path) -> io::Result<()> {
+        let dir_node = self.node(dir)?;
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            let entry = self.new_entry(&path)?;
+            let content = Content(entry.node);
+            if path.is_dir() {
+                self.steps.push(Step::CreateDir(entry));
+                self.take_in(&path)?;
+            } else {
+                self.steps.push(Step::Create(entry));
+                self.steps.push(Step::Write(content, 0, std::fs::read(&path)?));
+                self.steps.push(Step::SyncFile(content));
+            }
+        }
+        self.steps.push(Step::SyncDir(Content(dir_node)));
+        Ok(())
     }
 
     fn new_entry(&mut self, path: &Path) -> io::Result<Entry> {

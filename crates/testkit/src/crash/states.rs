@@ -1,5 +1,6 @@
 //! From a record to the states that a power cut can leave.
 
+use super::random::Random;
 use super::recorder::{Content, Entry, Name, Node, Step};
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +18,17 @@ pub enum Fault {
     Torn(usize),
     /// None was done.
     AllDropped,
+    /// Two of them weren't done as they should have been.
+    Two(Loss, Loss),
+}
+
+/// What became of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// The step.
+    pub step: usize,
+    /// Whether it was done by half; otherwise it wasn't done.
+    pub torn: bool,
 }
 
 /// A moment and a fault.
@@ -52,6 +64,53 @@ pub fn crashes<T>(steps: &[Step<T>]) -> Vec<Crash> {
                 at,
                 fault: Fault::AllDropped,
             });
+        }
+    }
+    found
+}
+
+/// Crashes with two faults at once, drawn by a seed from all moments at which two steps weren't durable.
+#[must_use]
+pub fn pairs<T>(steps: &[Step<T>], count: usize, seed: u64) -> Vec<Crash> {
+    let single: Vec<Crash> = crashes(steps);
+    let mut by_moment: BTreeMap<usize, Vec<Loss>> = BTreeMap::new();
+    for Crash { at, fault } in single {
+        let loss = match fault {
+            Fault::Dropped(step) => Loss { step, torn: false },
+            Fault::Torn(step) => Loss { step, torn: true },
+            _ => continue,
+        };
+        by_moment.entry(at).or_default().push(loss);
+    }
+    let moments: Vec<(usize, Vec<Loss>)> = by_moment
+        .into_iter()
+        .filter(|(_, losses)| {
+            losses
+                .iter()
+                .any(|loss| losses.first().is_some_and(|first| first.step != loss.step))
+        })
+        .collect();
+    let mut random = Random::new(seed);
+    let mut found = Vec::with_capacity(count);
+    // Most draws fit; the bound is for records in which none does.
+    for _ in 0..count.saturating_mul(20) {
+        let Some((at, losses)) = moments.get(random.below(moments.len())) else {
+            break;
+        };
+        let (one, other) = (
+            losses.get(random.below(losses.len())),
+            losses.get(random.below(losses.len())),
+        );
+        if let (Some(&one), Some(&other)) = (one, other)
+            && one.step < other.step
+        {
+            found.push(Crash {
+                at: *at,
+                fault: Fault::Two(one, other),
+            });
+        }
+        if found.len() == count {
+            break;
         }
     }
     found
@@ -97,6 +156,12 @@ impl Crash {
                 Fault::Dropped(dropped) if dropped == index => {}
                 Fault::AllDropped if !is_durable(done, index) => tree.drop_but_link(done, index, step),
                 Fault::Torn(torn) if torn == index => tree.half(step),
+                Fault::Two(one, other) if one.step == index || other.step == index => {
+                    let loss = if one.step == index { one } else { other };
+                    if loss.torn {
+                        tree.half(step);
+                    }
+                }
                 _ => tree.apply(step),
             }
         }
