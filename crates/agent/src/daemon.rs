@@ -13,13 +13,14 @@ use crate::logging::LogHandle;
 use crate::notify::{self, Heartbeat};
 use crate::serving::{self, ServeSender, Totals};
 use crate::sinks::SinkWriter;
+use crate::storage::{self, Storage};
 use crate::telemetry::{self, Telemetry};
 use crate::trust::{SharedTrust, Trust};
 use crate::{doctor, logging, sources};
 use floorhand_bundle::{SecretKey, TrustRoot, Verified};
 use floorhand_lifecycle::{Device, Machine, State};
 use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Host, HostConfig};
-use floorhand_store::{Ballast, BatchLimits, Spool, SpoolConfig, Store, StoreOptions};
+use floorhand_store::{Ballast, BatchLimits, Spool, Store};
 use floorhand_transport::{Client, Incoming};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,30 +116,8 @@ struct Prepared {
 }
 
 fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared, Failed> {
-    let storage = |problem: String| (Exit::StateDirectory, problem);
-    let options = StoreOptions {
-        blob_budget_bytes: config.store.blob_budget_bytes,
-    };
-    let keys = config
-        .storage_keys()
-        .map_err(|problem| (Exit::Configuration, problem))?;
-    let store = match &keys {
-        Some(keys) => Store::open_sealed(&config.state_dir, options, keys),
-        None => Store::open(&config.state_dir, options),
-    };
-    let store = store.map_err(|error| storage(error.to_string()))?;
-    let state = match store.state().load().map_err(|error| storage(error.to_string()))? {
-        Some(bytes) => State::decode(&bytes).map_err(|error| storage(error.to_string()))?,
-        None => State::default(),
-    };
-    let spool_config = SpoolConfig {
-        budget_bytes: config.telemetry.spool_budget_bytes,
-        high_reserve_bytes: config.telemetry.high_reserve_bytes,
-    };
-    let spool = Spool::open(&store.spool_path(), boot_id, spool_config).map_err(|error| storage(error.to_string()))?;
-    if let Some(aside) = spool.moved_aside() {
-        tracing::error!(path = %aside.display(), "the spool was damaged and was moved aside; a new one is begun");
-    }
+    let Storage { store, state, spool } =
+        storage::open(config, boot_id).map_err(|problem| (Exit::StateDirectory, problem))?;
     let host = host(config, compiler)?;
     Ok(Prepared {
         store: Arc::new(store),
@@ -314,6 +293,7 @@ impl CoreParts {
             boot_id: shared.boot_id,
             store: self.store,
             host: self.host,
+            load: Arc::new(core::load_on_a_thread),
             machine: Machine::new(device, self.state),
             fleet: self.fleet,
             serving: self.serving,
@@ -344,7 +324,7 @@ impl Daemon {
             boot_id,
             trust: SharedTrust::new(taken_roots(root, &state, &store)),
             key,
-            board: Arc::default(),
+            board: Arc::new(Mutex::new(Board::new(state.clone()))),
             totals: Arc::default(),
             clock_floor_ms: Arc::new(AtomicU64::new(state.clock_ms)),
             core_beat: Heartbeat::new("core", monotonic_ms()),

@@ -7,10 +7,23 @@ use floorhand_transport::{Client, Config, ConfigError, Incoming, LastWill, Publi
 /// The way to the hub. Clones share the connection.
 #[derive(Clone)]
 pub(crate) struct Fleet {
-    client: Client,
+    way: Way,
     fleet: FleetId,
     device: DeviceId,
 }
+
+/// Where messages to the hub go.
+#[derive(Clone)]
+enum Way {
+    Client(Client),
+    /// Nowhere: a test looks at them.
+    #[cfg(test)]
+    Kept(Kept),
+}
+
+/// Messages to the hub, in order.
+#[cfg(test)]
+pub(crate) type Kept = std::sync::Arc<std::sync::Mutex<Vec<(Up, Vec<u8>)>>>;
 
 /// What came in for the core.
 #[derive(Debug)]
@@ -60,7 +73,15 @@ impl Fleet {
         {
             tracing::error!(%error, "failed to subscribe to what is for this device");
         }
-        Ok((Self { client, fleet, device }, incoming))
+        let way = Way::Client(client);
+        Ok((Self { way, fleet, device }, incoming))
+    }
+
+    /// A way that keeps what is published.
+    #[cfg(test)]
+    pub(crate) fn keeping(fleet: FleetId, device: DeviceId, kept: Kept) -> Self {
+        let way = Way::Kept(kept);
+        Self { way, fleet, device }
     }
 
     /// Queues a message to the hub, or fails at once.
@@ -70,8 +91,16 @@ impl Fleet {
             device: self.device.clone(),
             kind,
         };
-        self.client
-            .try_publish(topic.to_string(), payload, Qos::AtLeastOnce, false)
+        match &self.way {
+            Way::Client(client) => client.try_publish(topic.to_string(), payload, Qos::AtLeastOnce, false),
+            #[cfg(test)]
+            Way::Kept(kept) => {
+                kept.lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .push((kind, payload));
+                Ok(())
+            }
+        }
     }
 
     /// Listens on a blob's topic, if there is room in the queue to ask for that.
@@ -91,7 +120,11 @@ impl Fleet {
 
     /// Whether a connection stands.
     pub(crate) fn is_connected(&self) -> bool {
-        self.client.is_connected()
+        match &self.way {
+            Way::Client(client) => client.is_connected(),
+            #[cfg(test)]
+            Way::Kept(_) => true,
+        }
     }
 
     /// Sends what is queued and disconnects in order.
@@ -99,7 +132,11 @@ impl Fleet {
         if let Ok(offline) = (Presence { boot_id, online: false }).encode() {
             drop(self.publish(Up::Presence, offline));
         }
-        let left = self.client.shutdown(within).await;
+        let left = match &self.way {
+            Way::Client(client) => client.shutdown(within).await,
+            #[cfg(test)]
+            Way::Kept(_) => 0,
+        };
         if left > 0 {
             tracing::warn!(
                 left,

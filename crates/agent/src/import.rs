@@ -146,6 +146,8 @@ fn leave(archive: &File, state_dir: &Path) -> io::Result<()> {
     File::open(&path)
         .and_then(|file| file.sync_all())
         .and_then(|()| fs::rename(&path, inbox_path(state_dir)))
+        // Whoever carries the stick is told that it may be pulled.
+        .and_then(|()| File::open(state_dir)?.sync_all())
         .inspect_err(|_| drop(fs::remove_file(&path)))
 }
 

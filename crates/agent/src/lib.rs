@@ -35,6 +35,7 @@ mod random;
 mod serving;
 mod sinks;
 mod sources;
+mod storage;
 mod telemetry;
 mod trust;
 

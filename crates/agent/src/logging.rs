@@ -97,6 +97,14 @@ pub(crate) struct LogHandle {
 }
 
 impl LogHandle {
+    /// A log that nothing is written to.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        let (_, reload) = reload::Layer::new(EnvFilter::default());
+        let ring = Arc::default();
+        Self { ring, reload }
+    }
+
     /// The last lines, oldest first, at most `lines` of the at most 2,000 and 256 KiB that are kept.
     #[must_use]
     pub(crate) fn tail(&self, lines: usize) -> Vec<String> {

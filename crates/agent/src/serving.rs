@@ -152,6 +152,14 @@ pub(crate) fn start(setup: Setup, queue: ServeQueue) -> std::io::Result<()> {
 /// What [`start`] takes samples from.
 pub(crate) struct ServeQueue(mpsc::Receiver<Message>);
 
+#[cfg(test)]
+impl ServeQueue {
+    /// What the thread would be told next.
+    pub(crate) fn try_next(&mut self) -> Option<Message> {
+        self.0.try_recv().ok()
+    }
+}
+
 /// The queue to the serving thread, and its other end.
 pub(crate) fn queue() -> (ServeSender, ServeQueue) {
     let (sender, receiver) = mpsc::channel(QUEUE);

@@ -87,6 +87,22 @@ impl Telemetry {
         Ok(Self { queue, figures })
     }
 
+    /// A way to nobody: reports stay where [`Telemetry::reports`] finds them.
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> Self {
+        Self {
+            queue: Arc::default(),
+            figures: Arc::default(),
+        }
+    }
+
+    /// What was reported since the last look, where no thread takes it.
+    #[cfg(test)]
+    pub(crate) fn reports(&self) -> Vec<RecordBody> {
+        let taken = self.queue.take(Duration::ZERO);
+        taken.reports.into_iter().map(|(_, body)| body).collect()
+    }
+
     /// Reports something, at the system's time.
     pub(crate) fn report(&self, body: RecordBody) {
         self.queue.report(system_ms(), body);

@@ -2,7 +2,7 @@
 
 use super::assembly::Core;
 use super::fetch::Goal;
-use super::{Message, Purpose, load};
+use super::{Purpose, load};
 use crate::clock::monotonic_ms;
 use crate::serving;
 use floorhand_bundle::{Digest, Manifest};
@@ -66,6 +66,7 @@ impl Core {
                 self.storage_alarm(&error);
             }
         }
+        self.stalled = !durable;
         if self.setup.machine.state().active.is_none() {
             self.setup.booting.send_replace(true);
         }
@@ -151,28 +152,16 @@ impl Core {
         Ok(())
     }
 
-    /// Loads a generation on a thread of its own.
+    /// Loads a generation; the core hears of the end of it.
     fn load(&self, generation: &Generation, purpose: Purpose) {
-        let number = generation.number;
         let task = load::Task {
-            generation: number,
+            generation: generation.number,
             store: Arc::clone(&self.setup.store),
             host: Arc::clone(&self.setup.host),
             trust: self.setup.trust.now(),
             purpose,
         };
-        let sender = self.setup.sender.clone();
-        let spawned = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
-            let result = Box::new(task.run());
-            sender.send_blocking(Message::Loaded {
-                generation: number,
-                purpose,
-                result,
-            });
-        });
-        if let Err(error) = spawned {
-            tracing::error!(%error, "failed to start a thread; the generation is not loaded");
-        }
+        (self.setup.load)(task, purpose, self.setup.sender.clone());
     }
 
     /// Keeps the manifest of what was fetched under its generation's number.

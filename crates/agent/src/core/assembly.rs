@@ -3,6 +3,7 @@
 use super::board::Board;
 use super::fetch::Fetching;
 use super::listen::Topics;
+use super::load::Load;
 use super::{CoreQueue, CoreSender, FetchLimits, Message, Notice, Purpose};
 use crate::clock::monotonic_ms;
 use crate::fleet::{Fleet, FleetEvent};
@@ -37,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) boot_id: u64,
     pub(crate) store: Arc<Store>,
     pub(crate) host: Arc<Host>,
+    /// Loads generations: with the engines, on a thread of its own.
+    pub(crate) load: Arc<Load>,
     pub(crate) machine: Machine,
     pub(crate) fleet: Option<Fleet>,
     pub(crate) serving: ServeSender,
@@ -73,25 +76,15 @@ pub(crate) struct Core {
     /// When it was last looked whether the trust root ends soon.
     pub(super) root_told_ms: Option<u64>,
     pub(super) topics: Topics,
+    /// The disk could not be written when the agent started: what the state names is not carried on.
+    pub(super) stalled: bool,
+    /// When it was last tried to give up what nobody carries on.
+    pub(super) leftover_ms: u64,
 }
 
 /// Starts the thread.
 pub(crate) fn start(setup: Setup, queue: CoreQueue) -> std::io::Result<()> {
-    let mut core = Core {
-        saved: setup.machine.state().clone(),
-        setup,
-        events: VecDeque::new(),
-        fetching: None,
-        staged: None,
-        answers: VecDeque::new(),
-        hello_count: 0,
-        hello_due: true,
-        connected: false,
-        limiter: Limiter::default(),
-        repaired_ms: 0,
-        root_told_ms: None,
-        topics: Topics::default(),
-    };
+    let mut core = Core::new(setup);
     std::thread::Builder::new()
         .name("core".to_owned())
         .spawn(move || core.run(queue))?;
@@ -99,6 +92,26 @@ pub(crate) fn start(setup: Setup, queue: CoreQueue) -> std::io::Result<()> {
 }
 
 impl Core {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self {
+            saved: setup.machine.state().clone(),
+            setup,
+            events: VecDeque::new(),
+            fetching: None,
+            staged: None,
+            answers: VecDeque::new(),
+            hello_count: 0,
+            hello_due: true,
+            connected: false,
+            limiter: Limiter::default(),
+            repaired_ms: 0,
+            root_told_ms: None,
+            topics: Topics::default(),
+            stalled: false,
+            leftover_ms: 0,
+        }
+    }
+
     fn run(&mut self, CoreQueue(mut messages): CoreQueue) {
         self.boot();
         let runtime = self.setup.runtime.clone();
@@ -124,12 +137,13 @@ impl Core {
         }
     }
 
-    fn tick(&mut self, now_ms: u64) {
+    pub(super) fn tick(&mut self, now_ms: u64) {
         self.handle(Event::Tick);
         self.drive_fetch(now_ms);
         self.listen(now_ms);
         self.repair_again(now_ms);
         self.watch_root(now_ms);
+        self.give_up_leftover(now_ms);
         self.send_answers();
         if self.hello_due && self.connected {
             self.say_hello();
@@ -137,7 +151,7 @@ impl Core {
         self.update_board();
     }
 
-    fn take(&mut self, message: Message) {
+    pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Fleet(event) => self.take_fleet(event),
             Message::Notice(Notice::Trial(sample)) => self.handle(Event::Trial(sample)),

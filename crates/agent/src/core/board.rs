@@ -20,10 +20,11 @@ pub(crate) struct Board {
     pub(crate) root_expires_ms: u64,
 }
 
-impl Default for Board {
-    fn default() -> Self {
+impl Board {
+    /// What is known before the core has begun.
+    pub(crate) fn new(state: State) -> Self {
         Self {
-            state: State::default(),
+            state,
             deployment: Deployment::Idle,
             trial: None,
             unserved: false,

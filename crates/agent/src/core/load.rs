@@ -1,6 +1,6 @@
 //! Loading a generation from the disk: verify, compile, golden cases, warm up.
 
-use super::Purpose;
+use super::{CoreSender, Message, Purpose};
 use crate::trust::Trust;
 use floorhand_bundle::{ComponentName, Manifest, Verified};
 use floorhand_pipeline::{Host, Loaded, Pipeline, run_golden};
@@ -10,8 +10,26 @@ use std::sync::Arc;
 /// The name of a manifest in its generation's folder.
 const MANIFEST: &str = "manifest.cose";
 
+/// What loads a task and then says [`Message::Loaded`] to the core. A test has one that needs no thread.
+pub(crate) type Load = dyn Fn(Task, Purpose, CoreSender) + Send + Sync;
+
+/// Loads on a thread of its own.
+pub(crate) fn on_a_thread(task: Task, purpose: Purpose, sender: CoreSender) {
+    let spawned = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+        let result = Box::new(task.run());
+        sender.send_blocking(Message::Loaded {
+            generation: task.generation,
+            purpose,
+            result,
+        });
+    });
+    if let Err(error) = spawned {
+        tracing::error!(%error, "failed to start a thread; the generation is not loaded");
+    }
+}
+
 /// What is to be loaded, and with what.
-pub(super) struct Task {
+pub(crate) struct Task {
     pub(super) generation: u64,
     pub(super) store: Arc<Store>,
     pub(super) host: Arc<Host>,

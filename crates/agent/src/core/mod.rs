@@ -9,14 +9,18 @@ mod board;
 pub(crate) mod commands;
 mod fetch;
 mod fetching;
+mod leftover;
 mod listen;
 mod load;
 mod pace;
 mod roots;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use assembly::{Setup, start};
 pub(crate) use board::Board;
+pub(crate) use load::on_a_thread as load_on_a_thread;
 
 use crate::fleet::FleetEvent;
 use floorhand_bundle::Digest;

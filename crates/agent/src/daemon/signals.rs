@@ -11,6 +11,7 @@ use crate::notify::{self, Heartbeat};
 use crate::serving::{Message as ServeMessage, Totals};
 use crate::telemetry::Telemetry;
 use floorhand_lifecycle::Generation;
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -135,12 +136,17 @@ impl Daemon {
     /// Answers whoever stands at the box.
     pub(super) fn serve_socket(&self) -> Result<(), Failed> {
         let path = self.config.socket_path();
-        let listener = local::bind(&path).map_err(|error| {
-            (
-                Exit::StateDirectory,
-                format!("{} can't be listened on: {error}", path.display()),
-            )
-        })?;
+        let listener = match local::bind(&path) {
+            Ok(listener) => listener,
+            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull) => {
+                tracing::error!(%error, path = %path.display(), "nobody can ask here what the agent does; it goes on");
+                return Ok(());
+            }
+            Err(error) => {
+                let problem = format!("{} can't be listened on: {error}", path.display());
+                return Err((Exit::StateDirectory, problem));
+            }
+        };
         let desk = Arc::new(Desk {
             config: self.config.clone(),
             boot_id: self.shared.boot_id,

@@ -103,8 +103,9 @@ impl Drain {
         while let Some(rest) = encoded.get(kept..).filter(|rest| !rest.is_empty()) {
             let group = fitting(rest, self.spool.config().group_bytes());
             let records: Vec<NewRecord<'_>> = rest.iter().take(group).map(new_record).collect();
-            if let Err(error) = self.spool.append_batch(&records) {
-                return self.hold(encoded.split_off(kept), &error, (time_ms, now_ms));
+            match self.spool.append_batch(&records) {
+                Ok(numbers) => self.tell_durable(numbers.end),
+                Err(error) => return self.hold(encoded.split_off(kept), &error, (time_ms, now_ms)),
             }
             kept += group;
         }
@@ -117,9 +118,15 @@ impl Drain {
         let message = format!("{lost} reports were dropped because the disk was full or could not keep up");
         let told = encode((time_ms, event("telemetry-overflow", "spool", message)));
         let records: Vec<NewRecord<'_>> = told.iter().map(new_record).collect();
-        self.spool.append_after_loss(lost, &records)?;
+        let numbers = self.spool.append_after_loss(lost, &records)?;
         self.lost = 0;
+        self.tell_durable(numbers.end);
         Ok(())
+    }
+
+    fn tell_durable(&self, until: u64) {
+        let boot_id = format!("{:016x}", self.spool.boot_id());
+        tracing::debug!(boot_id, until, "reports are durable");
     }
 
     /// Keeps in memory what matters most of what the disk didn't take; the rest is counted.
