@@ -1,4 +1,4 @@
-//! What goes away while it is needed: the broker in the middle of a chunk, the disk's last block.
+//! What goes away while it is needed: the broker in the middle of a chunk, the disk's last block, its leave to write.
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::Proxy;
@@ -213,6 +213,20 @@ impl Disk {
     }
 }
 
+impl Disk {
+    /// Lets the disk take changes, or none. Nobody may have a file on it open for writing.
+    fn set_writable(&self, writable: bool) -> Result<()> {
+        let options = if writable { "remount,rw" } else { "remount,ro" };
+        let output = Command::new("mount").args(["-o", options]).arg(&self.0).output()?;
+        ensure!(
+            output.status.success(),
+            "{options}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         drop(Command::new("umount").arg("--lazy").arg(&self.0).output());
@@ -273,6 +287,57 @@ fn a_full_disk_is_told_and_what_serves_goes_on() -> Result<()> {
     fs::remove_file(filler)?;
     let third = deploy(&second)?;
     ensure!(third.code == Some(0), "with room again: {third:?}\n{}", agent.tail());
+    agent.wait_until("commit", |status| runs(status, "2.0.0"))?;
+    agent.stop()
+}
+
+/// As after a reset on a disk whose file system has errors: the system mounts it so that it can only be read.
+#[test]
+fn a_disk_that_can_only_be_read_serves_what_was_committed() -> Result<()> {
+    let site = Site::new()?;
+    let hub = site.start_hub_alone()?;
+    let mut agent = device(&site, &hub.broker)?;
+    let Some(disk) = Disk::mount(agent.state_dir())? else {
+        say("SKIPPED: needs the right to mount a tmpfs");
+        return Ok(());
+    };
+    committed(&site, &hub, &mut agent)?;
+    agent.stop()?;
+    disk.set_writable(false)?;
+    let results = site.path("results.jsonl");
+    let before = fs::metadata(&results)?.len();
+    agent.start()?;
+    wait_for("results from a disk that can only be read", PATIENCE, || {
+        ensure!(agent.process()?.is_running(), "the agent has ended");
+        Ok((fs::metadata(&results)?.len() > before).then_some(()))
+    })
+    .with_context(|| agent.tail())?;
+    let second = site.pack_fixture(2)?;
+    let deploy = [
+        "deploy",
+        &second.to_string_lossy(),
+        "--device",
+        DEVICE,
+        "--wait",
+        "--timeout",
+        "120",
+    ];
+    let refused = hub.fleet(&deploy)?;
+    ensure!(refused.code == Some(5), "{refused:?}\n{}", agent.tail());
+    for said in ["telemetry can't be kept", "the state directory can't be written"] {
+        ensure!(
+            agent.log().contains(said),
+            "{said:?} is not in the log\n{}",
+            agent.tail()
+        );
+    }
+    agent.stop()?;
+
+    disk.set_writable(true)?;
+    agent.start()?;
+    agent.wait_until("connection", |status| status["fleet_connected"] == true)?;
+    let taken = hub.fleet(&deploy)?;
+    ensure!(taken.code == Some(0), "{taken:?}\n{}", agent.tail());
     agent.wait_until("commit", |status| runs(status, "2.0.0"))?;
     agent.stop()
 }
