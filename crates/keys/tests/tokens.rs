@@ -1,5 +1,5 @@
 //! Keys in tokens of SoftHSM. Its folder comes from the environment, so that each test starts itself again with one.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its assumption does")]
+#![expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
 
 use cryptoki::context::Pkcs11;
 use cryptoki::session::{Session, SessionState, UserType};

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 /// The least there is, so that a short life fills it.
 const CONFIG: SpoolConfig = SpoolConfig {
-    budget_bytes: 524_416,
-    high_reserve_bytes: 128 << 10,
+    budget_bytes: 2 << 20,
+    high_reserve_bytes: 512 << 10,
 };
 const LIMITS: BatchLimits = BatchLimits {
     max_records: 100,
@@ -33,7 +33,7 @@ const LIMITS: BatchLimits = BatchLimits {
 /// States that are drawn unless the environment says otherwise.
 const SAMPLES: usize = 1500;
 /// Operations of a boot.
-const OPERATIONS: usize = 40;
+const OPERATIONS: usize = 130;
 const PATH: &str = "spool.redb";
 
 /// A record's boot and number.
@@ -75,7 +75,7 @@ fn open(tape: &Tape<Mark>, boot: u64) -> Spool {
 
 /// A record's payload: known by one byte, some to some thousand bytes long.
 fn payload(content: u8) -> Vec<u8> {
-    vec![content; 20 + usize::from(content) * 170]
+    vec![content; 20 + usize::from(content) * 40]
 }
 
 fn priority(content: u8) -> Priority {
@@ -99,7 +99,7 @@ fn append(spool: &mut Spool, lost: u64, contents: &[u8]) -> Result<(), floorhand
 /// Every record that is kept, with its content.
 fn records(spool: &mut Spool) -> BTreeMap<Key, u8> {
     let (mut cursor, mut found) = (Cursor::default(), BTreeMap::new());
-    while let Some(batch) = spool.next_batch(&mut cursor, LIMITS, Order::BackfillFirst).unwrap() {
+    while let Some(batch) = spool.next_batch(&mut cursor, LIMITS, Order::LiveFirst).unwrap() {
         for record in batch.records {
             let content = record.payload[0];
             assert_eq!(record.payload, payload(content));
@@ -139,9 +139,11 @@ fn act(tape: &Tape<Mark>, spool: &mut Spool, next: &mut u64, random: &mut Random
             tape.mark(Mark::Acked);
         }
         1 => {
-            let gaps = spool.gaps().unwrap();
+            let gaps = spool.report_gaps().unwrap();
             tape.mark(Mark::Forgetting(gaps.clone()));
-            spool.forget_gaps(&gaps).unwrap();
+            for gap in &gaps {
+                spool.ack(gap.boot_id, &[(gap.first, gap.last)]).unwrap();
+            }
             tape.mark(Mark::Forgot);
         }
         _ => {

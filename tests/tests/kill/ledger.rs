@@ -94,13 +94,17 @@ impl Ledger {
         loop {
             let query = format!("device={device}&limit={PAGE}&after={}", self.read_until);
             let page = get(hub, &format!("/api/v1/records?{query}"))?;
-            let records = page["records"].as_array().cloned().unwrap_or_default();
+            let records = page
+                .get("records")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             for record in &records {
                 let (boot, number) = (boot_of(record)?, record["seq"].as_u64().unwrap_or(0));
                 let rows = self.rows.entry(boot).or_default();
                 ensure!(rows.insert(number), "the hub has {number} of {boot} twice");
             }
-            self.read_until = page["next"].as_u64().unwrap_or(self.read_until);
+            self.read_until = page.get("next").and_then(Value::as_u64).unwrap_or(self.read_until);
             if records.len() < PAGE {
                 break;
             }

@@ -264,7 +264,11 @@ impl Storm {
         let version = self.deploy(false)?;
         self.wait_for_commit(version)?;
         let status = self.wait_for_status()?;
-        let boot = status["boot_id"].as_str().unwrap_or_default().to_owned();
+        let boot = status
+            .get("boot_id")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         let log = self.agent.log();
         let settled = self.ledger.settle(&self.hub, DEVICE, &log, &boot);
         self.sum = settled.with_context(|| self.agent.tail())?;
@@ -278,7 +282,7 @@ impl Storm {
         let results = fs::read_to_string(self.site.path("results.jsonl"))?;
         let bad = self.hub.fleet_ok(&["bundles"])?;
         let of = |major: u64| {
-            let all = bad.as_array().or_else(|| bad["bundles"].as_array());
+            let all = bad.as_array().or_else(|| bad.get("bundles").and_then(Value::as_array));
             let found = all
                 .into_iter()
                 .flatten()
@@ -305,10 +309,10 @@ impl Storm {
         );
         ensure!(!self.seen.committed || active.is_some(), "nothing serves: {status:#}");
         ensure!(
-            status["unserved"] == false,
+            status.get("unserved") == Some(&Value::Bool(false)),
             "what was committed can't be loaded: {status:#}"
         );
-        let number = |name: &str| status[name].as_u64().unwrap_or(0);
+        let number = |name: &str| status.get(name).and_then(Value::as_u64).unwrap_or(0);
         let now = Seen {
             committed: active.is_some(),
             seq: number("seq"),

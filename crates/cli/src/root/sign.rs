@@ -2,8 +2,8 @@
 
 use super::document::{Document, read};
 use super::verify;
-use crate::output::Output;
 use crate::files;
+use crate::output::Output;
 use crate::unlock::UnlockArgs;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;

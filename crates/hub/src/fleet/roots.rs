@@ -136,7 +136,9 @@ impl Hub {
     }
 
     fn keys(&self) -> impl Iterator<Item = &dyn Signer> {
-        [Some(self.key.as_ref()), self.next_key.as_deref()].into_iter().flatten()
+        [Some(self.key.as_ref()), self.next_key.as_deref()]
+            .into_iter()
+            .flatten()
     }
 
     fn key_under(&self, root: &TrustRoot) -> Option<&dyn Signer> {

@@ -13,7 +13,7 @@ mod fixture;
 mod hub;
 
 use device::Device;
-use fixture::{bundle, key, root, write_key};
+use fixture::{bundle, root, write_key};
 use floorhand_bundle::{Digest, Manifest};
 use floorhand_protocol::{Action, Command, Down, JobReport, JobStatus, Mode, Outcome, Record, RecordBody, Step};
 use floorhand_testkit::{Mosquitto, MosquittoConfig, MosquittoTls, Pki, free_port};
