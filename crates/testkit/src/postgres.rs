@@ -76,8 +76,14 @@ impl Postgres {
             .spawn()
             .context("postgres")?;
         let server = Self { child, port, _dir: dir };
-        let listens = eventually(START_WITHIN, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
-        ensure!(listens, "PostgreSQL doesn't listen on port {port}");
+        // It listens before it lets anybody in; the last line of this file tells when it does.
+        let status = || std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+        let is_ready =
+            || status().trim_end().ends_with("ready") && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+        ensure!(
+            eventually(START_WITHIN, is_ready),
+            "PostgreSQL isn't ready on port {port}"
+        );
         Ok(Some(server))
     }
 
