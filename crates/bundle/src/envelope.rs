@@ -33,6 +33,8 @@ pub enum Domain {
     Hello,
     /// What a device answers to a command.
     Answer,
+    /// How far the hub's audit log goes.
+    AuditCheckpoint,
 }
 
 impl Domain {
@@ -48,6 +50,7 @@ impl Domain {
             Self::UpBatch => b"floorhand/v1/up-batch",
             Self::Hello => b"floorhand/v1/hello",
             Self::Answer => b"floorhand/v1/answer",
+            Self::AuditCheckpoint => b"floorhand/v1/audit-checkpoint",
         }
     }
 
@@ -63,6 +66,7 @@ impl Domain {
             Self::UpBatch => "up batch",
             Self::Hello => "hello",
             Self::Answer => "answer",
+            Self::AuditCheckpoint => "audit checkpoint",
         }
     }
 }

@@ -4,11 +4,13 @@
 
 mod read;
 
+use crate::access::oidc;
+use crate::database::Database;
 use crate::logging::LogFormat;
 use clap::Args;
 use floorhand_bundle::FleetId;
 use floorhand_keys::KeyLocation;
-use read::{File, FileTls};
+use read::{File, FileHttpTls, FileOidc, FileTls};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -70,7 +72,10 @@ pub(crate) struct Config {
     pub(crate) assignment_key_passphrase_file: Option<PathBuf>,
     pub(crate) trust_root: PathBuf,
     pub(crate) http_listen: SocketAddr,
+    /// `None`: plain HTTP.
+    pub(crate) http_tls: Option<HttpTls>,
     pub(crate) api_token_file: Option<PathBuf>,
+    pub(crate) oidc: Option<oidc::Settings>,
     pub(crate) broker: Broker,
     pub(crate) identity: String,
     pub(crate) share_group: Option<String>,
@@ -80,6 +85,14 @@ pub(crate) struct Config {
     pub(crate) max_bundle_bytes: usize,
 }
 
+impl Config {
+    /// Where the database is.
+    pub(crate) fn database_url(&self) -> String {
+        let own = || Database::sqlite_url(&self.data_dir.join("hub.db"));
+        self.database.clone().unwrap_or_else(own)
+    }
+}
+
 /// Which broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Broker {
@@ -87,6 +100,13 @@ pub(crate) enum Broker {
     Embedded(SocketAddr),
     /// Another one.
     Remote { url: String, tls: Option<Tls> },
+}
+
+/// Files for the API's and the pages' own TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpTls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 /// Files for mutual TLS.
@@ -164,11 +184,15 @@ impl Draft {
         let api_token_file = self.named("api_token_file", file.api_token_file.as_deref(), &base);
         let listen = args.http_listen.as_deref().unwrap_or(&file.http_listen);
         let http_listen = self.address("http_listen", listen);
-        if http_listen.is_some_and(|address| !address.ip().is_loopback()) && api_token_file.is_none() {
+        let can_be_reached = http_listen.is_some_and(|address| !address.ip().is_loopback());
+        if can_be_reached && file.http_tls.is_none() && !file.http_without_tls {
             self.problems.push(format!(
-                "`http_listen` is {listen}, which others can reach: set `api_token_file`, or listen on 127.0.0.1"
+                "`http_listen` is {listen}, which others can reach: give it a certificate with `[http_tls]`, or listen on \
+                 127.0.0.1; `http_without_tls = true` lets everybody on the network read tokens along"
             ));
         }
+        let http_tls = file.http_tls.as_ref().map(|tls| self.http_tls(tls, &base));
+        let oidc = file.oidc.as_ref().map(|issuer| self.oidc(issuer, &base));
         let broker = self.broker(&file, args, &base);
         self.check_names(&file);
         let assignment_ttl_ms = self.milliseconds("assignment_ttl_s", file.assignment_ttl_s, 1000);
@@ -193,7 +217,15 @@ impl Draft {
             assignment_key_passphrase_file,
             trust_root: trust_root?,
             http_listen: http_listen?,
+            http_tls: match http_tls {
+                Some(tls) => Some(tls?),
+                None => None,
+            },
             api_token_file,
+            oidc: match oidc {
+                Some(oidc) => Some(oidc?),
+                None => None,
+            },
             broker: broker?,
             identity: file.identity,
             share_group: file.share_group,
@@ -273,6 +305,40 @@ impl Draft {
             ca: ca?,
             cert: cert?,
             key: key?,
+        })
+    }
+
+    /// `None` when one of the files isn't named, which was told.
+    fn http_tls(&mut self, tls: &FileHttpTls, base: &Path) -> Option<HttpTls> {
+        let cert = self.named("http_tls.cert", tls.cert.as_deref(), base);
+        let key = self.named("http_tls.key", tls.key.as_deref(), base);
+        Some(HttpTls { cert: cert?, key: key? })
+    }
+
+    /// `None` when something of it is missing, which was told.
+    fn oidc(&mut self, file: &FileOidc, base: &Path) -> Option<oidc::Settings> {
+        let ca = self.named("oidc.ca", file.ca.as_deref(), base);
+        if let Some(issuer) = &file.issuer {
+            if !oidc::fetch::may_be_asked(issuer) {
+                self.problems
+                    .push(format!("`oidc.issuer`: {issuer:?} is no https:// address"));
+            } else if issuer.starts_with("https:") && ca.is_none() {
+                let problem =
+                    "`oidc.ca` is missing: the CA of the issuer's certificate, or a file of all that you trust";
+                self.problems.push(problem.to_owned());
+            }
+        }
+        if file.roles.is_empty() {
+            let problem = "`[oidc.roles]` has no group: name those that are a role, as in viewer = [\"staff\"]";
+            self.problems.push(problem.to_owned());
+        }
+        Some(oidc::Settings {
+            issuer: file.issuer.clone()?,
+            audience: file.audience.clone()?,
+            roles_claim: file.roles_claim.clone(),
+            name_claim: file.name_claim.clone(),
+            roles: file.roles.clone(),
+            ca,
         })
     }
 
@@ -416,7 +482,7 @@ mod tests {
         for part in [
             "unknown key `colour`",
             "`fleet`: \"plant a\" is no fleet id",
-            "set `api_token_file`",
+            "`http_without_tls = true` lets",
             "`embedded_broker`: 10.0.0.1:1883",
             "`identity`",
             "`assignment_ttl_s`",
@@ -457,7 +523,7 @@ mod tests {
             "`assignment_ttl_s` has to be a whole number, and is of type string",
             "`command_ttl_s` is below 0",
             "`identity` is empty",
-            "unknown key `colour`; known here are tls, fleet,",
+            "unknown key `colour`; known here are tls, http_tls, oidc, fleet,",
             "unknown key `tls.crt`; known here are ca, cert, key",
             "`tls.cert` is missing",
             "`tls.key` is missing",
@@ -468,6 +534,49 @@ mod tests {
             assert!(told.contains(part), "{part:?} is not in {told}");
         }
         assert_eq!(error.problems.len(), 11, "{told}");
+    }
+
+    #[test]
+    fn others_reach_it_over_tls_or_because_somebody_said_so() {
+        let tls = "[http_tls]\ncert = 'hub.pem'\nkey = 'hub.key'";
+        for (lines, fits) in [
+            ("http_listen = '0.0.0.0:80'".to_owned(), false),
+            ("http_listen = '0.0.0.0:80'\napi_token_file = 't'".to_owned(), false),
+            ("http_listen = '0.0.0.0:80'\nhttp_without_tls = true".to_owned(), true),
+            (format!("http_listen = '0.0.0.0:80'\n{tls}"), true),
+            (format!("http_listen = '127.0.0.1:80'\n{tls}"), true),
+            ("http_listen = '[::1]:80'".to_owned(), true),
+        ] {
+            let config = parse(&format!("{MINIMAL}\n{lines}"), &args(&[]));
+            assert_eq!(config.is_ok(), fits, "{lines}: {config:?}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_needs_an_audience_a_ca_and_groups() {
+        let right = "[oidc]\nissuer = 'https://sso/realm'\naudience = 'floorhand'\nca = 'ca.pem'\n\
+                     [oidc.roles]\nviewer = ['staff']\nadmin = ['it', 'owners']";
+        let oidc = parse(&format!("{MINIMAL}\n{right}"), &args(&[])).unwrap().oidc.unwrap();
+        let groups: Vec<(&str, &str)> = oidc
+            .roles
+            .iter()
+            .map(|(group, role)| (group.as_str(), role.name()))
+            .collect();
+        assert_eq!(groups, [("staff", "viewer"), ("it", "admin"), ("owners", "admin")]);
+        assert_eq!((oidc.roles_claim.as_str(), oidc.name_claim.as_str()), ("groups", "sub"));
+        let wrong = "[oidc]\nissuer = 'http://sso/realm'\n[oidc.roles]\nboss = ['x']\nadmin = 'it'";
+        let told = parse(&format!("{MINIMAL}\n{wrong}"), &args(&[]))
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "`oidc.audience` is missing",
+            "is no https:// address",
+            "unknown key `oidc.roles.boss`; known here are viewer, operator, releaser, admin",
+            "`oidc.roles.admin` has to be a list",
+            "`[oidc.roles]` has no group",
+        ] {
+            assert!(told.contains(part), "{part:?} is not in {told}");
+        }
     }
 
     #[test]

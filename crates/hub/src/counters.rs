@@ -54,6 +54,10 @@ counters! {
     failures,
     /// HTTP requests that were answered.
     http_requests,
+    /// HTTP requests that were refused: without a token, with a wrong one, without the role, or too often.
+    http_denied,
+    /// Messages that were let go by because their device sent too many; it repeats them.
+    throttled,
 }
 
 /// One count.

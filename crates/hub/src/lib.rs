@@ -27,6 +27,7 @@
 //! - `rules`, `planner`: decisions, pure.
 //! - `database`: all SQL; `fleet`: what may be asked of the hub; `delivery`: chunks, in turns.
 //! - `link`: the MQTT client; `http`: API, metrics, pages; `run`: the program around them.
+//! - `access`: who may what; [`audit`]: the chain of what was changed; [`offline`]: both without a running hub.
 //! - [`broker`]: an embedded broker, for one machine.
 //!
 //! # Testing
@@ -34,6 +35,8 @@
 //! Everything but `link` is tested without a broker: topics and bytes go in, queued messages come out. `tests/service`
 //! runs the program against a real Mosquitto with mutual TLS.
 
+mod access;
+pub mod audit;
 pub mod broker;
 mod clock;
 mod config;
@@ -45,6 +48,7 @@ mod fleet;
 mod http;
 mod link;
 mod logging;
+pub mod offline;
 mod planner;
 mod rules;
 mod run;
@@ -52,6 +56,7 @@ mod secrets;
 #[cfg(test)]
 mod testing;
 
+pub use access::{Role, RoleError, Roles};
 pub use config::{ConfigError, HubArgs};
 pub use exit::BROKER_HELP;
 pub use logging::LogFormat;

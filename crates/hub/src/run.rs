@@ -1,24 +1,29 @@
 //! The program `floorhand-hub`: opens what the configuration names, starts the tasks, and ends them in order.
 
+use crate::audit::Note;
 use crate::broker;
 use crate::clock::now_ms;
 use crate::config::{Broker, Config, ConfigError, HubArgs};
 use crate::counters::Counters;
 use crate::database::Database;
 use crate::fleet::{Hub, HubError, Settings};
-use crate::secrets;
+use crate::secrets::{self, Secrets};
 use crate::{delivery, exit, http, link, logging};
+use floorhand_bundle::Digest;
 use floorhand_store::{Store, StoreOptions};
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Between two rounds of cleaning up.
 const CLEANUP_EVERY: Duration = Duration::from_secs(30);
 /// Telemetry is thinned out once in so many rounds: once an hour.
 const RETENTION_ROUNDS: u64 = 120;
+/// Between two checkpoints of the audit log. What came after the last one that is elsewhere can be cut off unnoticed.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
 /// Requests that run when the hub is told to end have this long.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -68,35 +73,33 @@ pub fn check(args: &HubArgs) -> Result<(), ConfigError> {
 
 async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
     let (config, secrets) = secrets::open(args).map_err(Failure::configuration)?;
+    let Secrets {
+        root,
+        key,
+        next_key,
+        api_token,
+        http_tls,
+        oidc,
+    } = secrets;
     if args.check {
         tracing::info!(config = %args.config.display(), "the configuration is right");
         return Ok(());
     }
     let store = open_store(&config)?;
-    let url = config
-        .database
-        .clone()
-        .unwrap_or_else(|| Database::sqlite_url(&config.data_dir.join("hub.db")));
-    let database = Database::open(&url).await.map_err(Failure::data)?;
+    let database = Database::open(&config.database_url()).await.map_err(Failure::data)?;
     let listener = tokio::net::TcpListener::bind(config.http_listen).await;
     let listener = listener.map_err(|error| Failure::listen(format!("listen on {}: {error}", config.http_listen)))?;
-    let (embedded, lost) = match config.broker {
-        Broker::Embedded(address) => (
-            Some(address),
-            Some(broker::start(address).await.map_err(Failure::listen)?),
-        ),
-        Broker::Remote { .. } => (None, None),
-    };
+    let (embedded, lost) = embedded_broker(&config).await?.unzip();
     let settings = Settings {
         assignment_ttl_ms: config.assignment_ttl_ms,
         command_ttl_ms: config.command_ttl_ms,
         max_bundle_bytes: config.max_bundle_bytes,
-        api_token: secrets.api_token,
+        api_token,
     };
     let (outbox, queued) = mpsc::channel(link::OUTBOX);
     let hub = Hub::new(
-        secrets.root,
-        secrets.key,
+        root,
+        key,
         database,
         store,
         outbox,
@@ -104,7 +107,8 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
         now_ms,
         settings,
     );
-    let hub = with_roots(hub.with_next_key(secrets.next_key)).await?;
+    let hub = with_roots(hub.with_next_key(next_key)).await?;
+    note_start(&hub, args, &config).await?;
     let (client, incoming) = link::start(&config).await.map_err(Failure::configuration)?;
     let tasks = [
         tokio::spawn(link::receive(Arc::clone(&hub), incoming)),
@@ -112,9 +116,12 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
         tokio::spawn(link::resend(Arc::clone(&hub))),
         tokio::spawn(delivery::serve(Arc::clone(&hub))),
         tokio::spawn(clean_up(Arc::clone(&hub), config.telemetry_retention_ms)),
+        tokio::spawn(keep_checkpoints(Arc::clone(&hub))),
     ];
+    let (tls, renewing) = renewed(http_tls, &config).unzip();
+    let service = http::Service { tls, oidc };
     let (stop, stopping) = watch::channel(false);
-    let served = tokio::spawn(http::serve(listener, Arc::clone(&hub), stopping));
+    let served = tokio::spawn(http::serve(listener, Arc::clone(&hub), service, stopping));
     tracing::info!(fleet = %config.fleet, http = %config.http_listen, ?embedded, "hub is ready");
     let ended = tokio::select! {
         () = exit::signal() => Ok(()),
@@ -127,8 +134,11 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
         tracing::warn!("requests were cut off");
     }
     link::end(&client).await;
-    for task in &tasks {
+    for task in tasks.iter().chain(&renewing) {
         task.abort();
+    }
+    if let Err(error) = hub.keep_checkpoint().await {
+        tracing::error!("failed to sign a checkpoint of the audit log: {error}");
     }
     hub.database.close().await;
     ended
@@ -143,8 +153,21 @@ async fn with_roots(hub: Hub) -> Result<Arc<Hub>, Failure> {
     }
 }
 
+/// Where the embedded broker listens, and what tells its end; `None` where it is another one.
+async fn embedded_broker(
+    config: &Config,
+) -> Result<Option<(SocketAddr, oneshot::Receiver<broker::BrokerError>)>, Failure> {
+    match config.broker {
+        Broker::Embedded(address) => {
+            let lost = broker::start(address).await.map_err(Failure::listen)?;
+            Ok(Some((address, lost)))
+        }
+        Broker::Remote { .. } => Ok(None),
+    }
+}
+
 /// Why the embedded broker ended; never, where there is none.
-async fn embedded_end(lost: Option<tokio::sync::oneshot::Receiver<broker::BrokerError>>) -> String {
+async fn embedded_end(lost: Option<oneshot::Receiver<broker::BrokerError>>) -> String {
     match lost {
         Some(lost) => lost
             .await
@@ -161,6 +184,40 @@ fn open_store(config: &Config) -> Result<Store, Failure> {
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|error| Failure::data(format!("create {}: {error}", config.data_dir.display())))?;
     Store::open(&config.data_dir, options).map_err(Failure::data)
+}
+
+/// The certificate that `https://` is served with, and the task that reads it again.
+fn renewed(
+    tls: Option<Arc<rustls::ServerConfig>>,
+    config: &Config,
+) -> Option<(watch::Receiver<Arc<rustls::ServerConfig>>, tokio::task::JoinHandle<()>)> {
+    let (current, tls) = watch::channel(tls?);
+    let files = config.http_tls.clone()?;
+    Some((tls, tokio::spawn(http::tls::renew(files, current))))
+}
+
+/// Writes a start down: with which configuration, told by its digest.
+async fn note_start(hub: &Hub, args: &HubArgs, config: &Config) -> Result<(), Failure> {
+    let digest = std::fs::read(&args.config).map_or_else(|_| String::new(), |bytes| Digest::of(&bytes).to_string());
+    let note = Note::new("hub.start", config.fleet.as_str())
+        .with("version", env!("CARGO_PKG_VERSION"))
+        .with("configuration_sha256", digest)
+        .with("http_listen", config.http_listen.to_string())
+        .with("tls", config.http_tls.is_some())
+        .with("api_token_file", config.api_token_file.is_some())
+        .with("oidc", config.oidc.as_ref().map_or("", |oidc| oidc.issuer.as_str()));
+    hub.database.note(&note, hub.now_ms()).await.map_err(Failure::data)
+}
+
+/// Signs how far the audit log goes, from time to time.
+async fn keep_checkpoints(hub: Arc<Hub>) {
+    let mut tick = tokio::time::interval(CHECKPOINT_EVERY);
+    loop {
+        tick.tick().await;
+        if let Err(error) = hub.keep_checkpoint().await {
+            tracing::error!("failed to sign a checkpoint of the audit log: {error}");
+        }
+    }
 }
 
 /// Ends what has expired, and forgets what is old.

@@ -1,6 +1,7 @@
 //! What the configuration names: the trust root, the key that signs under it, the API's token, the broker's TLS files.
 //! Opened in one pass with the configuration itself, so that every mistake comes at once.
 
+use crate::access::oidc::Oidc;
 use crate::config::{Config, ConfigError, Draft, HubArgs};
 use crate::{http, link};
 use floorhand_bundle::{MAX_ROOT_BYTES, Role, Signer, TrustRoot, Verified};
@@ -11,6 +12,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A key or a token is far shorter.
 const MAX_SECRET_BYTES: u64 = 16 * 1024;
@@ -23,8 +25,12 @@ pub(crate) struct Secrets {
     pub(crate) key: Box<dyn Signer>,
     /// The key that takes its place with the next root.
     pub(crate) next_key: Option<Box<dyn Signer>>,
-    /// What callers of the API have to show.
+    /// A token of the role admin.
     pub(crate) api_token: Option<String>,
+    /// What `https://` is served with.
+    pub(crate) http_tls: Option<Arc<rustls::ServerConfig>>,
+    /// Who vouches for people.
+    pub(crate) oidc: Option<Oidc>,
 }
 
 /// Reads the configuration and everything that it names. The error has every mistake in them.
@@ -92,12 +98,16 @@ impl Reading<'_> {
             Some(path) => self.token(path).map(Some),
             None => Some(None),
         };
+        let http_tls = self.http_tls();
+        let oidc = self.oidc();
         self.check_broker();
         Some(Secrets {
             root: root?,
             key: key?,
             next_key: next_key?,
             api_token: api_token?,
+            http_tls: http_tls?,
+            oidc: oidc?,
         })
     }
 
@@ -164,6 +174,32 @@ impl Reading<'_> {
             return None;
         }
         Some(token.to_owned())
+    }
+
+    /// What `https://` is served with; `None` when that can't be had, which is told.
+    fn http_tls(&mut self) -> Option<Option<Arc<rustls::ServerConfig>>> {
+        let Some(files) = &self.config.http_tls else {
+            return Some(None);
+        };
+        if self.missing.contains(&files.cert) || self.missing.contains(&files.key) {
+            return None;
+        }
+        let opened = http::tls::open(files);
+        let opened = opened.map_err(|problem| self.problems.push(format!("`http_tls`: {problem}")));
+        opened.ok().map(Some)
+    }
+
+    /// Who vouches for people; `None` when that can't be had, which is told.
+    fn oidc(&mut self) -> Option<Option<Oidc>> {
+        let Some(settings) = &self.config.oidc else {
+            return Some(None);
+        };
+        if settings.ca.as_ref().is_some_and(|ca| self.missing.contains(ca)) {
+            return None;
+        }
+        let opened = Oidc::new(settings.clone());
+        let opened = opened.map_err(|problem| self.problems.push(format!("`oidc.ca`: {problem}")));
+        opened.ok().map(Some)
     }
 
     fn check_broker(&mut self) {

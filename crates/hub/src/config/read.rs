@@ -3,6 +3,7 @@
 //! A key that nobody asked for is unknown, and refused: a misspelt one would otherwise be a default in disguise.
 
 use super::HTTP_LISTEN;
+use crate::access::Role;
 use std::path::PathBuf;
 use toml::{Table, Value};
 
@@ -26,8 +27,11 @@ pub(super) struct File {
     pub(super) trust_root: Option<PathBuf>,
     /// Where the API and the pages are. Default: `127.0.0.1:8460`.
     pub(super) http_listen: String,
-    /// A file whose first line every caller has to show as a bearer token. Required where `http_listen` is no loopback
-    /// address. Default: none.
+    /// Whether `http_listen` may be an address that others can reach although there is no `[http_tls]`: tokens and all that
+    /// is asked and answered go through the network for everybody to read. Default: false.
+    pub(super) http_without_tls: bool,
+    /// A file whose first line is a token of the role admin. Named tokens (`floorhand hub token new`) are better: each can be
+    /// revoked, and says in the audit log who it was. Default: none.
     pub(super) api_token_file: Option<PathBuf>,
     /// The MQTT 5 broker: `mqtt://HOST:PORT`, or `mqtts://HOST:PORT` with `[tls]`. Default: the embedded one.
     pub(super) broker: Option<String>,
@@ -48,6 +52,36 @@ pub(super) struct File {
     pub(super) max_bundle_bytes: u64,
     /// Files for an `mqtts://` broker.
     pub(super) tls: Option<FileTls>,
+    /// Files for `https://`. Default: none, plain HTTP.
+    pub(super) http_tls: Option<FileHttpTls>,
+    /// An OpenID Connect issuer that vouches for people. Default: none.
+    pub(super) oidc: Option<FileOidc>,
+}
+
+/// `[http_tls]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileHttpTls {
+    /// The certificate of the API and the pages, with those between it and its CA: PEM. Required.
+    pub(super) cert: Option<PathBuf>,
+    /// The certificate's key: PEM. Required.
+    pub(super) key: Option<PathBuf>,
+}
+
+/// `[oidc]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileOidc {
+    /// The issuer's URL, as its tokens have it in `iss`. Required.
+    pub(super) issuer: Option<String>,
+    /// What tokens for this hub have in `aud`. Required.
+    pub(super) audience: Option<String>,
+    /// The claim with a person's groups; dots between nested ones. Default: `groups`.
+    pub(super) roles_claim: String,
+    /// The claim that names a person in the audit log. Default: `sub`.
+    pub(super) name_claim: String,
+    /// The CA of the issuer's certificate: PEM, one or several. Required for an `https://` issuer.
+    pub(super) ca: Option<PathBuf>,
+    /// `[oidc.roles]`: the groups that are a role each, as in `operator = ["shift-leads"]`. At least one.
+    pub(super) roles: Vec<(String, Role)>,
 }
 
 /// `[tls]`
@@ -69,6 +103,8 @@ pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
         .ok()?;
     let mut top = Reader::new(table, "", problems);
     let tls = top.section("tls");
+    let http_tls = top.section("http_tls");
+    let oidc = top.section("oidc");
     let mut file = File {
         fleet: top.need("fleet"),
         data_dir: top.path("data_dir").unwrap_or_else(|| PathBuf::from("floorhand-hub")),
@@ -78,6 +114,7 @@ pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
         assignment_key_passphrase_file: top.path("assignment_key_passphrase_file"),
         trust_root: top.need("trust_root").map(PathBuf::from),
         http_listen: top.text("http_listen").unwrap_or_else(|| HTTP_LISTEN.to_owned()),
+        http_without_tls: top.flag("http_without_tls").unwrap_or(false),
         api_token_file: top.path("api_token_file"),
         broker: top.text("broker"),
         embedded_broker: top.text("embedded_broker"),
@@ -88,9 +125,13 @@ pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
         telemetry_retention_days: top.number("telemetry_retention_days").unwrap_or(30),
         max_bundle_bytes: top.number("max_bundle_bytes").unwrap_or(256 << 20),
         tls: None,
+        http_tls: None,
+        oidc: None,
     };
     top.finish();
     file.tls = tls.map(|table| file_tls(table, problems));
+    file.http_tls = http_tls.map(|table| file_http_tls(table, problems));
+    file.oidc = oidc.map(|table| file_oidc(table, problems));
     Some(file)
 }
 
@@ -103,6 +144,37 @@ fn file_tls(table: Table, problems: &mut Vec<String>) -> FileTls {
     };
     section.finish();
     tls
+}
+
+fn file_http_tls(table: Table, problems: &mut Vec<String>) -> FileHttpTls {
+    let mut section = Reader::new(table, "http_tls.", problems);
+    let tls = FileHttpTls {
+        cert: section.need("cert").map(PathBuf::from),
+        key: section.need("key").map(PathBuf::from),
+    };
+    section.finish();
+    tls
+}
+
+fn file_oidc(table: Table, problems: &mut Vec<String>) -> FileOidc {
+    let mut section = Reader::new(table, "oidc.", problems);
+    let roles = section.section("roles");
+    let mut oidc = FileOidc {
+        issuer: section.need("issuer"),
+        audience: section.need("audience"),
+        roles_claim: section.text("roles_claim").unwrap_or_else(|| "groups".to_owned()),
+        name_claim: section.text("name_claim").unwrap_or_else(|| "sub".to_owned()),
+        ca: section.path("ca"),
+        roles: Vec::new(),
+    };
+    section.finish();
+    let mut section = Reader::new(roles.unwrap_or_default(), "oidc.roles.", problems);
+    for role in Role::ALL {
+        let groups = section.texts(role.name()).unwrap_or_default();
+        oidc.roles.extend(groups.into_iter().map(|group| (group, role)));
+    }
+    section.finish();
+    oidc
 }
 
 /// One table of the file.
@@ -152,6 +224,27 @@ impl<'a> Reader<'a> {
                 Err(_) => self.refuse(key, "is below 0"),
             },
             other => self.wrong(key, "a whole number", &other),
+        }
+    }
+
+    fn flag(&mut self, key: &'static str) -> Option<bool> {
+        match self.take(key)? {
+            Value::Boolean(flag) => Some(flag),
+            other => self.wrong(key, "true or false", &other),
+        }
+    }
+
+    fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let expected = "a list of texts in quotes";
+        let Value::Array(values) = self.take(key)? else {
+            return self.refuse(key, &format!("has to be {expected}"));
+        };
+        let texts = values
+            .iter()
+            .map(|value| value.as_str().filter(|text| !text.is_empty()));
+        match texts.map(|text| text.map(str::to_owned)).collect() {
+            Some(texts) => Some(texts),
+            None => self.refuse(key, &format!("has to be {expected}, none of them empty")),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Commands, and what devices answered to them and to assignments.
 
 use super::{Database, DatabaseError, During as _, damaged, signed, unsigned};
+use crate::audit::Note;
 use floorhand_protocol::{Action, Answer};
 
 /// A command as it is stored.
@@ -28,6 +29,14 @@ pub(crate) struct AnswerRow {
     pub(crate) outcome: String,
 }
 
+/// The word that the API has for a command.
+fn action_name(action: &Action) -> &'static str {
+    match action {
+        Action::ReportNow => "report-now",
+        Action::FetchLogs { .. } => "fetch-logs",
+    }
+}
+
 impl Database {
     /// Takes the next command id of a device, lets `seal` sign the command under it, and stores it. `None` when the
     /// device isn't registered.
@@ -53,12 +62,16 @@ impl Database {
         sqlx::query("INSERT INTO commands (device, id, action, issued_ms, expires_ms) VALUES ($1, $2, $3, $4, $5)")
             .bind(device)
             .bind(id)
-            .bind(json)
+            .bind(&json)
             .bind(signed(issued_ms))
             .bind(signed(expires_ms))
             .execute(&mut *writing.transaction)
             .await
             .during(operation)?;
+        let note = Note::new(format!("command.{}", action_name(action)), device)
+            .with("id", id)
+            .with("action", json);
+        writing.note(&note, issued_ms).await?;
         writing.commit(operation).await?;
         Ok(Some((unsigned(id), sealed)))
     }

@@ -1,6 +1,7 @@
 //! Assignments and the jobs they belong to. Nothing is ever removed here: the history of a device stays readable.
 
 use super::{Database, DatabaseError, During as _, Writing, signed, storable, unsigned};
+use crate::audit::Note;
 use crate::rules;
 use floorhand_bundle::DeviceId;
 use floorhand_protocol::{JobReport, JobStatus};
@@ -105,6 +106,11 @@ impl Database {
                 sealed,
             });
         }
+        let note = Note::new(&job.kind, &job.id)
+            .with("bundle", job.bundle.as_str())
+            .with("sampling_ppm", drafts.first().map_or(0, |draft| draft.sampling_ppm))
+            .with_names("devices", issued.iter().map(|one| one.device.as_str()));
+        writing.note(&note, unsigned(job.created_ms)).await?;
         writing.commit(operation).await?;
         Ok(issued)
     }

@@ -1,6 +1,7 @@
 //! Bundles that were ingested, and the blobs that may be served because they belong to one.
 
 use super::{Database, DatabaseError, During as _, damaged, signed};
+use crate::audit::Note;
 
 /// More bundles than anybody pages through; bounds the list.
 const MAX_BUNDLES: i64 = 1000;
@@ -81,6 +82,13 @@ impl Database {
             .execute(&mut *writing.transaction)
             .await
             .during(operation)?;
+        if added > 0 {
+            let note = Note::new("bundle.push", &bundle.digest)
+                .with("name", bundle.name.as_str())
+                .with("version", bundle.version.as_str())
+                .with("release_counter", bundle.release_counter);
+            writing.note(&note, now_ms).await?;
+        }
         writing.commit(operation).await?;
         Ok(added > 0)
     }

@@ -1,6 +1,7 @@
 //! Devices: who is registered, what they last said, and their totals.
 
 use super::{Database, DatabaseError, During as _, Writing, damaged, signed};
+use crate::audit::Note;
 use floorhand_bundle::DeviceId;
 use floorhand_protocol::{Hello, Metrics};
 
@@ -108,6 +109,12 @@ impl Database {
                 Registered::Replaced
             }
         };
+        if registered != Registered::Known {
+            let note = Note::new("device.enroll", device.as_str())
+                .with("public_key", public_key)
+                .with("replaced", registered == Registered::Replaced);
+            writing.note(&note, now_ms).await?;
+        }
         writing.commit(REGISTER).await?;
         Ok(registered)
     }
@@ -136,6 +143,9 @@ impl Database {
             .execute(&mut *writing.transaction)
             .await
             .during(operation)?;
+        if removed > 0 {
+            writing.note(&Note::new("device.remove", device), now_ms).await?;
+        }
         writing.commit(operation).await?;
         Ok(removed > 0)
     }

@@ -6,11 +6,13 @@
 
 mod answers;
 mod assignments;
+mod audit;
 mod bundles;
 mod devices;
 mod records;
 mod roots;
 mod telemetry;
+mod tokens;
 
 pub(crate) use answers::{AnswerRow, CommandRow};
 pub(crate) use assignments::{AssignmentRow, Draft, JobRow};
@@ -18,6 +20,7 @@ pub(crate) use bundles::{BundleRow, NewBlob, NewBundle};
 pub(crate) use devices::{DeviceRow, Registered};
 pub(crate) use records::{Filter, GapRow, Point, RecordRow};
 pub(crate) use telemetry::Telemetry;
+pub(crate) use tokens::{Added, NewToken, Revoked, SessionRow, TokenRow};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::MigrateError;
@@ -87,6 +90,7 @@ impl<T> During<T> for Result<T, sqlx::Error> {
 #[derive(Debug)]
 pub(crate) struct Database {
     pool: AnyPool,
+    sqlite: bool,
     /// SQLite has one writer at a time, and one that began by reading can't become it. So writers queue here.
     writer: Mutex<()>,
     last_record_id: AtomicI64,
@@ -132,11 +136,14 @@ impl Database {
             .fetch_one(&pool)
             .await
             .during("find the last record")?;
-        Ok(Self {
+        let database = Self {
             pool,
+            sqlite,
             writer: Mutex::new(()),
             last_record_id: AtomicI64::new(last),
-        })
+        };
+        database.guard_audit().await?;
+        Ok(database)
     }
 
     /// The URL of the SQLite database of a data directory.
@@ -172,7 +179,9 @@ impl Database {
 
     async fn write(&self, operation: &'static str) -> Result<Writing<'_>, DatabaseError> {
         let turn = self.writer.lock().await;
-        let transaction = self.pool.begin().await.during(operation)?;
+        // Another process may write to the same SQLite file: whoever begins by reading couldn't write behind it any more.
+        let begin = if self.sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        let transaction = self.pool.begin_with(begin).await.during(operation)?;
         Ok(Writing {
             transaction,
             _turn: turn,
@@ -272,7 +281,8 @@ pub(crate) mod tests {
         newer.close().await;
         let error = Database::open(&url).await.unwrap_err().to_string();
         assert!(
-            error.contains("a newer hub wrote it: its tables are of version 9999") && error.contains("up to 10;"),
+            error.contains("a newer hub wrote it: its tables are of version 9999")
+                && error.contains("knows them up to "),
             "{error}"
         );
     }

@@ -1,6 +1,8 @@
 //! Trust roots: the signed bytes of each that was taken, and the numbers that begin anew with one.
 
 use super::{Database, DatabaseError, During as _, signed, unsigned};
+use crate::audit::Note;
+use floorhand_bundle::Digest;
 
 /// A root as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -66,6 +68,12 @@ impl Database {
             .execute(&mut *writing.transaction)
             .await
             .during(operation)?;
+        }
+        if added > 0 {
+            let note = Note::new("root.publish", &version.to_string())
+                .with("digest", Digest::of(sealed).to_string())
+                .with("numbers_begin_anew", anew);
+            writing.note(&note, now_ms).await?;
         }
         writing.commit(operation).await?;
         Ok(added > 0)

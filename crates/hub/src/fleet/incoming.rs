@@ -4,7 +4,8 @@
 //! Telemetry is acknowledged after it was committed, and a batch that comes again is acknowledged again.
 
 use super::{Hub, HubError};
-use crate::database::{DeviceRow, Telemetry};
+use crate::access::limits::Rate;
+use crate::database::{DatabaseError, DeviceRow, Telemetry};
 use crate::rules;
 use floorhand_bundle::{DeviceId, PublicKey};
 use floorhand_protocol::{Ack, Answer, Down, Fetch, Gap, Hello, Presence, SeqRange, Topic, Up, UpBatch};
@@ -13,6 +14,19 @@ use std::sync::PoisonError;
 
 /// Unknown devices that are logged by name; a flood of made-up names must not fill the memory or the log.
 const MAX_STRANGERS: usize = 1000;
+/// What one device may send. A device that drains a day's backlog sends some tens of batches a second, since it waits for
+/// acks; one that fetches a bundle asks some hundred times.
+pub(super) const MESSAGES: Rate = Rate {
+    per_s: 200.0,
+    burst: 4000.0,
+};
+/// The same in bytes: batches of the largest size at a rate that a disk takes from several devices at once.
+pub(super) const MESSAGE_BYTES: Rate = Rate {
+    per_s: 8.0 * 1024.0 * 1024.0,
+    burst: 64.0 * 1024.0 * 1024.0,
+};
+/// Devices whose rate is remembered: more than one hub is meant for.
+pub(super) const MAX_SENDERS: usize = 20_000;
 /// Ranges in one ack, at most 30 bytes each: below `MAX_ACK_BYTES` with its envelope.
 const RANGES_PER_ACK: usize = 1000;
 
@@ -27,6 +41,10 @@ impl Hub {
                 return;
             }
         };
+        if self.is_flooding(&device, payload.len()) {
+            self.counters.throttled.add_one();
+            return;
+        }
         match self.dispatch(&device, kind, payload).await {
             Ok(()) => {}
             Err(HubError::NotFound(_)) => self.note_stranger(device),
@@ -56,6 +74,14 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// Whether a device has sent more than it may. What is let go by is neither stored nor acknowledged, so nothing is lost
+    /// of a device that comes to its senses.
+    fn is_flooding(&self, device: &DeviceId, length: usize) -> bool {
+        let now_ms = self.now_ms();
+        self.messages.take(device, 1.0, now_ms).is_err()
+            || self.message_bytes.take(device, length as f64, now_ms).is_err()
     }
 
     async fn dispatch(&self, device: &DeviceId, kind: Up, payload: &[u8]) -> Result<(), HubError> {
@@ -273,6 +299,33 @@ mod tests {
         }
         .seal(&key(9))
         .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_device_that_floods_the_hub_is_held_up_alone() {
+        let (_dir, hub, mut sent) = registered().await;
+        let burst = MESSAGES.burst as u64;
+        for _ in 0..burst {
+            hub.take("fh/v1/plant-a/d/press-1/up/presence", b"nonsense").await;
+        }
+        assert_eq!(
+            (hub.counters.refused.value(), hub.counters.throttled.value()),
+            (burst, 0)
+        );
+        hub.take(BATCH, &batch(vec![finding(0, 1, 0.5)], vec![])).await;
+        assert_eq!(
+            (hub.counters.throttled.value(), acks(&mut sent)),
+            (1, vec![]),
+            "neither taken nor acknowledged"
+        );
+        hub.take("fh/v1/plant-a/d/press-2/up/presence", b"nonsense").await;
+        assert_eq!(
+            (hub.counters.throttled.value(), hub.counters.unknown_devices.value()),
+            (1, 1)
+        );
+        let bytes = vec![0; MESSAGE_BYTES.burst as usize + 1];
+        hub.take("fh/v1/plant-a/d/press-3/up/batch", &bytes).await;
+        assert_eq!(hub.counters.throttled.value(), 2, "bytes count, too");
     }
 
     fn acks(sent: &mut mpsc::Receiver<Outgoing>) -> Vec<(u64, Vec<(u64, u64)>)> {

@@ -1,6 +1,7 @@
 //! The hub itself: what it holds, and what may be asked of it. No HTTP and no MQTT client in here: what is to be sent goes
 //! into a bounded queue, what came in is handed over as topic and bytes.
 
+mod audit;
 mod enrolment;
 mod export;
 mod incoming;
@@ -8,10 +9,12 @@ mod ingest;
 mod orders;
 mod roots;
 
+pub(crate) use audit::{DEFAULT_DAYS, make_token, revoke_token};
 pub(crate) use enrolment::Enrolled;
 pub(crate) use ingest::Summary;
 pub(crate) use orders::{JobIssued, Selection, mode_name};
 
+use crate::access::limits::Buckets;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::database::{Database, DatabaseError};
@@ -46,6 +49,9 @@ pub(crate) enum HubError {
     /// It is longer than this hub takes.
     #[error("{0}")]
     TooLarge(String),
+    /// It didn't come in time.
+    #[error("{0}")]
+    Late(String),
     /// Not now: others are before.
     #[error("{0}")]
     Busy(String),
@@ -74,7 +80,7 @@ pub(crate) struct Settings {
     pub(crate) assignment_ttl_ms: u64,
     pub(crate) command_ttl_ms: u64,
     pub(crate) max_bundle_bytes: usize,
-    /// What callers of the API have to show; `None` on loopback only.
+    /// The token of `api_token_file`.
     pub(crate) api_token: Option<String>,
 }
 
@@ -103,6 +109,9 @@ pub(crate) struct Hub {
     pub(crate) resend: Notify,
     /// Names that were logged as unknown; see `incoming.rs`.
     strangers: Mutex<BTreeSet<DeviceId>>,
+    /// What each device may send; see `incoming.rs`.
+    messages: Buckets<DeviceId>,
+    message_bytes: Buckets<DeviceId>,
 }
 
 impl Hub {
@@ -138,6 +147,8 @@ impl Hub {
             bundles_in_memory: Semaphore::new(BUNDLES_IN_MEMORY),
             resend: Notify::new(),
             strangers: Mutex::default(),
+            messages: Buckets::new(incoming::MESSAGES, incoming::MAX_SENDERS),
+            message_bytes: Buckets::new(incoming::MESSAGE_BYTES, incoming::MAX_SENDERS),
         }
     }
 

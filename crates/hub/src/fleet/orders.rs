@@ -4,6 +4,7 @@
 //! hello brings it about again.
 
 use super::{Hub, HubError, Summary};
+use crate::access::Actor;
 use crate::database::{AssignmentRow, BundleRow, DeviceRow, Draft, JobRow, signed, unsigned};
 use crate::planner::{self, Change, Current, Demands, Desired};
 use floorhand_bundle::{BlobRef, DeviceId, Digest, Domain, Envelope, MAX_MANIFEST_BYTES, cbor};
@@ -274,7 +275,7 @@ impl Hub {
             kind: kind.to_owned(),
             bundle: bundle.clone(),
             created_ms: signed(issued_ms),
-            created_by: "api".to_owned(),
+            created_by: Actor::current().to_string(),
         };
         let drafts: Vec<Draft> = desired
             .iter()

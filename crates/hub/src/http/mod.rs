@@ -1,32 +1,37 @@
 //! HTTP: the API under `/api/v1`, its description, metrics, pages. Handlers translate; what is decided is decided in
 //! `fleet`.
 //!
-//! No TLS and no accounts in here: on loopback everybody on the machine may ask, elsewhere everybody who shows the token,
-//! and a proxy in front gives both a better door.
+//! Who may ask is decided in `access`, by the roles that `routes` has for each route.
 
 mod api;
 mod charts;
 mod guard;
 mod listener;
+mod login;
 mod metrics;
 mod models;
 mod openapi;
 mod pages;
 mod routes;
 mod style;
+pub(crate) mod tls;
 mod views;
 
 pub(crate) use guard::MIN_TOKEN;
+pub(crate) use models::TokenView;
 
+use crate::access::door::Door;
+use crate::access::oidc::Oidc;
 use crate::fleet::{Hub, HubError};
 use axum::Json;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use models::Problem;
+use rustls::ServerConfig;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -34,6 +39,8 @@ use tokio::sync::{Semaphore, watch};
 const MAX_JSON_BYTES: usize = 512 * 1024;
 /// Callers that wait for an answer at the same time, a connection each.
 const MAX_WAITING: usize = 256;
+/// JSON comes within this time: half a megabyte over the slowest link that anybody has.
+const JSON_TIMEOUT: Duration = Duration::from_secs(30);
 /// Uploads at the same time: each is in memory while it comes.
 const MAX_UPLOADS: usize = 2;
 
@@ -41,49 +48,59 @@ const MAX_UPLOADS: usize = 2;
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     hub: Arc<Hub>,
+    door: Arc<Door>,
     waiting: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
     /// Turns true when the hub ends, so that nobody waits any longer.
     stopping: watch::Receiver<bool>,
     /// Whether it listens on loopback, and so has to know by itself that a browser isn't led here by somebody else.
     loopback: bool,
+    /// Whether it speaks TLS.
+    tls: bool,
+}
+
+/// How it is to be served.
+pub(crate) struct Service {
+    /// The certificate, which may change; `None`: plain HTTP.
+    pub(crate) tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    /// Who vouches for people.
+    pub(crate) oidc: Option<Oidc>,
 }
 
 /// Serves until `stopping` turns true and what runs then has ended.
-pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, service: Service, mut stopping: watch::Receiver<bool>) {
     let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let router = router(hub, loopback, stopping.clone());
+    let Service { tls, oidc } = service;
+    let door = Door::new(hub.settings.api_token.as_deref(), oidc, loopback);
+    match door.is_open(&hub.database).await {
+        Ok(true) => tracing::warn!(
+            "everybody on this machine may do everything here; close the door with a first token: \
+             `floorhand hub token new NAME --role admin`"
+        ),
+        Ok(false) => {}
+        Err(error) => tracing::error!("failed to look for tokens: {error}"),
+    }
+    let router = router(hub, door, (loopback, tls.is_some()), stopping.clone());
     let stop = async move {
         // An error means that the sender is gone, and with it the program.
         drop(stopping.wait_for(|stop| *stop).await);
     };
-    if let Err(error) = axum::serve(listener::Bounded::new(listener), router)
-        .with_graceful_shutdown(stop)
-        .await
-    {
-        tracing::error!("failed to serve HTTP: {error}");
-    }
+    listener::serve(listener, router, tls, stop).await;
 }
 
-fn router(hub: Arc<Hub>, loopback: bool, stopping: watch::Receiver<bool>) -> Router {
+fn router(hub: Arc<Hub>, door: Door, (loopback, tls): (bool, bool), stopping: watch::Receiver<bool>) -> Router {
     let app = App {
         hub,
+        door: Arc::new(door),
         waiting: Arc::new(Semaphore::new(MAX_WAITING)),
         uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
         stopping,
         loopback,
+        tls,
     };
-    Router::new()
-        .merge(routes::api())
-        .route("/", get(pages::fleet))
-        .route("/devices/{id}", get(pages::device))
-        .route("/static/style.css", get(style::css))
-        .route("/static/refresh.js", get(style::script))
-        .route("/metrics", get(metrics::metrics))
-        .route("/openapi.json", get(openapi::document))
+    routes::router()
         .fallback(async || HubError::NotFound("no such page; see /openapi.json".to_owned()))
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::check))
-        .route("/healthz", get(metrics::health))
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
         .with_state(app)
 }
@@ -96,6 +113,7 @@ impl IntoResponse for HubError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Late(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Database(_) | Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -1,6 +1,8 @@
 //! What the API says and takes, as JSON. Fields are added, never renamed. Times are milliseconds since 1970 UTC; boot ids,
 //! which need all 64 bits, are text.
 
+use crate::access::Role;
+use crate::audit::Entry;
 use crate::fleet::Summary;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -382,4 +384,58 @@ pub(crate) struct Stats {
     pub(crate) totals: TotalsView,
     /// Counts since the hub's start, as in `/metrics`.
     pub(crate) counters: BTreeMap<String, u64>,
+}
+
+/// A token to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewToken {
+    /// 1 to 64 of A-Z a-z 0-9 . _ - @, as the audit log shall have it.
+    pub(crate) name: String,
+    /// One or more of `viewer`, `operator`, `releaser`, `admin`.
+    pub(crate) roles: Vec<Role>,
+    /// For how long it holds; 0 for good, 365 when left out.
+    #[serde(default)]
+    pub(crate) expires_days: Option<u64>,
+}
+
+/// A token, without itself.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TokenView {
+    pub(crate) name: String,
+    pub(crate) roles: Vec<String>,
+    /// `valid`, `expired` or `revoked`.
+    pub(crate) state: String,
+    pub(crate) created_ms: u64,
+    /// Who made it.
+    pub(crate) created_by: String,
+    /// Null: it doesn't expire.
+    pub(crate) expires_ms: Option<u64>,
+    /// Null: it wasn't revoked.
+    pub(crate) revoked_ms: Option<u64>,
+    /// To the minute; null: it was never used.
+    pub(crate) last_used_ms: Option<u64>,
+    /// The token itself, in the answer to its making; left out elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+}
+
+/// Entries of the audit log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AuditPage {
+    pub(crate) entries: Vec<Entry>,
+    /// What to give as `after` to get those behind them.
+    pub(crate) next: u64,
+}
+
+/// How far the audit log goes, signed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointView {
+    /// The last entry's number; 0 before the first.
+    pub(crate) seq: u64,
+    /// The last entry's hash.
+    pub(crate) hash: String,
+    pub(crate) time_ms: u64,
+    /// The signed bytes (COSE), hexadecimal.
+    pub(crate) envelope: String,
 }

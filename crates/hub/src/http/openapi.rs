@@ -3,24 +3,33 @@
 //! What holds for every operation isn't repeated beside each handler but added here: who may ask, and the answers that are
 //! given before a handler sees the request or when the hub itself fails.
 
-use super::{api, models};
+use super::routes::{self, Need};
+use super::{api, login, models};
+use crate::access::Role;
 use axum::Json;
+use axum::http::Method;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 /// The token as programs show it.
 const TOKEN: &str = "token";
-/// The token as browsers show it.
+/// The token as a password.
 const PASSWORD: &str = "password";
+/// A browser's login.
+const SESSION: &str = "session";
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "floorhand hub",
         description = "Devices, bundles, assignments and telemetry of one fleet. Errors are \
-        `{\"error\": text}`. Where the hub has an API token, every request shows it: `Authorization: Bearer TOKEN`."
+        `{\"error\": text}`. Requests show a token: `Authorization: Bearer TOKEN`; on loopback they need none until there is \
+        one. Each operation says which role it needs: viewer looks, operator steers devices, releaser uploads bundles, \
+        admin does all of it and everything else."
     ),
     paths(
         api::devices::list,
@@ -48,6 +57,11 @@ const PASSWORD: &str = "password";
         api::records::gaps,
         api::records::series,
         api::records::stats,
+        api::tokens::list,
+        api::tokens::make,
+        api::tokens::revoke,
+        api::audit::list,
+        api::audit::checkpoint,
     ),
     components(schemas(models::Problem)),
     modifiers(&Common)
@@ -60,18 +74,27 @@ struct Common;
 impl Modify for Common {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         if let Some(components) = document.components.as_mut() {
-            let token = "The first line of the hub's `api_token_file`, where it has one; on loopback it needs none.";
+            let token = "A named token, the first line of the hub's `api_token_file`, or a JWT of its issuer.";
             components.add_security_scheme(TOKEN, scheme(HttpAuthScheme::Bearer, token));
             let password =
-                "The same token as a browser sends it, with any user name. Good for looking, not for changing.";
+                "The same token as a password, with any user name. As good as the role viewer, and for looking only.";
             components.add_security_scheme(PASSWORD, scheme(HttpAuthScheme::Basic, password));
+            let session = ApiKeyValue::with_description(
+                login::cookie_name(true),
+                "A login at `/login`. As good as the role viewer, and for looking only. Without TLS it is called `floorhand`.",
+            );
+            components.add_security_scheme(SESSION, SecurityScheme::ApiKey(ApiKey::Cookie(session)));
         }
-        for item in document.paths.paths.values_mut() {
-            if let Some(look) = item.get.as_mut() {
-                complete(look, &[TOKEN, PASSWORD]);
-            }
-            for change in [&mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
-                complete(change, &[TOKEN]);
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in [
+                (Method::GET, &mut item.get),
+                (Method::PUT, &mut item.put),
+                (Method::POST, &mut item.post),
+                (Method::DELETE, &mut item.delete),
+            ] {
+                if let (Some(operation), Some(need)) = (operation, routes::need(&method, path)) {
+                    complete(operation, need);
+                }
             }
         }
     }
@@ -81,15 +104,22 @@ fn scheme(kind: HttpAuthScheme, description: &str) -> SecurityScheme {
     SecurityScheme::Http(HttpBuilder::new().scheme(kind).description(Some(description)).build())
 }
 
-/// Adds who may ask, by any of `schemes` or, on loopback, by none, and the answers that its handler doesn't list.
-fn complete(operation: &mut Operation, schemes: &[&str]) {
+/// Adds who may ask and how they show it, on an open hub not at all, and the answers that its handler doesn't list.
+fn complete(operation: &mut Operation, need: Need) {
+    let role = need.role().map_or("none", Role::name);
+    let schemes: &[&str] = if need == Need::Viewer {
+        &[TOKEN, PASSWORD, SESSION]
+    } else {
+        &[TOKEN]
+    };
     let mut ways = vec![SecurityRequirement::default()];
-    ways.extend(
-        schemes
-            .iter()
-            .map(|name| SecurityRequirement::new(*name, std::iter::empty::<String>())),
-    );
+    ways.extend(schemes.iter().map(|name| SecurityRequirement::new(*name, [role])));
     operation.security = Some(ways);
+    let said = operation.description.take().unwrap_or_default();
+    operation.description = Some(format!("{said}\n\nNeeds the role {role}.").trim_start().to_owned());
+    let forbidden = format!(
+        "The token hasn't the role {role}; or a page of another site asks, or a hub on loopback is asked by another name"
+    );
     let has_body = operation.request_body.is_some();
     let has_parameters = operation.parameters.as_ref().is_some_and(|list| !list.is_empty());
     for (is_given, status, description) in [
@@ -98,13 +128,15 @@ fn complete(operation: &mut Operation, schemes: &[&str]) {
             "400",
             "A parameter or the body is not what it has to be",
         ),
-        (true, "401", "The hub has a token, and the request doesn't show it"),
+        (true, "401", "The request shows no token that holds"),
+        (true, "403", forbidden.as_str()),
+        (has_body, "408", "The body didn't come in time"),
+        (has_body, "413", "The body is longer than this hub takes"),
         (
             true,
-            "403",
-            "A page of another site asks, or a hub on loopback is asked by another name",
+            "429",
+            "Too many requests, or wrong tokens; `Retry-After` says when to ask again",
         ),
-        (has_body, "413", "The body is longer than this hub takes"),
         (true, "500", "The hub's database or disk failed; its log has more"),
     ] {
         if is_given {

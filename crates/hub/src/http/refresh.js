@@ -6,6 +6,8 @@
     if (document.hidden || String(getSelection()).length > 0) return;
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      // The login is over.
+      if (answer.redirected) return location.reload();
       if (!answer.ok) throw new Error("the hub answered " + answer.status);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const scrolled = Array.from(document.querySelectorAll(".scroll"), (element) => element.scrollLeft);

@@ -1,5 +1,7 @@
 //! The API from outside: requests in, status and JSON out, on a hub with SQLite in a directory of its own.
 
+mod access;
+
 use super::*;
 use crate::fleet::Outgoing;
 use crate::testing::{NOW_MS, bundle, finding, hello, hub, key, metrics};
@@ -29,7 +31,8 @@ impl Api {
         change(&mut hub);
         let hub = Arc::new(hub);
         let (stop, stopping) = watch::channel(false);
-        let router = router(Arc::clone(&hub), loopback, stopping);
+        let door = Door::new(hub.settings.api_token.as_deref(), None, loopback);
+        let router = router(Arc::clone(&hub), door, (loopback, false), stopping);
         Self {
             router,
             hub,
@@ -430,7 +433,7 @@ async fn pages_of_other_sites_are_kept_out() {
 async fn where_there_is_a_token_it_has_to_be_shown() {
     let token = "0123456789abcdef0123456789abcdef";
     let api = Api::with(|hub| hub.settings.api_token = Some(token.to_owned()), false).await;
-    for path in ["/", "/metrics", "/openapi.json", "/api/v1/devices", "/static/style.css"] {
+    for path in ["/", "/metrics", "/openapi.json", "/api/v1/devices", "/nowhere"] {
         let (status, headers, _) = api.raw(request("GET", path, None)).await;
         assert!(
             status == 401 && headers.contains_key(header::WWW_AUTHENTICATE),
@@ -458,9 +461,10 @@ async fn the_description_names_every_route() {
         .iter()
         .flat_map(|(path, item)| methods(item).into_iter().map(move |method| (method, path.clone())))
         .collect();
-    let routed: BTreeSet<(String, String)> = routes::OPERATIONS
+    let routed: BTreeSet<(String, String)> = routes::ROUTES
         .iter()
-        .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()))
+        .filter(|route| route.path.starts_with("/api/"))
+        .map(|route| (route.method.to_owned(), route.path.to_owned()))
         .collect();
     assert_eq!(described, routed);
     for (method, path) in &described {
@@ -488,18 +492,30 @@ async fn the_description_says_who_may_ask_and_what_goes_wrong() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let responses = operation["responses"].as_object().unwrap();
-            let mut expected = vec!["401", "403", "500"];
+            let mut expected = vec!["401", "403", "429", "500"];
             if operation.get("requestBody").is_some() {
-                expected.extend(["400", "413"]);
+                expected.extend(["400", "408", "413"]);
             }
             for status in expected {
                 let schema = &responses[status]["content"]["application/json"]["schema"]["$ref"];
                 assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
             }
-            let ways = if method == "get" { 3 } else { 2 };
-            assert_eq!(operation["security"].as_array().unwrap().len(), ways, "{method} {path}");
+            let need = routes::need(&method.to_uppercase().parse().unwrap(), path).unwrap();
+            let role = need.role().unwrap().name();
+            let ways = operation["security"].as_array().unwrap();
+            let expected = if role == "viewer" { 4 } else { 2 };
+            assert_eq!(
+                (ways.len(), &ways[1]),
+                (expected, &json!({"token": [role]})),
+                "{method} {path}"
+            );
+            let said = operation["description"].as_str().unwrap();
+            assert!(
+                said.contains(&format!("Needs the role {role}.")),
+                "{method} {path}: {said}"
+            );
             operations += 1;
         }
     }
-    assert_eq!(operations, routes::OPERATIONS.len());
+    assert_eq!(operations, 30);
 }

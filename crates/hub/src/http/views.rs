@@ -2,14 +2,37 @@
 
 use super::models::{
     AnswerView, AssignmentView, BundleIdView, BundleView, CommandView, DeviceView, GapView, HelloView, Issued,
-    IssuedAssignment, JobView, MetricsView, PointView, RecordView, RunningView, SkippedView, TotalsView,
+    IssuedAssignment, JobView, MetricsView, PointView, RecordView, RunningView, SkippedView, TokenView, TotalsView,
 };
 use crate::database::{
-    AnswerRow, AssignmentRow, BundleRow, CommandRow, DeviceRow, GapRow, JobRow, Point, RecordRow, unsigned,
+    AnswerRow, AssignmentRow, BundleRow, CommandRow, DeviceRow, GapRow, JobRow, Point, RecordRow, TokenRow, unsigned,
 };
 use crate::fleet::{HubError, JobIssued, mode_name};
 use floorhand_protocol::{BundleId, Hello, Metrics, Running};
 use serde_json::Value;
+
+impl TokenView {
+    /// A token as it stands now.
+    pub(crate) fn of(row: TokenRow, now_ms: u64) -> Self {
+        let state = match (row.revoked_ms > 0, row.holds(now_ms)) {
+            (true, _) => "revoked",
+            (false, true) => "valid",
+            (false, false) => "expired",
+        };
+        let given = |time_ms: i64| (time_ms > 0).then(|| unsigned(time_ms));
+        Self {
+            state: state.to_owned(),
+            roles: row.roles.split(',').map(str::to_owned).collect(),
+            created_ms: unsigned(row.created_ms),
+            created_by: row.created_by,
+            expires_ms: given(row.expires_ms),
+            revoked_ms: given(row.revoked_ms),
+            last_used_ms: given(row.last_used_ms),
+            name: row.name,
+            token: None,
+        }
+    }
+}
 
 impl From<&BundleId> for BundleIdView {
     fn from(id: &BundleId) -> Self {

@@ -22,6 +22,18 @@ impl Hub {
     }
 
     pub(crate) fn start_in(dir: tempfile::TempDir, lines: &str) -> Self {
+        Self::start_asking(dir, lines, |http| {
+            ureq::get(format!("http://127.0.0.1:{http}/healthz")).call().is_ok()
+        })
+    }
+
+    /// The same over TLS, as somebody asks who trusts its certificate.
+    pub(crate) fn start_over_tls(lines: &str, agent: &ureq::Agent) -> Self {
+        let asked = |http| agent.get(format!("https://localhost:{http}/healthz")).call().is_ok();
+        Self::start_asking(tempfile::tempdir().unwrap(), lines, asked)
+    }
+
+    fn start_asking(dir: tempfile::TempDir, lines: &str, answers: impl Fn(u16) -> bool) -> Self {
         let http = free_port().unwrap();
         let mut text = String::new();
         writeln!(
@@ -35,12 +47,12 @@ impl Hub {
         std::fs::write(dir.path().join("root.cose"), root().envelope()).unwrap();
         let child = program(dir.path()).spawn().unwrap();
         let hub = Self { child, http, dir };
-        let ready = eventually(PATIENCE, || hub.try_get("/healthz").is_ok());
+        let ready = eventually(PATIENCE, || answers(http));
         assert!(ready, "the hub didn't start: {}", hub.log());
         hub
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
@@ -81,6 +93,12 @@ impl Hub {
         let mut answer = ureq::post(self.url("/api/v1/bundles")).send(bytes).unwrap();
         let bundle: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
         bundle["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends it SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     }
 
     /// Asks it to end, and gives its exit code and its directory.

@@ -10,6 +10,7 @@
 
 mod device;
 mod fixture;
+mod https;
 mod hub;
 
 use device::Device;

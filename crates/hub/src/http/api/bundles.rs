@@ -5,11 +5,16 @@ use crate::fleet::HubError;
 use crate::http::App;
 use crate::http::models::{BundleView, Problem};
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
+use std::time::Duration;
+
+/// The slowest link over which bundles are uploaded; who is slower holds one of few places for too long.
+const SLOWEST_UPLOAD_BYTES_PER_S: u64 = 16 * 1024;
+/// Beyond what the length takes at that rate.
+const UPLOAD_GRACE: Duration = Duration::from_secs(60);
 
 /// All bundles, the newest first.
 #[utoipa::path(get, path = "/api/v1/bundles", tag = "bundles", responses((status = 200, body = Vec<BundleView>)))]
@@ -44,7 +49,13 @@ pub(crate) async fn ingest(
         .map_err(|error| HubError::Internal(error.to_string()))?;
     let most = app.hub.settings.max_bundle_bytes;
     DefaultBodyLimit::max(most).apply(&mut request);
-    let bytes = Bytes::from_request(request, &app).await;
+    let length = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = length.map_or(most, |length: usize| length.min(most)) as u64;
+    let within = UPLOAD_GRACE + Duration::from_secs(length / SLOWEST_UPLOAD_BYTES_PER_S);
+    let bytes = super::whole(request, &app, within).await?;
     let bytes = bytes.map_err(|error| unread(&error, "the bundle", most))?;
     let (row, new) = app.hub.ingest(bytes.into()).await?;
     tracing::info!(

@@ -1,10 +1,12 @@
 //! The API's handlers, and the extractors that tell callers their mistakes as JSON.
 
+pub(crate) mod audit;
 pub(crate) mod bundles;
 pub(crate) mod devices;
 pub(crate) mod orders;
 pub(crate) mod records;
 pub(crate) mod roots;
+pub(crate) mod tokens;
 
 use crate::fleet::HubError;
 use axum::body::Bytes;
@@ -14,6 +16,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// Rows of an answer when the caller doesn't say.
 const DEFAULT_LIMIT: u32 = 50;
@@ -36,7 +39,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "expected a body of content type application/json".to_owned(),
             ));
         }
-        let bytes = Bytes::from_request(request, state).await;
+        let bytes = whole(request, state, crate::http::JSON_TIMEOUT).await?;
         let bytes = bytes.map_err(|error| unread(&error, "the body", crate::http::MAX_JSON_BYTES))?;
         serde_json::from_slice(&bytes)
             .map(Self)
@@ -72,6 +75,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
             .map(|Query(params)| Self(params))
             .map_err(|error| HubError::Invalid(error.body_text()))
     }
+}
+
+/// A body, if it comes in time: somebody who sends a byte now and then must not hold a place for good.
+async fn whole<S: Send + Sync>(
+    request: Request,
+    state: &S,
+    within: Duration,
+) -> Result<Result<Bytes, BytesRejection>, HubError> {
+    let late = |_| HubError::Late(format!("the body didn't come within {} s", within.as_secs()));
+    tokio::time::timeout(within, Bytes::from_request(request, state))
+        .await
+        .map_err(late)
 }
 
 /// Why a body couldn't be read, of which `most` bytes are taken.

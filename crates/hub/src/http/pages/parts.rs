@@ -1,6 +1,7 @@
 //! What both pages are made of.
 
 use crate::http::charts::label;
+use crate::http::login::logged_in;
 use crate::http::models::{AssignmentView, BundleIdView, RecordView};
 use axum::response::Html;
 use maud::{DOCTYPE, Markup, html};
@@ -28,6 +29,12 @@ pub(crate) fn page(title: &str, header: &Markup, main: &Markup) -> Html<String> 
                     a href="/openapi.json" { "API" }
                     a href="/metrics" { "metrics" }
                     span #refreshed { "renewed by reloading" }
+                    @if let Some(name) = logged_in() {
+                        form.logout method="post" action="/logout" {
+                            span { "logged in as " (name) }
+                            button { "Log out" }
+                        }
+                    }
                 }
             }
         }
