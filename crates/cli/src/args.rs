@@ -1,5 +1,7 @@
 //! The command line as a whole; each subcommand's own arguments stand beside what they do.
 
+use crate::access::audit::AuditCommand;
+use crate::access::token::TokenCommand;
 use crate::bundle::BundleCommand;
 use crate::demo::DemoArgs;
 use crate::exit;
@@ -8,7 +10,7 @@ use crate::keys::KeysCommand;
 use crate::root::RootCommand;
 use crate::run::RunArgs;
 use crate::watch::WatchArgs;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 /// Behind every option that a command has of its own, before help and version.
@@ -49,7 +51,10 @@ pub enum Command {
     /// Run the agent, which serves bundles on a device
     Agent(floorhand_agent::Args),
     /// Run the hub, which knows the fleet and its bundles
-    Hub(floorhand_hub::HubArgs),
+    Hub(HubLine),
+    /// See what was changed at the hub, by whom, and verify that the record of it is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Run a small MQTT broker on this machine, for trying things out
     #[command(after_help = floorhand_hub::BROKER_HELP)]
     Broker(floorhand_hub::broker::BrokerArgs),
@@ -63,4 +68,24 @@ pub enum Command {
     /// What the agent starts to compile a plugin away from itself.
     #[command(name = "__compile-plugin", hide = true)]
     CompilePlugin,
+}
+
+/// `floorhand hub`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HubLine {
+    /// The hub that is run where no subcommand is given.
+    #[command(flatten)]
+    pub run: floorhand_hub::HubArgs,
+    /// What to do instead of running it.
+    #[command(subcommand)]
+    pub command: Option<HubCommand>,
+}
+
+/// What can be done for a hub.
+#[derive(Debug, Subcommand)]
+pub enum HubCommand {
+    /// Make, list and revoke the tokens by which the hub knows who asks
+    #[command(subcommand)]
+    Token(TokenCommand),
 }

@@ -11,6 +11,7 @@
 //! `tests/` runs the built binary the way a person would. The modules are public so that tests and the demo can use what
 //! is between the arguments and the output.
 
+pub mod access;
 pub mod args;
 pub mod builtin;
 pub mod bundle;
@@ -30,7 +31,7 @@ pub mod time;
 pub mod unlock;
 pub mod watch;
 
-use args::{Cli, Command};
+use args::{Cli, Command, HubCommand, HubLine};
 use clap::{CommandFactory, Parser};
 use output::Output;
 use std::process::ExitCode;
@@ -62,13 +63,21 @@ fn dispatch(command: Command, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args, out),
         Command::Fleet(args) => fleet::run(&args, out),
         Command::Watch(args) => done(watch::run(&args, out)),
-        Command::Hub(args) if args.check && out.is_json() => check::hub(&args, out),
-        Command::Hub(args) => Ok(floorhand_hub::run(&args)),
+        Command::Hub(args) => hub(&args, out),
+        Command::Audit(command) => done(access::audit::run(&command, out)),
         Command::Agent(args) if args.check && args.command.is_none() && out.is_json() => check::agent(&args, out),
         Command::Agent(args) => Ok(floorhand_agent::run(args.carried_by("agent"))),
         Command::Broker(args) => Ok(floorhand_hub::broker::run(&args)),
         Command::Completions { shell } => done(completions(shell)),
         Command::CompilePlugin => Ok(engine::compile_worker()),
+    }
+}
+
+fn hub(args: &HubLine, out: &Output) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Some(HubCommand::Token(command)) => access::token::run(command, out).map(|()| ExitCode::SUCCESS),
+        None if args.run.check && out.is_json() => check::hub(&args.run, out),
+        None => Ok(floorhand_hub::run(&args.run)),
     }
 }
 

@@ -190,13 +190,14 @@ impl Hub {
             .unwrap_or_else(|| format!("hub {} answers {status}", self.base));
         let failure = match status {
             StatusCode::UNAUTHORIZED => Failure::refused(format!(
-                "hub {} wants its token: give it with --token or FLOORHAND_TOKEN",
+                "hub {} doesn't let you in: {said}; give a token with --token or FLOORHAND_TOKEN",
                 self.base
             )),
             StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => Failure::refused(said),
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                Failure::new(Exit::Unreachable, said)
-            }
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Failure::new(Exit::Unreachable, said),
             _ => Failure::new(Exit::Failed, said),
         };
         failure.into()

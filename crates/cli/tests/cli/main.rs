@@ -6,6 +6,7 @@
     reason = "a test ends where its assumption does, and tells why it was skipped"
 )]
 
+mod access;
 mod bundles;
 mod common;
 mod daemons;
