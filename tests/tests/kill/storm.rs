@@ -127,7 +127,9 @@ impl Storm {
         self.often
             .values_mut()
             .for_each(|count| *count = (*count / DEPLOYMENTS).max(1));
-        let seldom = |name: &&String| later.iter().filter(|other| other == name).count() < DEPLOYMENTS as usize;
+        // A deployment or two may go by without them.
+        let few = 3 * DEPLOYMENTS as usize;
+        let seldom = |name: &&String| later.iter().filter(|other| other == name).count() < few;
         self.first = at_first.iter().filter(seldom).cloned().collect();
         self.first.sort_unstable();
         self.first.dedup();
