@@ -200,8 +200,8 @@ async fn whom_the_issuer_vouches_for_is_let_in_by_each_algorithm() {
 }
 
 #[tokio::test]
-async fn each_token_that_is_wrong_is_refused_for_its_reason() {
-    let (rsa, ed, foreign) = (Signer::rsa(), Signer::ed(1), Signer::ed(2));
+async fn each_claim_that_is_wrong_is_refused_for_its_reason() {
+    let (rsa, ed) = (Signer::rsa(), Signer::ed(1));
     let issuer = Issuer::start(vec![
         rsa.jwk("rsa"),
         ed.jwk("ed"),
@@ -212,7 +212,6 @@ async fn each_token_that_is_wrong_is_refused_for_its_reason() {
     let check = async |token: String, expected: Refused| {
         assert_eq!(hub.identify(&token, NOW_MS).await, Err(expected.clone()), "{expected}");
     };
-    let claims = issuer.claims();
     let by_ed = |claims: &Value| minted(&ed, "ed", claims);
     check(by_ed(&issuer.with("aud", json!("other"))), Refused::Audience).await;
     check(by_ed(&issuer.with("aud", Value::Null)), Refused::Audience).await;
@@ -252,6 +251,23 @@ async fn each_token_that_is_wrong_is_refused_for_its_reason() {
         Refused::NoRole,
     )
     .await;
+}
+
+#[tokio::test]
+async fn each_signature_that_is_wrong_is_refused_for_its_reason() {
+    let (rsa, ed, foreign) = (Signer::rsa(), Signer::ed(1), Signer::ed(2));
+    let issuer = Issuer::start(vec![
+        rsa.jwk("rsa"),
+        ed.jwk("ed"),
+        json!({"kty": "oct", "kid": "oct", "k": "c2VjcmV0"}),
+    ])
+    .await;
+    let hub = issuer.hub();
+    let check = async |token: String, expected: Refused| {
+        assert_eq!(hub.identify(&token, NOW_MS).await, Err(expected.clone()), "{expected}");
+    };
+    let claims = issuer.claims();
+    let by_ed = |claims: &Value| minted(&ed, "ed", claims);
     check(minted(&foreign, "ed", &claims), Refused::Signature).await;
     check(minted(&ed, "gone", &claims), Refused::UnknownKey("gone".to_owned())).await;
     check(
