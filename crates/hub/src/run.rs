@@ -90,12 +90,7 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
     let listener = tokio::net::TcpListener::bind(config.http_listen).await;
     let listener = listener.map_err(|error| Failure::listen(format!("listen on {}: {error}", config.http_listen)))?;
     let (embedded, lost) = embedded_broker(&config).await?.unzip();
-    let settings = Settings {
-        assignment_ttl_ms: config.assignment_ttl_ms,
-        command_ttl_ms: config.command_ttl_ms,
-        max_bundle_bytes: config.max_bundle_bytes,
-        api_token,
-    };
+    let settings = settings(&config, api_token);
     let (outbox, queued) = mpsc::channel(link::OUTBOX);
     let hub = Hub::new(
         root,
@@ -142,6 +137,15 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
     }
     hub.database.close().await;
     ended
+}
+
+fn settings(config: &Config, api_token: Option<String>) -> Settings {
+    Settings {
+        assignment_ttl_ms: config.assignment_ttl_ms,
+        command_ttl_ms: config.command_ttl_ms,
+        max_bundle_bytes: config.max_bundle_bytes,
+        api_token,
+    }
 }
 
 /// The hub with the trust roots that it has taken, and a key that signs under the newest.

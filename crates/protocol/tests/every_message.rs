@@ -185,6 +185,8 @@ fn vector<T: DeserializeOwned>(name: &str, domain: Domain) -> T {
 
 fn check_signed(domain: Domain, source: &mut Source) {
     match domain {
+        // No message: the hub keeps it, and its own tests hold it against the scanner.
+        Domain::AuditCheckpoint => {}
         Domain::Root => {
             let mut root: TrustRoot = vector("root", domain);
             (root.version, root.expires_ms) = (source.number(), source.number());

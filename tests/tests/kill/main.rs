@@ -9,8 +9,6 @@
 //! and not one result may ever come of it. From time to time the storm pauses: then a deployment has to come to its end, and
 //! every record that a boot has numbered has to be at the hub, or declared as a gap.
 
-#![expect(clippy::indexing_slicing, reason = "what isn't in a JSON object is null")]
-
 mod ledger;
 mod storm;
 

@@ -3,7 +3,7 @@
 
 use super::Mark;
 use floorhand_bundle::cbor::{self, CborError};
-use floorhand_bundle::{DocumentError, Domain, Envelope, EnvelopeError, FleetId, Role, SecretKey, TrustRoot};
+use floorhand_bundle::{DocumentError, Domain, Envelope, EnvelopeError, FleetId, Role, Signer, TrustRoot};
 use serde::{Deserialize, Serialize};
 
 /// A checkpoint has a few short fields.
@@ -48,8 +48,8 @@ impl Checkpoint {
     /// Encodes and signs it with the hub's key.
     ///
     /// # Errors
-    /// When it can't be encoded.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, CheckpointError> {
+    /// When it can't be encoded, or the key doesn't sign.
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, CheckpointError> {
         let payload = cbor::encode(Domain::AuditCheckpoint.name(), self)?;
         Ok(Envelope::seal(Domain::AuditCheckpoint, &payload, &[key])?)
     }

@@ -70,7 +70,7 @@ impl Database {
             .during(operation)?;
         }
         if added > 0 {
-            let note = Note::new("root.publish", &version.to_string())
+            let note = Note::new("root.publish", version.to_string())
                 .with("digest", Digest::of(sealed).to_string())
                 .with("numbers_begin_anew", anew);
             writing.note(&note, now_ms).await?;

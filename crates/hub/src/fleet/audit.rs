@@ -80,7 +80,7 @@ impl Hub {
             hash,
             time_ms: self.now_ms(),
         };
-        let sealed = checkpoint.seal(&self.key);
+        let sealed = checkpoint.seal(self.signing_key()?);
         let sealed = sealed.map_err(|error| HubError::Internal(error.to_string()))?;
         Ok((checkpoint, sealed))
     }

@@ -5,7 +5,7 @@
 
 use super::{Hub, HubError};
 use crate::access::limits::Rate;
-use crate::database::{DatabaseError, DeviceRow, Telemetry};
+use crate::database::{DeviceRow, Telemetry};
 use crate::rules;
 use floorhand_bundle::{DeviceId, PublicKey};
 use floorhand_protocol::{Ack, Answer, Down, Fetch, Gap, Hello, Presence, SeqRange, Topic, Up, UpBatch};
