@@ -337,7 +337,7 @@ fn a_state_directory_of_a_newer_version_is_left_alone() -> Result<()> {
     let log = agent.log();
     ensure!(code == Some(4), "it ended with {code:?}\n{log}");
     ensure!(
-        log.lines().count() == 1 && log.contains("has format 7 and this version knows up to 1"),
+        log.lines().count() == 1 && log.contains("has format 7 and this version knows up to 2"),
         "{log}"
     );
     ensure!(std::fs::read_to_string(&format)? == "7\n", "the file was changed");

@@ -74,7 +74,7 @@ fn completions_know_the_commands() {
 fn with_three_root_keys() -> Shop {
     let shop = Shop::with_root();
     for name in ["a", "b", "c", "new"] {
-        shop.run(&["keys", "new", name]).ok();
+        shop.run(&["keys", "new", name, "--no-passphrase"]).ok();
     }
     let keys = [
         "--root",
