@@ -4,11 +4,13 @@
 //! doesn't fit is counted, takes sequence numbers like everything else, and is declared as a gap.
 //!
 //! This file has the thread and its clock; what is done with the spool is in `drain`, what may be sent when in `flow`.
-//! Both get the time as a value.
+//! Both get the time as a value: `simulation` runs a day of them in seconds.
 
 mod drain;
 mod flow;
 mod queue;
+#[cfg(test)]
+mod simulation;
 
 use crate::clock::{monotonic_ms, system_ms};
 use crate::fleet::Fleet;
