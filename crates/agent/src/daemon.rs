@@ -20,7 +20,7 @@ use crate::{doctor, logging, sources};
 use floorhand_bundle::{SecretKey, TrustRoot, Verified};
 use floorhand_lifecycle::{Device, Machine, State};
 use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Host, HostConfig};
-use floorhand_store::{Ballast, BatchLimits, Spool, Store};
+use floorhand_store::{BatchLimits, Spool, Store};
 use floorhand_transport::{Client, Incoming};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -222,7 +222,8 @@ struct Shared {
 fn start_telemetry(
     config: &Config,
     shared: &Shared,
-    (spool, ballast): (Spool, Ballast),
+    spool: Spool,
+    store: &Store,
     fleet: Option<Fleet>,
 ) -> Result<Telemetry, Failed> {
     let limit = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -237,7 +238,8 @@ fn start_telemetry(
         },
         delay_ms: config.telemetry.batch_delay_ms,
         heartbeat: shared.telemetry_beat.clone(),
-        ballast,
+        ballast: store.ballast(),
+        vault: store.vault().cloned(),
     })
     .map_err(io)
 }
@@ -336,7 +338,7 @@ impl Daemon {
         let (plant, plant_incoming) = plant.unzip();
         let (core, core_queue) = core::queue();
         let (booting, booted) = watch::channel(false);
-        let telemetry = start_telemetry(&config, &shared, (spool, store.ballast()), fleet.clone())?;
+        let telemetry = start_telemetry(&config, &shared, spool, &store, fleet.clone())?;
         let serving = start_serving(&config, &shared, plant.as_ref(), &core, &telemetry)?;
         let parts = CoreParts {
             store,

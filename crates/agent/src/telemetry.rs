@@ -18,7 +18,7 @@ use crate::notify::Heartbeat;
 use drain::Drain;
 use floorhand_bundle::{DeviceId, SecretKey};
 use floorhand_protocol::{Event, RecordBody, Severity, Up, UpBatch};
-use floorhand_store::{Ballast, BatchLimits, Spool};
+use floorhand_store::{Ballast, BatchLimits, Spool, Vault};
 use queue::{Acked, Queue, Report, Taken};
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -56,6 +56,8 @@ pub(crate) struct Setup {
     pub(crate) delay_ms: u64,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) ballast: Ballast,
+    /// Where what is kept is encrypted.
+    pub(crate) vault: Option<Vault>,
 }
 
 impl Telemetry {
@@ -72,9 +74,10 @@ impl Telemetry {
             delay_ms,
             heartbeat,
             ballast,
+            vault,
         } = setup;
         let mut thread = Thread {
-            drain: Drain::new(spool, device, limits, ballast, monotonic_ms()),
+            drain: Drain::new(spool, device, limits, ballast, monotonic_ms()).sealed_with(vault),
             key,
             fleet,
             delay_ms,

@@ -8,8 +8,9 @@ use crate::limiter::Limiter;
 use floorhand_bundle::{DeviceId, cbor};
 use floorhand_protocol::{Event, Gap, MAX_BATCH_BYTES, MAX_RECORD_BYTES, Record, RecordBody, Severity, UpBatch};
 use floorhand_store::{
-    Ballast, Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolConfig, SpoolError, SpoolStats,
+    Ballast, Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolConfig, SpoolError, SpoolStats, Vault,
 };
+use std::borrow::Cow;
 
 /// Records of the highest priority that wait for room on the disk: the reports of many deployments.
 const HELD: usize = 512;
@@ -20,12 +21,19 @@ const RECORD_BYTES: usize = 48;
 /// What a batch takes beside its records, with its envelope.
 const BATCH_BYTES: usize = 4096;
 
+/// What a sealed record is for: none of another file's opens as one.
+const PURPOSE: &[u8] = b"floorhand/v1/record";
+/// Begins a sealed record. No CBOR item begins so, and no other record does.
+const SEALED: u8 = 0xff;
+
 /// A record's priority, time and bytes.
 pub(super) type Encoded = (Priority, u64, Vec<u8>);
 
 /// The spool and its state.
 pub(super) struct Drain {
     spool: Spool,
+    /// Where what is kept is encrypted.
+    vault: Option<Vault>,
     device: DeviceId,
     limits: BatchLimits,
     ballast: Ballast,
@@ -51,6 +59,7 @@ impl Drain {
             flow: Flow::new(spool.boot_id()),
             short_of_room: !ballast.hold(),
             spool,
+            vault: None,
             device,
             limits,
             ballast,
@@ -60,6 +69,12 @@ impl Drain {
             refilled_ms: now_ms,
             limiter: Limiter::default(),
         }
+    }
+
+    /// The same, with what it keeps from now on sealed.
+    pub(super) fn sealed_with(mut self, vault: Option<Vault>) -> Self {
+        self.vault = vault;
+        self
     }
 
     pub(super) fn stats(&self) -> SpoolStats {
@@ -80,6 +95,7 @@ impl Drain {
     /// Makes records durable.
     pub(super) fn keep(&mut self, waiting: Vec<Report>, time_ms: u64, now_ms: u64) {
         let all = waiting.len();
+        let encode = |report| self.seal(encode(report)?);
         let encoded: Vec<Encoded> = waiting.into_iter().filter_map(encode).collect();
         self.lost += (all - encoded.len()) as u64;
         self.keep_encoded(encoded, time_ms, now_ms);
@@ -116,12 +132,39 @@ impl Drain {
     fn declare(&mut self, time_ms: u64) -> Result<(), SpoolError> {
         let lost = self.lost;
         let message = format!("{lost} reports were dropped because the disk was full or could not keep up");
-        let told = encode((time_ms, event("telemetry-overflow", "spool", message)));
+        let told = encode((time_ms, event("telemetry-overflow", "spool", message))).and_then(|told| self.seal(told));
         let records: Vec<NewRecord<'_>> = told.iter().map(new_record).collect();
         let numbers = self.spool.append_after_loss(lost, &records)?;
         self.lost = 0;
         self.tell_durable(numbers.end);
         Ok(())
+    }
+
+    /// A record as it is kept. One that can't be sealed is left out, and said so: it isn't kept readable.
+    fn seal(&self, (priority, time_ms, payload): Encoded) -> Option<Encoded> {
+        let Some(vault) = &self.vault else {
+            return Some((priority, time_ms, payload));
+        };
+        let sealed = vault.seal(PURPOSE, &payload).map(|sealed| [&[SEALED], sealed.as_slice()].concat());
+        match sealed {
+            Ok(sealed) if sealed.len() <= MAX_RECORD_BYTES => Some((priority, time_ms, sealed)),
+            Ok(sealed) => {
+                tracing::warn!(bytes = sealed.len(), "a report is too long to be kept encrypted and is dropped");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "a report can't be encrypted and is dropped");
+                None
+            }
+        }
+    }
+
+    /// A record's own bytes; `None` for one that was sealed with another key, or damaged.
+    fn unseal<'a>(&self, kept: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        match kept.strip_prefix(&[SEALED]) {
+            Some(sealed) => self.vault.as_ref()?.unseal(PURPOSE, sealed).map(Cow::Owned),
+            None => Some(Cow::Borrowed(kept)),
+        }
     }
 
     fn tell_durable(&self, until: u64) {
@@ -241,9 +284,10 @@ impl Drain {
         let (mut records, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
         for record in found {
             let (seq, time_ms) = (record.seq, record.time_ms);
-            match cbor::decode("record", &record.payload, MAX_RECORD_BYTES) {
-                Ok(body) => records.push(Record { seq, time_ms, body }),
-                Err(_) => unreadable.push(seq),
+            let payload = self.unseal(&record.payload);
+            match payload.and_then(|payload| cbor::decode("record", &payload, MAX_RECORD_BYTES).ok()) {
+                Some(body) => records.push(Record { seq, time_ms, body }),
+                None => unreadable.push(seq),
             }
         }
         if !unreadable.is_empty() {

@@ -367,7 +367,11 @@ fn check_sums(simulation: &Simulation) -> ([u64; 3], [u64; 3], [u64; 3]) {
             .collect();
         let undeclared = lost.iter().find(|seq| !declared(**seq));
         assert_eq!(undeclared, None, "of boot {boot}");
-        let counted: u64 = gaps.iter().map(|(_, count)| **count).sum();
+        // As the hub does it: what is there isn't lost, though it was dropped while its acknowledgement was under way.
+        let settled = |((_, first, last), count): &(&(u64, u64, u64), &u64)| {
+            (**count).min(last - first + 1 - rows.range(first..=last).count() as u64)
+        };
+        let counted: u64 = gaps.iter().map(settled).sum();
         assert_eq!(
             counted,
             lost.len() as u64,
