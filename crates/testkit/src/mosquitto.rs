@@ -66,6 +66,8 @@ impl MosquittoTls {
 pub struct Mosquitto {
     program: PathBuf,
     dir: tempfile::TempDir,
+    /// The configuration that it is started with.
+    conf: PathBuf,
     config: MosquittoConfig,
     port: u16,
     child: Option<Child>,
@@ -83,6 +85,7 @@ impl Mosquitto {
         let dir = tempfile::Builder::new().prefix("floorhand-mosquitto-").tempdir()?;
         let mut broker = Self {
             program,
+            conf: dir.path().join("mosquitto.conf"),
             dir,
             config,
             port: 0,
@@ -121,6 +124,41 @@ impl Mosquitto {
             Ok(broker) => Some(broker),
             Err(error) => panic!("failed to start the test's broker: {error:#}"),
         }
+    }
+
+    /// Starts a broker with a configuration that somebody else wrote, which has it listen on this port with these files.
+    ///
+    /// Started as root, Mosquitto changes to its own user, who has to be able to read what the configuration names.
+    ///
+    /// # Errors
+    /// When there is no Mosquitto on this machine, or it doesn't start; the message has the end of its log.
+    pub fn start_configured(conf: &Path, port: u16, tls: MosquittoTls) -> anyhow::Result<Self> {
+        let program = find_program().context("mosquitto is not installed (Debian: apt install mosquitto)")?;
+        let mut broker = Self {
+            program,
+            dir: tempfile::Builder::new().prefix("floorhand-mosquitto-").tempdir()?,
+            conf: conf.to_owned(),
+            config: MosquittoConfig {
+                tls: Some(tls),
+                ..MosquittoConfig::default()
+            },
+            port,
+            child: None,
+        };
+        broker.spawn()?;
+        Ok(broker)
+    }
+
+    /// Whether there is a Mosquitto on this machine. Where one is required, its absence shows when it is started.
+    #[must_use]
+    #[expect(clippy::print_stderr, reason = "a test's own message")]
+    pub fn is_there() -> bool {
+        let required = REQUIRED_BY.iter().any(|name| std::env::var_os(name).is_some());
+        let is_there = required || find_program().is_some();
+        if !is_there {
+            eprintln!("SKIPPED: needs a Mosquitto broker: install mosquitto (Debian: apt install mosquitto)");
+        }
+        is_there
     }
 
     /// The loopback port it listens on.
@@ -194,7 +232,7 @@ impl Mosquitto {
             .open(self.dir.path().join("log"))?;
         let mut child = Command::new(&self.program)
             .arg("-c")
-            .arg(self.dir.path().join("mosquitto.conf"))
+            .arg(&self.conf)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
