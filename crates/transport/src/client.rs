@@ -17,6 +17,7 @@ use crate::error::ConfigError;
 use crate::event::{Event, Qos};
 use crate::outbox::{Ack, Command, Outbox};
 use crate::shared::{STATUS_ROOM, Shared};
+use crate::tls::TlsFiles;
 
 /// Subscriptions are renewed at every connection, one packet each; nobody here needs more than a dozen.
 const MAX_SUBSCRIPTIONS: usize = 256;
@@ -95,6 +96,7 @@ impl Client {
         let (items, queued_items) = mpsc::channel(underway + STATUS_ROOM + QOS0_ROOM);
         let (acks, queued_acks) = mpsc::channel(MAX_ACKS);
         let shared = Arc::new(Shared::new(config.max_packet_bytes));
+        shared.tls().clone_from(&prepared.tls);
         let outbox = Outbox::new(queued_commands, queued_acks);
         tokio::spawn(driver::run(prepared, Arc::clone(&shared), outbox, items));
         let last = Arc::new(LastClone(Arc::clone(&shared)));
@@ -197,6 +199,27 @@ impl Client {
         let filter = filter.into();
         self.shared.subscriptions().remove(&filter);
         self.commands.try_send(Command::Unsubscribe(filter)).map_err(unsent)
+    }
+
+    /// Takes another certificate, or the same file with a new one in it: reads the files, and makes the connection again with
+    /// them. What is queued stays.
+    ///
+    /// # Errors
+    /// When a file can't be used; the connection then stays as it was.
+    pub fn renew_tls(&self, files: &TlsFiles) -> Result<(), ConfigError> {
+        let mut errors = Vec::new();
+        let tls = files.load(&mut errors);
+        match (errors.len(), tls) {
+            (0, Some(tls)) => {
+                *self.shared.tls() = Some(tls);
+                if self.is_connected() {
+                    self.shared.reconnecting.notify_one();
+                }
+                Ok(())
+            }
+            (1, _) => Err(errors.swap_remove(0)),
+            _ => Err(ConfigError::Several(errors)),
+        }
     }
 
     /// Whether a connection stands at this moment.

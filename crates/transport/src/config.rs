@@ -204,16 +204,17 @@ impl Config {
 pub(crate) struct Prepared {
     pub(crate) config: Config,
     pub(crate) url: BrokerUrl,
-    tls: Option<Arc<ClientConfig>>,
+    /// As the files were when this was prepared.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 impl Prepared {
     /// rumqttc's options for a connection; `first` tells the first one.
-    pub(crate) fn options(&self, first: bool) -> MqttOptions {
+    pub(crate) fn options(&self, first: bool, tls: Option<Arc<ClientConfig>>) -> MqttOptions {
         let config = &self.config;
         let mut options = MqttOptions::new(&config.client_id, &self.url.host, self.url.port);
-        if let Some(tls) = &self.tls {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
+        if let Some(tls) = tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
         }
         let mut network = NetworkOptions::new();
         network.set_connection_timeout(CONNECT_TIMEOUT.as_secs());

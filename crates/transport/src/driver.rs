@@ -26,6 +26,8 @@ use crate::tracker::Tracker;
 /// Requests between the two halves of a connection: few, since what lies here counts as underway, and enough to keep
 /// both busy.
 const CHANNEL: usize = 8;
+/// Why a connection ended that is made again with other files.
+const RENEWED: &str = "it is made again with the renewed certificate";
 /// For the goodbye itself, after the time for draining is over.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -68,7 +70,7 @@ async fn reconnect(prepared: &Prepared, shared: &Shared, outbox: &mut Outbox, ev
     let mut backoff = Backoff::new(policy.least, policy.most, seed(policy));
     let mut first = true;
     for number in 1.. {
-        let (client, mut event_loop) = AsyncClient::new(prepared.options(first), CHANNEL);
+        let (client, mut event_loop) = AsyncClient::new(prepared.options(first, shared.tls().clone()), CHANNEL);
         let connected = tokio::select! {
             connected = connect(&mut event_loop) => connected.map_err(|error| explain(&error)),
             () = given_up(shared, outbox) => return,
@@ -158,6 +160,7 @@ async fn hold(
                 tokio::select! {
                     end = &mut polling => break end,
                     () = &mut forward, if forwarding => forwarding = false,
+                    () = shared.reconnecting.notified() => break End::Lost(RENEWED.to_owned()),
                 }
             }
         };

@@ -2,10 +2,11 @@
 
 use crate::event::Qos;
 use crate::tracker::Tracker;
+use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// Connection events and refusals that may wait beside messages.
@@ -23,6 +24,10 @@ pub(crate) struct Shared {
     pub(crate) qos0_bytes: AtomicUsize,
     subscriptions: Mutex<BTreeMap<String, Qos>>,
     tracker: Mutex<Tracker>,
+    /// The TLS settings of the next connection.
+    pub(crate) tls: Mutex<Option<Arc<ClientConfig>>>,
+    /// The connection that stands is to be made again.
+    pub(crate) reconnecting: Notify,
     /// Set once: until when what is queued may still go out.
     pub(crate) closing: watch::Sender<Option<Instant>>,
     /// Set once, when the task has ended: messages that weren't handed over.
@@ -41,6 +46,8 @@ impl Shared {
             qos0_bytes: AtomicUsize::new(0),
             subscriptions: Mutex::default(),
             tracker: Mutex::default(),
+            tls: Mutex::default(),
+            reconnecting: Notify::new(),
             closing: watch::Sender::new(None),
             finished: watch::Sender::new(None),
         }
@@ -48,6 +55,10 @@ impl Shared {
 
     pub(crate) fn subscriptions(&self) -> MutexGuard<'_, BTreeMap<String, Qos>> {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tls(&self) -> MutexGuard<'_, Option<Arc<ClientConfig>>> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn tracker(&self) -> MutexGuard<'_, Tracker> {
