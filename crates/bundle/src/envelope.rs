@@ -35,6 +35,12 @@ pub enum Domain {
     Answer,
     /// How far the hub's audit log goes.
     AuditCheckpoint,
+    /// A device's first word: who it wants to be, signed by the token too that lets it.
+    Enrolment,
+    /// A device's wish for its next certificate.
+    Renewal,
+    /// The certificate that the hub had made for a device.
+    Certificate,
 }
 
 impl Domain {
@@ -51,6 +57,9 @@ impl Domain {
             Self::Hello => b"floorhand/v1/hello",
             Self::Answer => b"floorhand/v1/answer",
             Self::AuditCheckpoint => b"floorhand/v1/audit-checkpoint",
+            Self::Enrolment => b"floorhand/v1/enrolment",
+            Self::Renewal => b"floorhand/v1/renewal",
+            Self::Certificate => b"floorhand/v1/certificate",
         }
     }
 
@@ -67,6 +76,9 @@ impl Domain {
             Self::Hello => "hello",
             Self::Answer => "answer",
             Self::AuditCheckpoint => "audit checkpoint",
+            Self::Enrolment => "enrolment",
+            Self::Renewal => "renewal",
+            Self::Certificate => "certificate",
         }
     }
 }

@@ -176,8 +176,8 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
-/// A key that signs. Never printed, never serialised but by [`SecretKey::to_pem`] and [`SecretKey::to_encrypted_pem`];
-/// wiped from memory when dropped.
+/// A key that signs. Never printed, never serialised but by [`SecretKey::to_pem`], [`SecretKey::to_encrypted_pem`] and
+/// [`SecretKey::to_seed`]; wiped from memory when dropped.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
@@ -186,6 +186,12 @@ impl SecretKey {
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The 32 bytes that [`SecretKey::from_seed`] makes this key of, for what is carried by hand.
+    #[must_use]
+    pub fn to_seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
     }
 
     /// Reads an unencrypted `PRIVATE KEY` block (PKCS #8).

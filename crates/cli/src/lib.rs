@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod args;
+pub mod authority;
 pub mod builtin;
 pub mod bundle;
 pub mod check;

@@ -2,12 +2,14 @@
 //!
 //! Files that it names are opened by `secrets.rs`; here only what can be known from the text is checked.
 
+mod enrolment;
 mod read;
 
 use crate::access::oidc;
 use crate::database::Database;
 use crate::logging::LogFormat;
-use clap::Args;
+use clap::{Args, Subcommand};
+pub(crate) use enrolment::EnrolmentFiles;
 use floorhand_bundle::FleetId;
 use floorhand_keys::KeyLocation;
 use read::{File, FileHttpTls, FileOidc, FileTls};
@@ -56,6 +58,16 @@ pub struct HubArgs {
     /// How to write the log.
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<HubCommand>,
+}
+
+/// What the hub's program does instead of running.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HubCommand {
+    /// Write the configuration of a production broker: TLS, identities, access list, limits.
+    BrokerConfig(Box<crate::broker_config::BrokerConfigArgs>),
 }
 
 /// A configuration that was checked.
@@ -83,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) command_ttl_ms: u64,
     pub(crate) telemetry_retention_ms: u64,
     pub(crate) max_bundle_bytes: usize,
+    /// `None`: devices don't enrol by themselves.
+    pub(crate) enrolment: Option<EnrolmentFiles>,
 }
 
 impl Config {
@@ -194,6 +208,8 @@ impl Draft {
         let http_tls = file.http_tls.as_ref().map(|tls| self.http_tls(tls, &base));
         let oidc = file.oidc.as_ref().map(|issuer| self.oidc(issuer, &base));
         let broker = self.broker(&file, args, &base);
+        let enrolment = file.enrolment.as_ref();
+        let enrolment = enrolment.and_then(|section| self.enrolment(section, broker.as_ref(), &base));
         self.check_names(&file);
         let assignment_ttl_ms = self.milliseconds("assignment_ttl_s", file.assignment_ttl_s, 1000);
         let command_ttl_ms = self.milliseconds("command_ttl_s", file.command_ttl_s, 1000);
@@ -233,6 +249,7 @@ impl Draft {
             command_ttl_ms,
             telemetry_retention_ms,
             max_bundle_bytes,
+            enrolment,
         })
     }
 

@@ -28,7 +28,8 @@
 //! - `database`: all SQL; `fleet`: what may be asked of the hub; `delivery`: chunks, in turns.
 //! - `link`: the MQTT client; `http`: API, metrics, pages; `run`: the program around them.
 //! - `access`: who may what; [`audit`]: the chain of what was changed; [`offline`]: both without a running hub.
-//! - [`broker`]: an embedded broker, for one machine.
+//! - [`broker`]: an embedded broker, for one machine; [`broker_config`]: the configuration of one for production.
+//! - [`authority`]: the certificate authority of the fleet.
 //!
 //! # Testing
 //!
@@ -37,7 +38,9 @@
 
 mod access;
 pub mod audit;
+pub mod authority;
 pub mod broker;
+pub mod broker_config;
 mod clock;
 mod config;
 mod counters;
@@ -57,7 +60,7 @@ mod secrets;
 mod testing;
 
 pub use access::{Role, RoleError, Roles};
-pub use config::{ConfigError, HubArgs};
+pub use config::{ConfigError, HubArgs, HubCommand};
 pub use exit::BROKER_HELP;
 pub use logging::LogFormat;
 pub use run::{check, run};

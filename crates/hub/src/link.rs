@@ -56,6 +56,11 @@ pub(crate) enum LinkError {
 pub(crate) async fn receive(hub: Arc<Hub>, mut incoming: Incoming) {
     while let Some(event) = incoming.recv().await {
         match event {
+            // No device's word is kept by the broker but for who plants it there: an access list can't forbid the flag.
+            Event::Message(message) if message.retain => {
+                hub.counters.foreign_topics.add_one();
+                tracing::warn!(topic = message.topic, "ignored a message that the broker had kept");
+            }
             Event::Message(message) => hub.take(&message.topic, &message.payload).await,
             Event::Connected { session_present } => {
                 hub.connected.store(true, Ordering::Relaxed);

@@ -1,13 +1,13 @@
 //! The program `floorhand-hub`: opens what the configuration names, starts the tasks, and ends them in order.
 
 use crate::audit::Note;
-use crate::broker;
 use crate::clock::now_ms;
-use crate::config::{Broker, Config, ConfigError, HubArgs};
+use crate::config::{Broker, Config, ConfigError, HubArgs, HubCommand};
 use crate::counters::Counters;
 use crate::database::Database;
 use crate::fleet::{Hub, HubError, Settings};
 use crate::secrets::{self, Secrets};
+use crate::{broker, broker_config};
 use crate::{delivery, exit, http, link, logging};
 use floorhand_bundle::Digest;
 use floorhand_store::{Store, StoreOptions};
@@ -50,6 +50,9 @@ impl Failure {
 /// configuration or a file that it names; 4 the data directory or the database; 5 an address that can't be listened on.
 #[must_use]
 pub fn run(args: &HubArgs) -> ExitCode {
+    if let Some(HubCommand::BrokerConfig(args)) = &args.command {
+        return broker_config::run(args);
+    }
     if let Err(problem) = logging::start(&args.log, args.log_format) {
         return exit::tell(exit::CONFIGURATION, &problem);
     }
@@ -80,6 +83,7 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
         api_token,
         http_tls,
         oidc,
+        enrolment,
     } = secrets;
     if args.check {
         tracing::info!(config = %args.config.display(), "the configuration is right");
@@ -92,7 +96,7 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
     let (embedded, lost) = embedded_broker(&config).await?.unzip();
     let settings = settings(&config, api_token);
     let (outbox, queued) = mpsc::channel(link::OUTBOX);
-    let hub = Hub::new(
+    let mut hub = Hub::new(
         root,
         key,
         database,
@@ -102,6 +106,7 @@ async fn run_until_signal(args: &HubArgs) -> Result<(), Failure> {
         now_ms,
         settings,
     );
+    hub.enrolment = enrolment;
     let hub = with_roots(hub.with_next_key(next_key)).await?;
     note_start(&hub, args, &config).await?;
     let (client, incoming) = link::start(&config).await.map_err(Failure::configuration)?;
@@ -167,6 +172,15 @@ async fn embedded_broker(
             Ok(Some((address, lost)))
         }
         Broker::Remote { .. } => Ok(None),
+    }
+}
+
+fn settings(config: &Config, api_token: Option<String>) -> Settings {
+    Settings {
+        assignment_ttl_ms: config.assignment_ttl_ms,
+        command_ttl_ms: config.command_ttl_ms,
+        max_bundle_bytes: config.max_bundle_bytes,
+        api_token,
     }
 }
 
@@ -240,6 +254,9 @@ async fn clean_up(hub: Arc<Hub>, retention_ms: u64) {
         }
         if round % RETENTION_ROUNDS == 0 {
             hub.watch_root();
+            if let Err(error) = hub.database.forget_enrolments(now_ms).await {
+                tracing::error!("failed to forget old enrolments: {error}");
+            }
             match hub.database.forget_before(now_ms.saturating_sub(retention_ms)).await {
                 Ok(rows) => tracing::debug!(rows, "forgot old telemetry"),
                 Err(error) => tracing::error!("failed to forget old telemetry: {error}"),

@@ -2,11 +2,16 @@
 //! Opened in one pass with the configuration itself, so that every mistake comes at once.
 
 use crate::access::oidc::Oidc;
-use crate::config::{Config, ConfigError, Draft, HubArgs};
+use crate::authority::Authority;
+use crate::clock::now_ms;
+use crate::config::{Config, ConfigError, Draft, EnrolmentFiles, HubArgs};
+use crate::fleet::Enrolment;
 use crate::{http, link};
-use floorhand_bundle::{MAX_ROOT_BYTES, Role, Signer, TrustRoot, Verified};
+use floorhand_bundle::{Digest, MAX_ROOT_BYTES, Role, Signer, TrustRoot, Verified};
 use floorhand_keys::{KeyLocation, Keyring, KeysError, SecretFiles};
 use floorhand_transport::ConfigError as TransportError;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
@@ -31,6 +36,8 @@ pub(crate) struct Secrets {
     pub(crate) http_tls: Option<Arc<rustls::ServerConfig>>,
     /// Who vouches for people.
     pub(crate) oidc: Option<Oidc>,
+    /// What devices get their certificates by.
+    pub(crate) enrolment: Option<Enrolment>,
 }
 
 /// Reads the configuration and everything that it names. The error has every mistake in them.
@@ -101,6 +108,10 @@ impl Reading<'_> {
         let http_tls = self.http_tls();
         let oidc = self.oidc();
         self.check_broker();
+        let enrolment = match &self.config.enrolment {
+            Some(files) => self.enrolment(files).map(Some),
+            None => Some(None),
+        };
         Some(Secrets {
             root: root?,
             key: key?,
@@ -108,6 +119,7 @@ impl Reading<'_> {
             api_token: api_token?,
             http_tls: http_tls?,
             oidc: oidc?,
+            enrolment: enrolment?,
         })
     }
 
@@ -200,6 +212,52 @@ impl Reading<'_> {
         let opened = Oidc::new(settings.clone());
         let opened = opened.map_err(|problem| self.problems.push(format!("`oidc.ca`: {problem}")));
         opened.ok().map(Some)
+    }
+
+    fn enrolment(&mut self, files: &EnrolmentFiles) -> Option<Enrolment> {
+        let certificates = self.bytes("enrolment.ca", &files.ca, MAX_SECRET_BYTES);
+        let key = self.bytes("enrolment.ca_key", &files.ca_key, MAX_SECRET_BYTES);
+        let broker_ca = match &files.broker_ca {
+            Some(path) => self.certificates("enrolment.broker_ca", path),
+            None => Some(Vec::new()),
+        };
+        let api_ca = match &files.api_ca {
+            Some(path) => self.certificates("enrolment.api_ca", path).map(Some),
+            None => Some(None),
+        };
+        let pem = String::from_utf8_lossy(key.as_ref()?).into_owned();
+        let authority = Authority::open(certificates.as_ref()?, &pem, now_ms());
+        let authority = authority
+            .map_err(|error| self.found("enrolment.ca", &files.ca, &error))
+            .ok()?;
+        let mut reserved = files.reserved.clone();
+        reserved.push(self.config.identity.clone());
+        Some(Enrolment {
+            authority,
+            broker: files.broker.clone(),
+            broker_ca: broker_ca?,
+            certificate_ttl_ms: files.certificate_ttl_ms,
+            // The last of several is the one at the top.
+            api_ca: api_ca?.and_then(|all| all.last().map(|top| Digest::of(top))),
+            reserved,
+        })
+    }
+
+    /// The certificates of a PEM file, of which there has to be one.
+    fn certificates(&mut self, key: &str, path: &Path) -> Option<Vec<Vec<u8>>> {
+        let bytes = self.bytes(key, path, MAX_SECRET_BYTES)?;
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        match all {
+            Ok(all) if !all.is_empty() => Some(all.iter().map(|one| one.to_vec()).collect()),
+            Ok(_) => {
+                self.found(key, path, &"there is no certificate in it (PEM expected)");
+                None
+            }
+            Err(error) => {
+                self.found(key, path, &error);
+                None
+            }
+        }
     }
 
     fn check_broker(&mut self) {

@@ -214,7 +214,7 @@ where
     Ok(Envelope::seal(domain, &payload, &[key])?)
 }
 
-fn open<T: DeserializeOwned>(
+pub(crate) fn open<T: DeserializeOwned>(
     domain: Domain,
     bytes: &[u8],
     root: &TrustRoot,
@@ -226,7 +226,7 @@ fn open<T: DeserializeOwned>(
     Ok(Verified::new(document, &payload, bytes))
 }
 
-fn check_address(
+pub(crate) fn check_address(
     document: &'static str,
     written: (&FleetId, &DeviceId),
     own: (&FleetId, &DeviceId),

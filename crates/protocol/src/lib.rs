@@ -23,6 +23,7 @@
 
 mod delivery;
 mod down;
+mod enrolment;
 mod record;
 mod topic;
 mod up;
@@ -34,6 +35,10 @@ pub use delivery::{
 pub use down::{
     Ack, Action, Assigned, Assignment, Command, MAX_ACK_BYTES, MAX_ASSIGNMENT_BYTES, MAX_COMMAND_BYTES, Mode,
     Parameters, SeqRange,
+};
+pub use enrolment::{
+    EnrolmentRequest, EnrolmentToken, IssuedCertificate, MAX_CERTIFICATE_BYTES, MAX_ENROLMENT_BYTES, Renewal,
+    TokenError,
 };
 pub use record::{
     BundleId, Event, Finding, Gap, JobReport, JobStatus, Metrics, Prediction, Priority, Record, RecordBody, Severity,

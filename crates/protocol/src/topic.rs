@@ -19,6 +19,8 @@ pub enum Down {
     Chunk,
     /// The trust root after the one that the device has.
     Root,
+    /// The certificate that was asked for.
+    Certificate,
 }
 
 /// What one device sends.
@@ -34,10 +36,19 @@ pub enum Up {
     Answer,
     /// Online, or, as its last will, offline.
     Presence,
+    /// A request for its next certificate.
+    Renew,
 }
 
 impl Down {
-    const ALL: [Self; 5] = [Self::Assign, Self::Command, Self::Ack, Self::Chunk, Self::Root];
+    const ALL: [Self; 6] = [
+        Self::Assign,
+        Self::Command,
+        Self::Ack,
+        Self::Chunk,
+        Self::Root,
+        Self::Certificate,
+    ];
 
     const fn level(self) -> &'static str {
         match self {
@@ -46,12 +57,20 @@ impl Down {
             Self::Ack => "ack",
             Self::Chunk => "chunk",
             Self::Root => "root",
+            Self::Certificate => "certificate",
         }
     }
 }
 
 impl Up {
-    const ALL: [Self; 5] = [Self::Hello, Self::Batch, Self::Fetch, Self::Answer, Self::Presence];
+    const ALL: [Self; 6] = [
+        Self::Hello,
+        Self::Batch,
+        Self::Fetch,
+        Self::Answer,
+        Self::Presence,
+        Self::Renew,
+    ];
 
     const fn level(self) -> &'static str {
         match self {
@@ -60,6 +79,7 @@ impl Up {
             Self::Fetch => "fetch",
             Self::Answer => "answer",
             Self::Presence => "presence",
+            Self::Renew => "renew",
         }
     }
 }

@@ -197,7 +197,7 @@ impl Presence {
     }
 }
 
-fn open<T: DeserializeOwned>(
+pub(crate) fn open<T: DeserializeOwned>(
     domain: Domain,
     bytes: &[u8],
     key: &PublicKey,
@@ -211,7 +211,7 @@ fn open<T: DeserializeOwned>(
     ))
 }
 
-fn check_sender(document: &'static str, written: &DeviceId, sender: &DeviceId) -> Result<(), DocumentError> {
+pub(crate) fn check_sender(document: &'static str, written: &DeviceId, sender: &DeviceId) -> Result<(), DocumentError> {
     if written == sender {
         return Ok(());
     }

@@ -7,6 +7,7 @@ mod answers;
 pub mod client;
 mod deploy;
 mod devices;
+mod enrolment;
 mod export;
 mod facts;
 mod progress;
@@ -50,6 +51,14 @@ enum FleetCommand {
         /// Put it in the place of another key that the device is known by; what is signed with that one is refused then
         #[arg(long)]
         replace: bool,
+    },
+    /// Make a token by which a device enrols itself once: `floorhand-agent enroll --hub ... --token ...`
+    EnrollToken(enrolment::TokenArgs),
+    /// List enrolment tokens and who has used them, or make one worthless
+    EnrollTokens {
+        /// Make this one worthless
+        #[arg(long, value_name = "ID")]
+        remove: Option<String>,
     },
     /// Make the hub forget a device
     Remove {
@@ -115,6 +124,9 @@ pub fn run(args: &FleetArgs, out: &Output) -> Result<ExitCode> {
         FleetCommand::Ls => done(devices::list(hub, out)),
         FleetCommand::Show { device } => done(devices::show(hub, device, out)),
         FleetCommand::Enroll { device, key, replace } => done(devices::enroll(hub, device, key, *replace, out)),
+        FleetCommand::EnrollToken(args) => done(enrolment::create(hub, args, out)),
+        FleetCommand::EnrollTokens { remove: None } => done(enrolment::list(hub, out)),
+        FleetCommand::EnrollTokens { remove: Some(id) } => done(enrolment::remove(hub, id, out)),
         FleetCommand::Remove { device } => done(devices::remove(hub, device, out)),
         FleetCommand::Bundles => done(releases::list(hub, out)),
         FleetCommand::Push { file } => done(releases::push(hub, file, out)),

@@ -8,9 +8,9 @@ mod new;
 mod passphrase;
 mod show;
 
-use crate::files;
 use crate::output::Output;
 use crate::unlock::UnlockArgs;
+use crate::{authority, files};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand, ValueHint};
 use floorhand_bundle::{PublicKey, SecretKey, Signer};
@@ -26,6 +26,12 @@ pub enum KeysCommand {
     /// secret key is encrypted under a passphrase that you are asked for. With --pkcs11 it is made in a token (an HSM, a
     /// smart card), which it never leaves, and NAME.pub alone is written.
     New(Box<new::NewArgs>),
+    /// Make the fleet's certificate authority: NAME.pem, to be handed out, and NAME.key, to be kept secret
+    ///
+    /// The hub signs devices' certificates with it; the broker lets in whom it has signed.
+    Ca(authority::CaArgs),
+    /// Make a certificate for somebody who is no device: a broker, a hub, a person who watches
+    Cert(authority::CertArgs),
     /// Show what kind of key there is, and its id
     Show(ShowArgs),
     /// Give a secret key another passphrase, its first one, or none
@@ -58,6 +64,8 @@ pub struct ListArgs {
 pub fn run(command: &KeysCommand, out: &Output) -> Result<()> {
     match command {
         KeysCommand::New(args) => new::run(args, out),
+        KeysCommand::Ca(args) => authority::ca(args, out),
+        KeysCommand::Cert(args) => authority::cert(args, out),
         KeysCommand::Show(args) => show::run(args, out),
         KeysCommand::Passphrase(args) => passphrase::run(args, out),
         KeysCommand::List(args) => list::run(args, out),

@@ -1,9 +1,10 @@
 //! From a topic and bytes to a message and what its signature is worth. Pure.
 
 use floorhand_bundle::cbor::{self, CborError};
-use floorhand_bundle::{DeviceId, DocumentError, Domain, Envelope, PublicKey, Verified};
+use floorhand_bundle::{DeviceId, Digest, DocumentError, Domain, Envelope, PublicKey, Verified};
 use floorhand_protocol::{
-    Answer, Fetch, Hello, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_HELLO_BYTES, Presence, Topic, Up, UpBatch,
+    Answer, Fetch, Hello, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_ENROLMENT_BYTES, MAX_HELLO_BYTES, Presence, Renewal,
+    Topic, Up, UpBatch,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -47,6 +48,8 @@ pub(super) enum Body {
     Presence(Presence),
     /// A request for chunks.
     Fetch(Fetch),
+    /// A request for a certificate.
+    Renewal(Renewal),
     /// Something that isn't what its topic says, or that its device hasn't signed.
     Refused(String),
 }
@@ -73,6 +76,7 @@ impl Seen {
             Body::Answer(_) => "answer",
             Body::Presence(_) => "presence",
             Body::Fetch(_) => "fetch",
+            Body::Renewal(_) => "renewal",
             Body::Refused(_) => "refused",
         }
     }
@@ -85,6 +89,7 @@ impl Seen {
             Body::Answer(answer) => serde_json::to_value(answer),
             Body::Presence(presence) => serde_json::to_value(presence),
             Body::Fetch(fetch) => Ok(json!({ "digest": fetch.digest, "chunks": fetch.indices() })),
+            Body::Renewal(renewal) => Ok(json!({ "device": renewal.device, "csr": Digest::of(&renewal.csr) })),
             Body::Refused(reason) => Ok(json!({ "reason": reason })),
         };
         json!({
@@ -137,6 +142,8 @@ fn body(
             .map(|(signature, batch)| (signature, Body::Batch(batch)))?,
         Up::Answer => signed(Domain::Answer, payload, MAX_ANSWER_BYTES, who, Answer::open)
             .map(|(signature, answer)| (signature, Body::Answer(answer)))?,
+        Up::Renew => signed(Domain::Renewal, payload, MAX_ENROLMENT_BYTES, who, Renewal::open)
+            .map(|(signature, renewal)| (signature, Body::Renewal(renewal)))?,
         Up::Presence => (Signature::None, Body::Presence(Presence::decode(payload)?)),
         Up::Fetch => (Signature::None, Body::Fetch(Fetch::decode(payload)?)),
     })

@@ -57,6 +57,7 @@ fn said(seen: &Seen, received_ms: u64) -> Vec<Said> {
             let (tone, text) = answer_text(answer);
             one(tone, text)
         }
+        Body::Renewal(_) => one(Tone::Dim, "asks for its next certificate".to_owned()),
         Body::Presence(presence) if presence.online => one(Tone::Good, "online".to_owned()),
         Body::Presence(_) => one(Tone::Warn, "offline".to_owned()),
         Body::Fetch(fetch) => {

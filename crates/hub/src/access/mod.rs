@@ -44,6 +44,8 @@ pub(crate) enum Kind {
     Identity,
     /// Anybody on the machine of a hub that has no tokens.
     Anybody,
+    /// A device that shows an enrolment token.
+    EnrolmentToken,
     /// The hub itself.
     Hub,
     /// Somebody with the database in hand.
@@ -71,6 +73,7 @@ impl Kind {
             Self::FileToken => "api-token-file",
             Self::Identity => "identity",
             Self::Anybody => "anybody",
+            Self::EnrolmentToken => "enrolment-token",
             Self::Hub => "hub",
             Self::CommandLine => "command-line",
         }
@@ -83,6 +86,7 @@ impl Kind {
             Self::FileToken,
             Self::Identity,
             Self::Anybody,
+            Self::EnrolmentToken,
             Self::Hub,
             Self::CommandLine,
         ]
@@ -119,6 +123,16 @@ impl Actor {
         Self::unasked(Kind::Anybody)
     }
 
+    /// Whoever shows an enrolment token: it lets a device in, and nothing else.
+    pub(crate) fn enrolment_token(id: &str) -> Self {
+        Self {
+            kind: Kind::EnrolmentToken,
+            name: id.to_owned(),
+            roles: Roles::of(&[]),
+            method: Method::None,
+        }
+    }
+
     fn unasked(kind: Kind) -> Self {
         Self {
             kind,
@@ -142,7 +156,7 @@ impl Actor {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Kind::Token | Kind::Identity => write!(f, "{} {}", self.kind.name(), self.name),
+            Kind::Token | Kind::Identity | Kind::EnrolmentToken => write!(f, "{} {}", self.kind.name(), self.name),
             _ => f.write_str(&self.name),
         }
     }

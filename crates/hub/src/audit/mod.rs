@@ -50,7 +50,7 @@ pub struct Entry {
     pub seq: u64,
     /// The hub's clock, in milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// `token`, `api-token-file`, `identity`, `anybody`, `hub` or `command-line`.
+    /// `token`, `api-token-file`, `identity`, `anybody`, `enrolment-token`, `hub` or `command-line`.
     pub actor_kind: String,
     /// The token's name, or the identity's subject.
     pub actor_name: String,

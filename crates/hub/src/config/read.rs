@@ -56,6 +56,8 @@ pub(super) struct File {
     pub(super) http_tls: Option<FileHttpTls>,
     /// An OpenID Connect issuer that vouches for people. Default: none.
     pub(super) oidc: Option<FileOidc>,
+    /// How devices get their certificates.
+    pub(super) enrolment: Option<FileEnrolment>,
 }
 
 /// `[http_tls]`
@@ -95,6 +97,26 @@ pub(super) struct FileTls {
     pub(super) key: Option<PathBuf>,
 }
 
+/// `[enrolment]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileEnrolment {
+    /// The fleet CA's certificate, and those above it: PEM. Required.
+    pub(super) ca: Option<PathBuf>,
+    /// The CA's key: PEM, PKCS #8. Required.
+    pub(super) ca_key: Option<PathBuf>,
+    /// The broker's address, as devices reach it. Default: `broker`, where that is `mqtts://`.
+    pub(super) broker: Option<String>,
+    /// The CA that the broker's certificate is from. Default: `tls.ca`, and without it `ca`.
+    pub(super) broker_ca: Option<PathBuf>,
+    /// For how long a device's certificate is valid, in seconds. Default: 7776000, 90 days.
+    pub(super) certificate_ttl_s: u64,
+    /// The CA that the certificate is from which devices meet at the API's `https://`. Its digest goes into tokens. Default:
+    /// none.
+    pub(super) api_ca: Option<PathBuf>,
+    /// Names that no device may have, beside `identity`: those of other hubs, and of people who watch. Default: none.
+    pub(super) reserved: Vec<String>,
+}
+
 /// Reads the file; `None` when it isn't TOML.
 pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
     let table = text
@@ -127,11 +149,14 @@ pub(super) fn file(text: &str, problems: &mut Vec<String>) -> Option<File> {
         tls: None,
         http_tls: None,
         oidc: None,
+        enrolment: None,
     };
+    let enrolment = top.section("enrolment");
     top.finish();
     file.tls = tls.map(|table| file_tls(table, problems));
     file.http_tls = http_tls.map(|table| file_http_tls(table, problems));
     file.oidc = oidc.map(|table| file_oidc(table, problems));
+    file.enrolment = enrolment.map(|table| file_enrolment(table, problems));
     Some(file)
 }
 
@@ -175,6 +200,21 @@ fn file_oidc(table: Table, problems: &mut Vec<String>) -> FileOidc {
     }
     section.finish();
     oidc
+}
+
+fn file_enrolment(table: Table, problems: &mut Vec<String>) -> FileEnrolment {
+    let mut section = Reader::new(table, "enrolment.", problems);
+    let enrolment = FileEnrolment {
+        ca: section.need("ca").map(PathBuf::from),
+        ca_key: section.need("ca_key").map(PathBuf::from),
+        broker: section.text("broker"),
+        broker_ca: section.path("broker_ca"),
+        certificate_ttl_s: section.number("certificate_ttl_s").unwrap_or(90 * 24 * 3600),
+        api_ca: section.path("api_ca"),
+        reserved: section.texts("reserved").unwrap_or_default(),
+    };
+    section.finish();
+    enrolment
 }
 
 /// One table of the file.

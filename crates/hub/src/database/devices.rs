@@ -94,28 +94,10 @@ impl Database {
         now_ms: u64,
     ) -> Result<Registered, DatabaseError> {
         let mut writing = self.write(REGISTER).await?;
-        if let Some(other) = writing.other_with_key(device, public_key).await? {
-            return Ok(Registered::KeyOf(other));
+        let registered = writing.register(device, public_key, replace, now_ms).await?;
+        if !matches!(registered, Registered::OtherKey(_) | Registered::KeyOf(_)) {
+            writing.commit(REGISTER).await?;
         }
-        let registered = match writing.key_of(device).await? {
-            None => {
-                writing.add_device(device, public_key, now_ms).await?;
-                Registered::New
-            }
-            Some(known) if known == public_key => Registered::Known,
-            Some(known) if !replace => return Ok(Registered::OtherKey(known)),
-            Some(_) => {
-                writing.replace_key(device, public_key).await?;
-                Registered::Replaced
-            }
-        };
-        if registered != Registered::Known {
-            let note = Note::new("device.enroll", device.as_str())
-                .with("public_key", public_key)
-                .with("replaced", registered == Registered::Replaced);
-            writing.note(&note, now_ms).await?;
-        }
-        writing.commit(REGISTER).await?;
         Ok(registered)
     }
 
@@ -264,6 +246,36 @@ impl Database {
 
 // What a registration is made of.
 impl Writing<'_> {
+    /// Registers a device and writes that down, to be committed unless it is refused.
+    pub(super) async fn register(
+        &mut self,
+        device: &DeviceId,
+        public_key: &str,
+        replace: bool,
+        now_ms: u64,
+    ) -> Result<Registered, DatabaseError> {
+        if let Some(other) = self.other_with_key(device, public_key).await? {
+            return Ok(Registered::KeyOf(other));
+        }
+        let registered = match self.key_of(device).await? {
+            None => {
+                self.add_device(device, public_key, now_ms).await?;
+                Registered::New
+            }
+            Some(known) if known == public_key => return Ok(Registered::Known),
+            Some(known) if !replace => return Ok(Registered::OtherKey(known)),
+            Some(_) => {
+                self.replace_key(device, public_key).await?;
+                Registered::Replaced
+            }
+        };
+        let note = Note::new("device.enroll", device.as_str())
+            .with("public_key", public_key)
+            .with("replaced", registered == Registered::Replaced);
+        self.note(&note, now_ms).await?;
+        Ok(registered)
+    }
+
     /// Another device that has this key.
     async fn other_with_key(&mut self, device: &DeviceId, public_key: &str) -> Result<Option<String>, DatabaseError> {
         sqlx::query_scalar("SELECT id FROM devices WHERE public_key = $1 AND id <> $2 ORDER BY id LIMIT 1")

@@ -32,22 +32,27 @@ impl Hub {
     pub(crate) async fn enroll(&self, device: &DeviceId, key: &PublicKey, replace: bool) -> Result<Enrolled, HubError> {
         let public_key = hex::encode(key.as_bytes());
         let registered = self.database.register(device, &public_key, replace, self.now_ms());
-        match registered.await? {
-            Registered::New => Ok(Enrolled::New),
-            Registered::Known => Ok(Enrolled::Known),
-            Registered::Replaced => Ok(Enrolled::Replaced),
-            Registered::OtherKey(known) => Err(HubError::Conflict(format!(
-                "device {device} is known by another key, {}; to put this one, {}, in its place, say --replace \
+        enrolled(device, key, registered.await?)
+    }
+}
+
+/// What a registration has come to, in the API's words.
+pub(super) fn enrolled(device: &DeviceId, key: &PublicKey, registered: Registered) -> Result<Enrolled, HubError> {
+    match registered {
+        Registered::New => Ok(Enrolled::New),
+        Registered::Known => Ok(Enrolled::Known),
+        Registered::Replaced => Ok(Enrolled::Replaced),
+        Registered::OtherKey(known) => Err(HubError::Conflict(format!(
+            "device {device} is known by another key, {}; to put this one, {}, in its place, say --replace \
                  (in the API: \"replace\": true)",
-                key_id(&known),
-                key.id()
-            ))),
-            Registered::KeyOf(other) => Err(HubError::Conflict(format!(
-                "key {} is that of device {other}: each device needs a key of its own; make another one on {device} \
+            key_id(&known),
+            key.id()
+        ))),
+        Registered::KeyOf(other) => Err(HubError::Conflict(format!(
+            "key {} is that of device {other}: each device needs a key of its own; make another one on {device} \
                  with `floorhand keys new --no-passphrase`",
-                key.id()
-            ))),
-        }
+            key.id()
+        ))),
     }
 }
 

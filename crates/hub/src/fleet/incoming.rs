@@ -91,6 +91,7 @@ impl Hub {
             Up::Hello => self.take_hello(device, &row, payload).await,
             Up::Batch => self.take_batch(device, &row, payload).await,
             Up::Answer => self.take_answer(device, &row, payload).await,
+            Up::Renew => self.take_renewal(device, &public_key(&row)?, payload).await,
             Up::Fetch => {
                 let fetch = Fetch::decode(payload).map_err(refused)?;
                 let left_out = self.deliveries.push(device, &fetch);

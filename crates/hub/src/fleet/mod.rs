@@ -1,6 +1,7 @@
 //! The hub itself: what it holds, and what may be asked of it. No HTTP and no MQTT client in here: what is to be sent goes
 //! into a bounded queue, what came in is handed over as topic and bytes.
 
+mod admission;
 mod audit;
 mod enrolment;
 mod export;
@@ -9,6 +10,7 @@ mod ingest;
 mod orders;
 mod roots;
 
+pub(crate) use admission::{Enrolment, TokenWish};
 pub(crate) use audit::{DEFAULT_DAYS, make_token, revoke_token};
 pub(crate) use enrolment::Enrolled;
 pub(crate) use ingest::Summary;
@@ -107,6 +109,8 @@ pub(crate) struct Hub {
     bundles_in_memory: Semaphore,
     /// Woken when assignments have to be published again.
     pub(crate) resend: Notify,
+    /// By what devices get certificates; `None` where this hub makes none.
+    pub(crate) enrolment: Option<Enrolment>,
     /// Names that were logged as unknown; see `incoming.rs`.
     strangers: Mutex<BTreeSet<DeviceId>>,
     /// What each device may send; see `incoming.rs`.
@@ -146,6 +150,7 @@ impl Hub {
             outbox,
             bundles_in_memory: Semaphore::new(BUNDLES_IN_MEMORY),
             resend: Notify::new(),
+            enrolment: None,
             strangers: Mutex::default(),
             messages: Buckets::new(incoming::MESSAGES, incoming::MAX_SENDERS),
             message_bytes: Buckets::new(incoming::MESSAGE_BYTES, incoming::MAX_SENDERS),

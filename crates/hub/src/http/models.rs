@@ -131,6 +131,58 @@ pub(crate) struct DeviceView {
     pub(crate) registration: Option<String>,
 }
 
+/// An enrolment token to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnrolmentTokenBody {
+    /// The device that it is for, or several: `*` stands for any characters.
+    pub(crate) devices: String,
+    /// The hardware class that the device has to say it is of; any where left out.
+    #[serde(default)]
+    pub(crate) hardware: Option<String>,
+    /// Whether a device that is known by another key gets the new one; for a single device only.
+    #[serde(default)]
+    pub(crate) replace: bool,
+    /// How long it is good for; a day where left out.
+    #[serde(default)]
+    pub(crate) valid_s: Option<u64>,
+}
+
+/// An enrolment token.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnrolmentTokenView {
+    pub(crate) id: String,
+    /// The secret line that is carried to the device; in the answer that makes it, and left out elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
+    pub(crate) devices: String,
+    pub(crate) hardware: Option<String>,
+    pub(crate) replace: bool,
+    pub(crate) created_ms: u64,
+    pub(crate) expires_ms: u64,
+    /// 0 before it was used.
+    pub(crate) used_ms: u64,
+    /// The device that has used it.
+    pub(crate) used_by: Option<String>,
+}
+
+/// A device's enrolment request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnrolmentBody {
+    /// The signed request, base64; `docs/protocol.md` has what is in it.
+    pub(crate) request: String,
+}
+
+/// What a device gets when it is let in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Enrolled {
+    /// The fleet's trust root, base64. The device knows its digest from the token.
+    pub(crate) root: String,
+    /// The certificate in a document that the hub has signed, base64.
+    pub(crate) certificate: String,
+}
+
 /// Totals over all telemetry of a device, or of all.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TotalsView {

@@ -36,6 +36,10 @@ const SESSION: &str = "session";
         api::devices::show,
         api::devices::register,
         api::devices::remove,
+        api::enrolment::list,
+        api::enrolment::create,
+        api::enrolment::remove,
+        api::enrolment::enrol,
         api::bundles::list,
         api::bundles::show,
         api::bundles::ingest,
@@ -107,19 +111,28 @@ fn scheme(kind: HttpAuthScheme, description: &str) -> SecurityScheme {
 /// Adds who may ask and how they show it, on an open hub not at all, and the answers that its handler doesn't list.
 fn complete(operation: &mut Operation, need: Need) {
     let role = need.role().map_or("none", Role::name);
-    let schemes: &[&str] = if need == Need::Viewer {
-        &[TOKEN, PASSWORD, SESSION]
-    } else {
-        &[TOKEN]
+    let is_guarded = need != Need::Public;
+    let schemes: &[&str] = match need {
+        Need::Public => &[],
+        Need::Viewer => &[TOKEN, PASSWORD, SESSION],
+        _ => &[TOKEN],
     };
     let mut ways = vec![SecurityRequirement::default()];
     ways.extend(schemes.iter().map(|name| SecurityRequirement::new(*name, [role])));
     operation.security = Some(ways);
     let said = operation.description.take().unwrap_or_default();
-    operation.description = Some(format!("{said}\n\nNeeds the role {role}.").trim_start().to_owned());
-    let forbidden = format!(
-        "The token hasn't the role {role}; or a page of another site asks, or a hub on loopback is asked by another name"
-    );
+    let needs = if is_guarded {
+        format!("Needs the role {role}.")
+    } else {
+        "Needs no role.".to_owned()
+    };
+    operation.description = Some(format!("{said}\n\n{needs}").trim_start().to_owned());
+    let foreign = "a page of another site asks, or a hub on loopback is asked by another name";
+    let forbidden = if is_guarded {
+        format!("The token hasn't the role {role}; or {foreign}")
+    } else {
+        foreign.to_owned()
+    };
     let has_body = operation.request_body.is_some();
     let has_parameters = operation.parameters.as_ref().is_some_and(|list| !list.is_empty());
     for (is_given, status, description) in [
@@ -128,7 +141,7 @@ fn complete(operation: &mut Operation, need: Need) {
             "400",
             "A parameter or the body is not what it has to be",
         ),
-        (true, "401", "The request shows no token that holds"),
+        (is_guarded, "401", "The request shows no token that holds"),
         (true, "403", forbidden.as_str()),
         (has_body, "408", "The body didn't come in time"),
         (has_body, "413", "The body is longer than this hub takes"),

@@ -492,7 +492,12 @@ async fn the_description_says_who_may_ask_and_what_goes_wrong() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let responses = operation["responses"].as_object().unwrap();
-            let mut expected = vec!["401", "403", "429", "500"];
+            let need = routes::need(&method.to_uppercase().parse().unwrap(), path).unwrap();
+            let mut expected = vec!["403", "429", "500"];
+            assert_eq!(responses.contains_key("401"), need.role().is_some(), "{method} {path}");
+            if need.role().is_some() {
+                expected.push("401");
+            }
             if operation.get("requestBody").is_some() {
                 expected.extend(["400", "408", "413"]);
             }
@@ -500,22 +505,42 @@ async fn the_description_says_who_may_ask_and_what_goes_wrong() {
                 let schema = &responses[status]["content"]["application/json"]["schema"]["$ref"];
                 assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
             }
-            let need = routes::need(&method.to_uppercase().parse().unwrap(), path).unwrap();
-            let role = need.role().unwrap().name();
+            let said = operation["description"].as_str().unwrap();
             let ways = operation["security"].as_array().unwrap();
+            operations += 1;
+            let Some(role) = need.role().map(Role::name) else {
+                assert_eq!(ways, &[json!({})], "{method} {path}");
+                assert!(said.contains("Needs no role."), "{method} {path}: {said}");
+                continue;
+            };
             let expected = if role == "viewer" { 4 } else { 2 };
             assert_eq!(
                 (ways.len(), &ways[1]),
                 (expected, &json!({"token": [role]})),
                 "{method} {path}"
             );
-            let said = operation["description"].as_str().unwrap();
             assert!(
                 said.contains(&format!("Needs the role {role}.")),
                 "{method} {path}: {said}"
             );
-            operations += 1;
         }
     }
-    assert_eq!(operations, 30);
+    assert_eq!(operations, 34);
+}
+
+#[tokio::test]
+async fn enrolling_needs_no_operators_token_and_making_tokens_does() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let api = Api::with(|hub| hub.settings.api_token = Some(token.to_owned()), false).await;
+    let wish = json!({"devices": "press-1"});
+    assert_eq!(api.post("/api/v1/enrolment-tokens", wish.clone()).await.0, 401);
+    let (status, body) = api.post("/api/v1/enrol", json!({"request": "AAAA"})).await;
+    assert_eq!(status, 409, "{body}");
+    assert!(body["error"].as_str().unwrap().contains("[enrolment]"), "{body}");
+    let shown = builder("POST", "/api/v1/enrolment-tokens")
+        .header(header::AUTHORIZATION, format!("Bearer {token}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(wish.to_string()))
+        .unwrap();
+    assert_eq!(api.send(shown).await.0, 409, "this hub makes no certificates");
 }

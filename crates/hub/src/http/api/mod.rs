@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod bundles;
 pub(crate) mod devices;
+pub(crate) mod enrolment;
 pub(crate) mod orders;
 pub(crate) mod records;
 pub(crate) mod roots;

@@ -1,0 +1,343 @@
+//! Devices that come in by themselves, with a token that lets them in once, and certificates: the first, and those after it.
+//!
+//! The request shows that who sends it has the token, the device's key and the TLS key. The answer is signed by the hub, so
+//! that it doesn't matter by what way it comes.
+
+use super::enrolment::{Enrolled, enrolled};
+use super::{Hub, HubError};
+use crate::authority::{Authority, AuthorityError};
+use crate::access::Actor;
+use crate::database::{EnrolmentTokenRow, NewCertificate, Redeemed, Redemption, signed, unsigned};
+use floorhand_bundle::{DeviceId, Digest, HardwareClass, KeyId, PublicKey, SecretKey};
+use floorhand_protocol::{Down, EnrolmentRequest, EnrolmentToken, IssuedCertificate, Renewal};
+use serde_bytes::ByteBuf;
+
+/// A device that has just got a certificate has no need of another: the least time between two is a minute, or a tenth of a
+/// short life.
+const RENEWAL_REST_MS: u64 = 60_000;
+/// The longest that a token may be good for: who needs one later makes one later.
+const MAX_TOKEN_MS: u64 = 366 * 24 * 3600 * 1000;
+/// Characters of a pattern: those of an id, and some stars.
+const MAX_PATTERN: usize = 80;
+
+/// By what a hub makes certificates.
+#[derive(Debug)]
+pub(crate) struct Enrolment {
+    pub(crate) authority: Authority,
+    /// The broker's address, as devices reach it.
+    pub(crate) broker: Option<String>,
+    /// CA certificates that the broker's is from (DER); empty where it is the fleet's own CA.
+    pub(crate) broker_ca: Vec<Vec<u8>>,
+    pub(crate) certificate_ttl_ms: u64,
+    /// The digest of the CA's certificate that the API's HTTPS certificate is from.
+    pub(crate) api_ca: Option<Digest>,
+    /// Names that no device may have: the broker gives them rights of their own.
+    pub(crate) reserved: Vec<String>,
+}
+
+/// What an operator wants a token to be.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenWish {
+    /// The devices that it is for; `*` stands for any characters.
+    pub(crate) pattern: String,
+    pub(crate) hardware: Option<HardwareClass>,
+    /// Whether a device that is known by another key gets the new one.
+    pub(crate) replace: bool,
+    pub(crate) valid_ms: u64,
+}
+
+/// A token that was made.
+#[derive(Debug)]
+pub(crate) struct NewEnrolmentToken {
+    pub(crate) row: EnrolmentTokenRow,
+    /// The secret line. Kept nowhere.
+    pub(crate) text: String,
+}
+
+/// A device that was let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    /// The trust root's envelope.
+    pub(crate) root: Vec<u8>,
+    /// The signed answer.
+    pub(crate) answer: Vec<u8>,
+}
+
+impl Hub {
+    fn issuing(&self) -> Result<&Enrolment, HubError> {
+        self.enrolment.as_ref().ok_or_else(|| {
+            HubError::Conflict(
+                "this hub makes no certificates: give its configuration an [enrolment] section".to_owned(),
+            )
+        })
+    }
+
+    /// Makes a token.
+    pub(crate) async fn create_token(&self, wish: &TokenWish) -> Result<NewEnrolmentToken, HubError> {
+        let enrolment = self.issuing()?;
+        let device = check_wish(wish)?;
+        if let Some(device) = &device {
+            refuse_reserved(enrolment, device)?;
+        }
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| HubError::Internal(error.to_string()))?;
+        let token = EnrolmentToken {
+            secret: SecretKey::from_seed(&seed),
+            root: self.roots().newest().digest(),
+            api_ca: enrolment.api_ca,
+            device,
+        };
+        let (public, now_ms) = (token.secret.public(), self.now_ms());
+        let row = EnrolmentTokenRow {
+            id: public.id().to_string(),
+            public_key: hex::encode(public.as_bytes()),
+            pattern: wish.pattern.clone(),
+            hardware: wish.hardware.as_ref().map(ToString::to_string).unwrap_or_default(),
+            replaces: i64::from(wish.replace),
+            created_ms: signed(now_ms),
+            expires_ms: signed(now_ms + wish.valid_ms),
+            used_ms: 0,
+            device: String::new(),
+            request: String::new(),
+            answer: String::new(),
+        };
+        self.database.add_enrolment_token(&row, now_ms).await?;
+        tracing::info!(token = row.id, pattern = row.pattern, "made an enrolment token");
+        let text = token.to_text();
+        Ok(NewEnrolmentToken { row, text })
+    }
+
+    /// Lets a device in that shows a token, and gives it its certificate. The same request gets the same answer as long as
+    /// the token is valid, so that an answer that was lost can be asked for again.
+    pub(crate) async fn admit(&self, bytes: &[u8]) -> Result<Admitted, HubError> {
+        let enrolment = self.issuing()?;
+        let now_ms = self.now_ms();
+        let signers = EnrolmentRequest::signers(bytes).map_err(refused)?;
+        let token = self.token_of(&signers).await?;
+        if now_ms > unsigned(token.expires_ms) {
+            return Err(HubError::Refused(
+                "the enrolment token has expired; ask for a new one".to_owned(),
+            ));
+        }
+        let request = EnrolmentRequest::open(bytes, &token_key(&token)?).map_err(refused)?;
+        let digest = Digest::of(bytes).to_string();
+        if token.used_ms != 0 {
+            if token.request == digest {
+                let answer = hex::decode(&token.answer).map_err(|error| HubError::Internal(error.to_string()))?;
+                return Ok(self.admitted(answer));
+            }
+            return Err(used(&token.device));
+        }
+        check_request(&token, &request)?;
+        refuse_reserved(enrolment, &request.device)?;
+        let (answer, certificate) = self.certify(enrolment, &request.device, &request.csr, now_ms)?;
+        let redemption = Redemption {
+            token: &token.id,
+            request: digest,
+            public_key: hex::encode(request.public_key.as_bytes()),
+            replace: token.replaces != 0,
+            certificate,
+        };
+        let redeeming = self.database.redeem(&redemption, now_ms);
+        match Actor::enrolment_token(&token.id).act(redeeming).await? {
+            Redeemed::TooLate => Err(used("another device, just now")),
+            Redeemed::Done(registered) => {
+                let registration = enrolled(&request.device, &request.public_key, registered)?;
+                let device = &request.device;
+                tracing::info!(%device, token = token.id, registration = registration.name(), "a device has enrolled");
+                if registration == Enrolled::Replaced {
+                    tracing::warn!(%device, "its key has taken the place of another");
+                }
+                Ok(self.admitted(answer))
+            }
+        }
+    }
+
+    fn admitted(&self, answer: Vec<u8>) -> Admitted {
+        Admitted {
+            root: self.roots().newest().envelope().to_vec(),
+            answer,
+        }
+    }
+
+    /// The token that one of these keys is of. Nobody learns whether it was removed or never there.
+    async fn token_of(&self, signers: &[KeyId]) -> Result<EnrolmentTokenRow, HubError> {
+        for signer in signers.iter().take(2) {
+            if let Some(token) = self.database.enrolment_token(&signer.to_string()).await? {
+                return Ok(token);
+            }
+        }
+        Err(HubError::Refused(
+            "this hub knows no such enrolment token; ask for a new one".to_owned(),
+        ))
+    }
+
+    /// Takes a device's wish for its next certificate.
+    pub(super) async fn take_renewal(
+        &self,
+        device: &DeviceId,
+        key: &PublicKey,
+        payload: &[u8],
+    ) -> Result<(), HubError> {
+        let enrolment = self.issuing()?;
+        let renewal = Renewal::open(payload, device, key).map_err(refused)?;
+        refuse_reserved(enrolment, device)?;
+        let now_ms = self.now_ms();
+        let csr = Digest::of(&renewal.csr).to_string();
+        if let Some((answer, expires_ms)) = self.database.certificate_for(device, &csr).await? {
+            if now_ms > unsigned(expires_ms) {
+                return Err(HubError::Refused("renewal: it is an old one, repeated".to_owned()));
+            }
+            let answer = hex::decode(&answer).map_err(|error| HubError::Internal(error.to_string()))?;
+            self.send(device, Down::Certificate, answer).await;
+            return Ok(());
+        }
+        let last_ms = unsigned(self.database.last_certificate_ms(device).await?);
+        let rest_ms = RENEWAL_REST_MS.min(enrolment.certificate_ttl_ms / 10);
+        if now_ms.saturating_sub(last_ms) < rest_ms {
+            return Err(HubError::Refused(
+                "renewal: the last certificate was made a moment ago".to_owned(),
+            ));
+        }
+        let (answer, certificate) = self.certify(enrolment, device, &renewal.csr, now_ms)?;
+        self.database.renew_certificate(&certificate, now_ms).await?;
+        tracing::info!(%device, serial = certificate.serial, "renewed a certificate");
+        self.send(device, Down::Certificate, answer).await;
+        Ok(())
+    }
+
+    /// Makes a certificate and the signed answer that brings it.
+    fn certify<'a>(
+        &self,
+        enrolment: &Enrolment,
+        device: &'a DeviceId,
+        csr: &[u8],
+        now_ms: u64,
+    ) -> Result<(Vec<u8>, NewCertificate<'a>), HubError> {
+        let life_ms = enrolment.certificate_ttl_ms;
+        let issued = enrolment
+            .authority
+            .issue(device, csr, now_ms, life_ms)
+            .map_err(|error| match error {
+                AuthorityError::Make(_) => HubError::Internal(error.to_string()),
+                _ => refused(error),
+            })?;
+        let answer = IssuedCertificate {
+            fleet: self.root.fleet.clone(),
+            device: device.clone(),
+            csr: Digest::of(csr),
+            chain: issued.chain.into_iter().map(ByteBuf::from).collect(),
+            broker: enrolment.broker.clone(),
+            broker_ca: enrolment.broker_ca.iter().cloned().map(ByteBuf::from).collect(),
+            issued_ms: now_ms,
+            critical: vec![],
+        };
+        let answer = answer.seal(self.signing_key()?).map_err(refused)?;
+        let certificate = NewCertificate {
+            serial: hex::encode(&issued.serial),
+            device,
+            csr: Digest::of(csr).to_string(),
+            issued_ms: now_ms,
+            expires_ms: issued.expires_ms,
+            answer: hex::encode(&answer),
+        };
+        Ok((answer, certificate))
+    }
+}
+
+/// Checks what a token shall be; the device, where it is for one.
+fn check_wish(wish: &TokenWish) -> Result<Option<DeviceId>, HubError> {
+    if wish.valid_ms == 0 || wish.valid_ms > MAX_TOKEN_MS {
+        return Err(HubError::Invalid(
+            "a token is valid for a second at least and a year at most".to_owned(),
+        ));
+    }
+    if !wish.pattern.contains('*') {
+        let device = wish.pattern.parse::<DeviceId>();
+        return device.map(Some).map_err(|error| HubError::Invalid(error.to_string()));
+    }
+    // What is left of an id beside the stars has its characters.
+    let letters = wish.pattern.replace('*', "x");
+    let fits = wish.pattern.len() <= MAX_PATTERN
+        && letters
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if !fits {
+        let pattern = &wish.pattern;
+        return Err(HubError::Invalid(format!(
+            "{pattern:?} is no pattern of device ids: expected A-Z a-z 0-9 _ - and *"
+        )));
+    }
+    if wish.replace {
+        let problem = "a token that replaces a device's key is for one device; name it without *";
+        return Err(HubError::Invalid(problem.to_owned()));
+    }
+    Ok(None)
+}
+
+fn check_request(token: &EnrolmentTokenRow, request: &EnrolmentRequest) -> Result<(), HubError> {
+    if !matches(&token.pattern, request.device.as_str()) {
+        return Err(HubError::Refused(format!(
+            "the enrolment token is for {}, and this is {}",
+            token.pattern, request.device
+        )));
+    }
+    if !token.hardware.is_empty() && token.hardware != request.hardware.as_str() {
+        return Err(HubError::Refused(format!(
+            "the enrolment token is for devices of the hardware class {}, and {} says it is of {}",
+            token.hardware, request.device, request.hardware
+        )));
+    }
+    Ok(())
+}
+
+fn refuse_reserved(enrolment: &Enrolment, device: &DeviceId) -> Result<(), HubError> {
+    if enrolment.reserved.iter().any(|name| name == device.as_str()) {
+        return Err(HubError::Refused(format!(
+            "{device} is the name of a hub or of somebody who watches, to whom the broker gives other rights; \
+             give the device another id"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a device's id fits a pattern, in which `*` stands for any characters, also none.
+fn matches(pattern: &str, device: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(rest) = device.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    let mut rest = Some(rest);
+    let mut last = None;
+    for part in parts {
+        if let Some(before) = last.replace(part) {
+            rest = rest.and_then(|rest| rest.find(before).and_then(|at| rest.get(at + before.len()..)));
+        }
+    }
+    match (rest, last) {
+        (Some(rest), Some(last)) => rest.ends_with(last),
+        (Some(rest), None) => rest.is_empty(),
+        (None, _) => false,
+    }
+}
+
+fn token_key(token: &EnrolmentTokenRow) -> Result<PublicKey, HubError> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(&token.public_key, &mut bytes)
+        .ok()
+        .and_then(|()| PublicKey::from_bytes(&bytes))
+        .ok_or_else(|| HubError::Internal(format!("enrolment token {} can't be read", token.id)))
+}
+
+fn used(by: &str) -> HubError {
+    HubError::Refused(format!(
+        "the enrolment token has been used, by {by}, and is good for one time; ask for a new one"
+    ))
+}
+
+fn refused(error: impl std::fmt::Display) -> HubError {
+    HubError::Refused(error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
