@@ -61,9 +61,38 @@ pub enum Command {
         /// The file that `floorhand fleet export` made.
         bundle: PathBuf,
     },
+    /// Get this device's identity from its hub, with a token: keys are made here, and the certificate is brought.
+    Enroll(EnrollArgs),
     /// Compile a plugin: the agent starts itself for it, with limits of its own.
     #[command(name = WORKER, hide = true)]
     CompilePlugin,
+}
+
+/// `floorhand-agent enroll`
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(group(clap::ArgGroup::new("by").required(true).args(["token", "token_file"])))]
+pub struct EnrollArgs {
+    /// The hub's address, https://HOST[:PORT]; http:// on this machine alone.
+    #[arg(long, value_name = "URL")]
+    pub hub: String,
+    /// The line that `floorhand fleet enroll-token` printed.
+    #[arg(long, value_name = "TOKEN", env = "FLOORHAND_ENROLL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// A file with that line, for machines whose users see each other's processes.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// This device's name, where the token is for several.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<floorhand_bundle::DeviceId>,
+    /// This device's class of hardware.
+    #[arg(long, value_name = "CLASS", default_value = "generic")]
+    pub hardware: floorhand_bundle::HardwareClass,
+    /// The CA that the hub's https:// certificate is from (PEM), where the token doesn't tell it.
+    #[arg(long, value_name = "FILE")]
+    pub hub_ca: Option<PathBuf>,
+    /// The folder for keys and certificates; the agent has to be allowed to write to it.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/floorhand/identity")]
+    pub out: PathBuf,
 }
 
 impl Args {

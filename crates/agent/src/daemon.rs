@@ -16,7 +16,7 @@ use crate::sinks::SinkWriter;
 use crate::storage::{self, Storage};
 use crate::telemetry::{self, Telemetry};
 use crate::trust::{SharedTrust, Trust};
-use crate::{doctor, logging, sources};
+use crate::{doctor, enroll, logging, renewal, sources};
 use floorhand_bundle::{SecretKey, TrustRoot, Verified};
 use floorhand_lifecycle::{Device, Machine, State};
 use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Host, HostConfig};
@@ -46,6 +46,7 @@ const BOOT_WITHIN: Duration = Duration::from_secs(60);
 pub fn run(args: Args) -> ExitCode {
     match &args.command {
         Some(Command::CompilePlugin) => return floorhand_pipeline::compile_worker(),
+        Some(Command::Enroll(enroll)) => return enroll::run(enroll, args.json),
         Some(Command::Doctor { json }) => return doctor::run(&args.config, *json),
         _ => {}
     }
@@ -207,13 +208,13 @@ fn io(error: std::io::Error) -> Failed {
 }
 
 /// What the threads share with the daemon.
-struct Shared {
+pub(crate) struct Shared {
     boot_id: u64,
-    trust: SharedTrust,
-    key: SecretKey,
+    pub(crate) trust: SharedTrust,
+    pub(crate) key: SecretKey,
     board: Arc<Mutex<Board>>,
     totals: Arc<Totals>,
-    clock_floor_ms: Arc<AtomicU64>,
+    pub(crate) clock_floor_ms: Arc<AtomicU64>,
     core_beat: Heartbeat,
     serving_beat: Heartbeat,
     telemetry_beat: Heartbeat,
@@ -383,7 +384,15 @@ impl Daemon {
             };
             let (connection, core, telemetry) = (connection.clone(), self.core.clone(), self.telemetry.clone());
             let boot_id = self.shared.boot_id;
-            tokio::spawn(downlink::receive(incoming, connection, boot_id, core, telemetry, acks));
+            let renewal = renewal::start(renewal::Setup::of(
+                &self.config,
+                &self.shared,
+                connection.clone(),
+                &telemetry,
+            ));
+            tokio::spawn(downlink::receive(
+                incoming, connection, boot_id, core, telemetry, acks, renewal,
+            ));
         }
     }
 

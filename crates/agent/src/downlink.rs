@@ -3,6 +3,7 @@
 use crate::core::CoreSender;
 use crate::fleet::{Fleet, FleetEvent};
 use crate::limiter::Limiter;
+use crate::renewal::Answers;
 use crate::telemetry::Telemetry;
 use crate::trust::SharedTrust;
 use floorhand_bundle::DeviceId;
@@ -56,6 +57,7 @@ pub(crate) async fn receive(
     core: CoreSender,
     telemetry: Telemetry,
     mut acks: AckCheck,
+    certificates: Option<Answers>,
 ) {
     while let Some(event) = incoming.recv().await {
         match event {
@@ -97,6 +99,15 @@ pub(crate) async fn receive(
                 Ok(Topic::Down { kind: Down::Root, .. }) => core.fleet(FleetEvent::Root(message.payload)).await,
                 Ok(Topic::Blob { digest, .. }) => core.broadcast(digest, message.payload).await,
                 Ok(Topic::Down { kind: Down::Ack, .. }) => acks.take(&message.payload, &telemetry),
+                Ok(Topic::Down {
+                    kind: Down::Certificate,
+                    ..
+                }) => {
+                    // Full only where more come than were asked for.
+                    if let Some(answers) = &certificates {
+                        drop(answers.try_send(message.payload));
+                    }
+                }
                 Ok(_) | Err(_) => tracing::debug!(topic = message.topic, "a message that is not for a device"),
             },
         }

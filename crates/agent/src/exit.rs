@@ -15,7 +15,7 @@ Exit codes:
   3  the configuration, or a file that it names, is wrong: starting again won't help
   4  the state directory can't be used: locked by another process, of a newer version, full or not readable
   5  not reachable: the agent isn't running, or the broker doesn't answer
-  6  refused: a signature, an address or a digest of what was to be imported does not hold";
+  6  refused: a signature, an address or a digest does not hold of what was to be imported, or came with an enrolment";
 
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use floorhand_bundle::{DeviceId, Digest, FleetId};
 use floorhand_protocol::{Presence, Topic, Up};
-use floorhand_transport::{Client, Config, ConfigError, Incoming, LastWill, PublishError, Qos};
+use floorhand_transport::{Client, Config, ConfigError, Incoming, LastWill, PublishError, Qos, TlsFiles};
 
 /// The way to the hub. Clones share the connection.
 #[derive(Clone)]
@@ -124,6 +124,11 @@ impl Fleet {
     fn blob_topic(&self, digest: Digest) -> String {
         let fleet = self.fleet.clone();
         Topic::Blob { fleet, digest }.to_string()
+    }
+
+    /// Makes the connection again with a renewed certificate.
+    pub(crate) fn renew_tls(&self, files: &TlsFiles) -> Result<(), ConfigError> {
+        self.client.renew_tls(files)
     }
 
     /// Whether a connection stands.

@@ -101,6 +101,11 @@ fn fleet(config: &Config, mistake: &mut impl FnMut(&str, String)) {
     let Some(fleet) = &config.fleet_connection else {
         return;
     };
+    if fleet.renew && (fleet.cert.is_none() || fleet.cert != fleet.key) {
+        let problem = "is true, and `cert` and `key` are not the same file: a certificate and its key can be replaced \
+                       together in one file alone; use the one that `floorhand-agent enroll` made";
+        mistake("fleet_connection.renew", problem.to_owned());
+    }
     if fleet.broker.starts_with("mqtts://") {
         for (key, file) in [("ca", &fleet.ca), ("cert", &fleet.cert), ("key", &fleet.key)] {
             if file.is_none() {

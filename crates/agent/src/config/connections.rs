@@ -28,6 +28,9 @@ pub struct FleetConnection {
     pub key: Option<PathBuf>,
     /// Seconds of silence after which a ping goes out. 5 to 65,535. Default: 30.
     pub keep_alive_s: u64,
+    /// Renews the certificate through the hub before it ends. `cert` and `key` have to be one file, as `floorhand-agent
+    /// enroll` makes it, in a folder that the agent may write to. Default: false.
+    pub renew: bool,
     /// Takes `mqtt://` to another machine: everybody on the way can read along and cut in, and the broker doesn't know
     /// who is who. What is signed stays signed. Default: false.
     pub without_encryption_or_identity: bool,
@@ -88,7 +91,11 @@ impl Config {
     }
 }
 
-fn tls_files(ca: &Option<PathBuf>, cert: &Option<PathBuf>, key: &Option<PathBuf>) -> Option<transport::TlsFiles> {
+pub(crate) fn tls_files(
+    ca: &Option<PathBuf>,
+    cert: &Option<PathBuf>,
+    key: &Option<PathBuf>,
+) -> Option<transport::TlsFiles> {
     let identity = cert.clone().zip(key.clone());
     ca.clone().map(|ca| transport::TlsFiles {
         ca,
@@ -125,7 +132,7 @@ pub(crate) fn host_and_port(url: &str) -> Option<(String, u16)> {
 }
 
 /// Whether what is sent there stays on this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host
             .parse::<std::net::IpAddr>()

@@ -18,8 +18,8 @@ mod storage_key;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connections::host_and_port;
 pub(crate) use connections::{FleetConnection, PlantConnection};
+pub(crate) use connections::{host_and_port, is_loopback, tls_files};
 pub(crate) use flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
 pub(crate) use storage_key::KeySource;
 

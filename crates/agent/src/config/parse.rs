@@ -110,6 +110,7 @@ fn fleet_connection(mut section: Reader<'_>) -> FleetConnection {
         keep_alive_s: section
             .number("keep_alive_s", &KEEP_ALIVE_S)
             .unwrap_or(DEFAULT_KEEP_ALIVE_S),
+        renew: section.flag("renew").unwrap_or(false),
         without_encryption_or_identity: section.flag("without_encryption_or_identity").unwrap_or(false),
     };
     section.finish();

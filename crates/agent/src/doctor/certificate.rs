@@ -1,4 +1,4 @@
-//! The three things that the doctor wants of a certificate (RFC 5280): from when to when it is valid, and whose it is.
+//! The three things that the doctor and the renewal want of a certificate (RFC 5280): from when to when it is valid, and whose it is.
 //!
 //! Walks the DER just as far as that. It checks no signature and no extension: TLS does, and says so when a connection is
 //! made. What can't be walked is reported as such, never guessed.
@@ -20,17 +20,17 @@ const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Certificate {
+pub(crate) struct Certificate {
     /// In milliseconds since 1970 UTC; 0 for times before.
-    pub(super) not_before_ms: u64,
+    pub(crate) not_before_ms: u64,
     /// In milliseconds since 1970 UTC.
-    pub(super) not_after_ms: u64,
+    pub(crate) not_after_ms: u64,
     /// The subject's common name, where it has one.
-    pub(super) common_name: Option<String>,
+    pub(crate) common_name: Option<String>,
 }
 
 /// Reads all certificates of a PEM file.
-pub(super) fn read(path: &Path) -> Result<Vec<Certificate>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Certificate>, String> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let all = all.map_err(|error| format!("{} can't be read: {error}", path.display()))?;
     let walked = all
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Certificate>, String> {
 }
 
 /// Certificate -> TBSCertificate -> version, serial, algorithm, issuer, validity, subject.
-fn walk(der: &[u8]) -> Option<Certificate> {
+pub(crate) fn walk(der: &[u8]) -> Option<Certificate> {
     let (mut certificate, _) = take(der, SEQUENCE)?;
     let mut fields = enter(&mut certificate, SEQUENCE)?;
     if fields.first() == Some(&VERSION) {

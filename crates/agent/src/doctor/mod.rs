@@ -4,7 +4,7 @@
 //! Works beside a running agent and without one, with a network and without. It changes nothing but for a connection to
 //! the brokers, which it makes only while no agent runs: a second connection under one identity would end the first.
 
-mod certificate;
+pub(crate) mod certificate;
 mod device;
 mod network;
 mod report;

@@ -3,6 +3,7 @@
 mod access;
 
 use super::*;
+use crate::access::Role;
 use crate::fleet::Outgoing;
 use crate::testing::{NOW_MS, bundle, finding, hello, hub, key, metrics};
 use axum::body::Body;

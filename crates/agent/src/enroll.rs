@@ -1,0 +1,203 @@
+//! `floorhand-agent enroll`: a device gets its identity from its hub, with nothing but a token.
+//!
+//! Keys are made here and never leave. What comes back is believed for what it is signed with: the trust root is the one
+//! whose digest stands in the token, and the certificate is in a document signed under that root. TLS on the way keeps it
+//! from other eyes; it isn't what the device relies on.
+//!
+//! It can be broken off at any instruction and run again: what was made is kept and used again, and the hub answers the same
+//! request with the same certificate.
+
+mod ask;
+mod folder;
+
+use crate::args::EnrollArgs;
+use crate::clock::system_ms;
+use crate::exit::Exit;
+use crate::identity;
+use floorhand_bundle::{DeviceId, Digest, TrustRoot, Verified};
+use floorhand_protocol::{EnrolmentRequest, EnrolmentToken, IssuedCertificate};
+use folder::{Folder, Pending};
+use serde_json::json;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+
+/// A line.
+const MAX_TOKEN_FILE: u64 = 4096;
+
+/// Why there is no identity, with the exit code.
+type Failed = (Exit, String);
+
+/// Runs the command.
+pub(crate) fn run(args: &EnrollArgs, json: bool) -> ExitCode {
+    let enrolled = match enroll(args) {
+        Ok(enrolled) => enrolled,
+        Err((exit, problem)) if json => {
+            tell(&json!({ "error": problem }).to_string());
+            return exit.into();
+        }
+        Err((exit, problem)) => return exit.say(&problem),
+    };
+    tell(&if json { enrolled.json() } else { enrolled.text() });
+    ExitCode::SUCCESS
+}
+
+fn tell(text: &str) {
+    // Nobody is left to be told when the stream is closed.
+    drop(writeln!(std::io::stdout(), "{text}"));
+}
+
+/// A device that has its identity.
+struct Enrolled {
+    device: DeviceId,
+    fleet: String,
+    root: Digest,
+    expires_ms: u64,
+    /// The part of the configuration that uses it.
+    snippet: std::path::PathBuf,
+    config: String,
+}
+
+impl Enrolled {
+    fn json(&self) -> String {
+        let (device, root) = (self.device.as_str(), self.root.to_string());
+        let snippet = self.snippet.display().to_string();
+        json!({ "device": device, "fleet": self.fleet, "root_digest": root, "expires_ms": self.expires_ms, "snippet": snippet })
+            .to_string()
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "{} is enrolled in fleet {} (trust root {}).\nThis belongs into /etc/floorhand/agent.toml, and is in {}:\n\n{}",
+            self.device,
+            self.fleet,
+            self.root,
+            self.snippet.display(),
+            self.config.trim_end()
+        )
+    }
+}
+
+fn enroll(args: &EnrollArgs) -> Result<Enrolled, Failed> {
+    let token = token(args)?;
+    let device = device(args, &token)?;
+    let folder = Folder::open(&args.out).map_err(own)?;
+    if let Some(root) = folder.root().map_err(own)? {
+        check_root(&root, &token, &folder)?;
+    }
+    let key = folder.device_key().map_err(own)?;
+    let pending = match folder.pending(&device, &token).map_err(own)? {
+        Some(pending) => pending,
+        None => {
+            let pending = new_request(args, &device, &token, &key)?;
+            folder.keep(&pending).map_err(own)?;
+            pending
+        }
+    };
+    let answer = ask::ask(args, &token, &pending.request)?;
+    let (root, issued) = open_answer(&answer, &token, &device, &pending)?;
+    let ca = issued.chain.last().map(|ca| ca.to_vec()).unwrap_or_default();
+    let says = identity::check(&pending.key, &issued.chain, (&device, &ca), system_ms())
+        .map_err(|problem| (Exit::Refused, format!("the certificate that the hub gave: {problem}")))?;
+    let (snippet, config) = folder.finish(args, &root, &pending, &issued).map_err(own)?;
+    Ok(Enrolled {
+        fleet: root.fleet.to_string(),
+        root: root.digest(),
+        device,
+        expires_ms: says.not_after_ms,
+        snippet,
+        config,
+    })
+}
+
+/// Something on this machine.
+fn own(problem: String) -> Failed {
+    (Exit::Failure, problem)
+}
+
+fn refused(problem: impl std::fmt::Display) -> Failed {
+    (Exit::Refused, problem.to_string())
+}
+
+fn token(args: &EnrollArgs) -> Result<EnrolmentToken, Failed> {
+    let text = match (&args.token, &args.token_file) {
+        (_, Some(path)) => {
+            let mut text = String::new();
+            let read = File::open(path).and_then(|file| file.take(MAX_TOKEN_FILE).read_to_string(&mut text));
+            read.map_err(|error| own(format!("{}: {error}", path.display())))?;
+            text
+        }
+        (Some(token), None) => token.clone(),
+        (None, None) => String::new(),
+    };
+    text.trim().parse().map_err(|error| own(format!("{error}")))
+}
+
+/// The name that the token has, or, where it is for several, the one that was given.
+fn device(args: &EnrollArgs, token: &EnrolmentToken) -> Result<DeviceId, Failed> {
+    match (&token.device, &args.device) {
+        (Some(meant), Some(given)) if meant != given => Err(own(format!(
+            "the token is for {meant}, and --device says {given}; ask for a token for {given}"
+        ))),
+        (Some(device), _) | (None, Some(device)) => Ok(device.clone()),
+        (None, None) => Err(own(
+            "the token is for several devices: say which this is with --device".to_owned()
+        )),
+    }
+}
+
+/// A device that has a root takes no other one, whoever offers it.
+fn check_root(root: &Verified<TrustRoot>, token: &EnrolmentToken, folder: &Folder) -> Result<(), Failed> {
+    if root.digest() == token.root {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "this device has the trust root {} of fleet {}, and the token is for the root {}: ask for a token of its own hub, or, \
+         to give the device to another fleet, remove {} first",
+        root.digest(),
+        root.fleet,
+        token.root,
+        folder.path().display()
+    )))
+}
+
+fn new_request(
+    args: &EnrollArgs,
+    device: &DeviceId,
+    token: &EnrolmentToken,
+    key: &floorhand_bundle::SecretKey,
+) -> Result<Pending, Failed> {
+    let requested = identity::request(device).map_err(own)?;
+    let request = EnrolmentRequest {
+        device: device.clone(),
+        hardware: args.hardware.clone(),
+        public_key: key.public(),
+        csr: requested.csr.clone().into(),
+    };
+    let sealed = request.seal(key, &token.secret);
+    Ok(Pending {
+        key: requested.key,
+        csr: Digest::of(&requested.csr),
+        request: sealed.map_err(|error| own(error.to_string()))?,
+    })
+}
+
+/// Opens what came. The root is held against the token before anything in it counts.
+fn open_answer(
+    answer: &ask::Answer,
+    token: &EnrolmentToken,
+    device: &DeviceId,
+    pending: &Pending,
+) -> Result<(Verified<TrustRoot>, IssuedCertificate), Failed> {
+    let root = TrustRoot::open_pinned(&answer.root).map_err(refused)?;
+    if root.digest() != token.root {
+        return Err(refused(format!(
+            "who answers has the trust root {}, and the token is for {}: this isn't the hub that made the token, or its root \
+             was replaced since; ask for a new token and look who answers at that address",
+            root.digest(),
+            token.root
+        )));
+    }
+    let issued = IssuedCertificate::open(&answer.certificate, &root, (device, pending.csr), system_ms());
+    Ok((root, issued.map_err(refused)?.into_inner()))
+}
