@@ -186,6 +186,14 @@ impl Site {
         self.start(&format!("mqtt://{address}"), config)
     }
 
+    /// Starts a hub with these keys in its configuration beside those that every hub has, and waits until it listens.
+    ///
+    /// # Errors
+    /// When it doesn't.
+    pub fn start_hub_with(&self, broker: &str, keys: Value) -> Result<Hub> {
+        self.start(broker, keys)
+    }
+
     fn start(&self, broker: &str, connection: Value) -> Result<Hub> {
         let port = free_port()?;
         let mut config = json!({
