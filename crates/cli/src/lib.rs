@@ -77,7 +77,7 @@ fn dispatch(command: Command, out: &Output) -> anyhow::Result<ExitCode> {
 fn hub(args: &HubLine, out: &Output) -> anyhow::Result<ExitCode> {
     match &args.command {
         Some(HubCommand::Token(command)) => access::token::run(command, out).map(|()| ExitCode::SUCCESS),
-        None if args.run.check && out.is_json() => check::hub(&args.run, out),
+        None if args.run.check && args.run.command.is_none() && out.is_json() => check::hub(&args.run, out),
         None => Ok(floorhand_hub::run(&args.run)),
     }
 }

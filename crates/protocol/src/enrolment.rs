@@ -9,8 +9,8 @@ use crate::down::{check_address, open, seal};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use floorhand_bundle::{
-    DeviceId, Digest, DocumentError, Domain, Envelope, FleetId, HardwareClass, KeyId, PublicKey, SecretKey, TrustRoot,
-    Verified, cbor, check_critical,
+    DeviceId, Digest, DocumentError, Domain, Envelope, FleetId, HardwareClass, KeyId, PublicKey, SecretKey, Signer,
+    TrustRoot, Verified, cbor, check_critical,
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -185,7 +185,7 @@ impl Renewal {
     ///
     /// # Errors
     /// When it can't be encoded.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::Renewal, self, key)
     }
 
@@ -229,7 +229,7 @@ impl IssuedCertificate {
     ///
     /// # Errors
     /// When it can't be encoded.
-    pub fn seal(&self, key: &SecretKey) -> Result<Vec<u8>, DocumentError> {
+    pub fn seal<S: Signer + ?Sized>(&self, key: &S) -> Result<Vec<u8>, DocumentError> {
         seal(Domain::Certificate, self, key)
     }
 
