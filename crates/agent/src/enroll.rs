@@ -14,7 +14,7 @@ use crate::args::EnrollArgs;
 use crate::clock::system_ms;
 use crate::exit::Exit;
 use crate::identity;
-use floorhand_bundle::{DeviceId, Digest, TrustRoot, Verified};
+use floorhand_bundle::{DeviceId, Digest, RootChain, TrustRoot, Verified};
 use floorhand_protocol::{EnrolmentRequest, EnrolmentToken, IssuedCertificate};
 use folder::{Folder, Pending};
 use serde_json::json;
@@ -198,6 +198,79 @@ fn open_answer(
             token.root
         )));
     }
-    let issued = IssuedCertificate::open(&answer.certificate, &root, (device, pending.csr), system_ms());
+    // It is signed under the newest root. The device pins its own, and is led on from there when it says hello.
+    let mut roots = RootChain::new(root.clone());
+    for next in &answer.next_roots {
+        roots.extend(next).map_err(refused)?;
+    }
+    let asked = (device, pending.csr);
+    let issued = IssuedCertificate::open(&answer.certificate, roots.newest(), asked, system_ms());
     Ok((root, issued.map_err(refused)?.into_inner()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use floorhand_bundle::{RoleKeys, SecretKey};
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    /// A root under root key 1 whose assignments this key signs.
+    fn root(version: u64, assignment: u8) -> Vec<u8> {
+        let root = TrustRoot {
+            fleet: "plant-a".parse().unwrap(),
+            version,
+            expires_ms: u64::MAX,
+            critical: vec![],
+            root: RoleKeys::any_of(vec![key(1).public()]),
+            release: RoleKeys::any_of(vec![key(1).public()]),
+            assignment: RoleKeys::any_of(vec![key(assignment).public()]),
+        };
+        root.seal(&[&key(1)]).unwrap()
+    }
+
+    fn answer(next_roots: Vec<Vec<u8>>, signer: u8) -> ask::Answer {
+        let issued = IssuedCertificate {
+            fleet: "plant-a".parse().unwrap(),
+            device: "press-1".parse().unwrap(),
+            csr: Digest::of(b"csr"),
+            chain: vec![],
+            broker: None,
+            broker_ca: vec![],
+            issued_ms: 1,
+            critical: vec![],
+        };
+        ask::Answer {
+            root: root(1, 2),
+            next_roots,
+            certificate: issued.seal(&key(signer)).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_counts_under_the_newest_root_that_follows_the_tokens() {
+        let token = EnrolmentToken {
+            secret: key(7),
+            root: TrustRoot::open_pinned(&root(1, 2)).unwrap().digest(),
+            api_ca: None,
+            device: None,
+        };
+        let pending = Pending {
+            key: String::new(),
+            csr: Digest::of(b"csr"),
+            request: vec![],
+        };
+        let open = |answer: ask::Answer| {
+            let opened = open_answer(&answer, &token, &"press-1".parse().unwrap(), &pending);
+            opened.map(|(root, _)| root.version).map_err(|(exit, _)| exit)
+        };
+        let refused = Err(Exit::Refused);
+        assert_eq!(open(answer(vec![], 2)), Ok(1));
+        assert_eq!(open(answer(vec![root(2, 3)], 3)), Ok(1), "the token's root is pinned");
+        assert_eq!(open(answer(vec![], 3)), refused, "no root says so");
+        assert_eq!(open(answer(vec![root(2, 3)], 2)), refused, "the key was replaced");
+        assert_eq!(open(answer(vec![root(3, 3)], 3)), refused, "a root is missing");
+    }
 }

@@ -1,9 +1,10 @@
 //! What the tests of several modules share: keys from seeds, a bundle, messages of a device.
 
+use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::database::Database;
-use crate::fleet::{Hub, Outgoing, Settings};
+use crate::fleet::{Enrolment, Hub, Outgoing, Settings};
 use floorhand_bundle::{
     Archive, BlobRef, Component, ComponentRole, Digest, Gates, Golden, InputSpec, Manifest, ModelSpec, PipelineSpec,
     RoleKeys, SecretKey, TrustRoot, Verified,
@@ -13,6 +14,8 @@ use floorhand_protocol::{
 };
 use floorhand_store::{Store, StoreOptions};
 use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use serde_bytes::ByteBuf;
 use sqlx::{Connection as _, Executor as _};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,6 +40,29 @@ pub(crate) fn root() -> Verified<TrustRoot> {
         assignment: RoleKeys::any_of(vec![key(2).public()]),
     };
     TrustRoot::open_pinned(&root.seal(&[&key(1)]).unwrap()).unwrap()
+}
+
+/// By what a hub makes certificates.
+pub(crate) fn enrolment() -> Enrolment {
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    let pair = Authority::create(&"plant-a.ca".parse().unwrap(), NOW_MS, 400 * DAY_MS).unwrap();
+    Enrolment {
+        authority: Authority::open(pair.certificate.as_bytes(), &pair.key, NOW_MS).unwrap(),
+        broker: Some("mqtts://broker.plant-a".to_owned()),
+        broker_ca: vec![],
+        certificate_ttl_ms: 90 * DAY_MS,
+        api_ca: None,
+        reserved: vec!["hub".to_owned()],
+    }
+}
+
+/// A certificate request with a new key.
+pub(crate) fn csr(name: &str) -> ByteBuf {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let request = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
+    ByteBuf::from(request.der().to_vec())
 }
 
 pub(crate) fn hello(device: &str, boot_id: u64, count: u64) -> Hello {

@@ -25,18 +25,22 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// A hub in the same plant answers in far less.
 const WITHIN: Duration = Duration::from_secs(30);
-/// Root, certificates and their base64.
-const MAX_ANSWER_BYTES: u64 = 128 * 1024;
+/// Certificates, the root, those that came after it (a kilobyte each, mostly), and the base64 of it all.
+const MAX_ANSWER_BYTES: u64 = 1024 * 1024;
 /// A hub that is asked by a hall full of devices says that it is busy.
 const TRIES: u32 = 5;
 /// Between two tries, and as much again by chance.
 const REST_MS: u64 = 2000;
 const SERVICE_UNAVAILABLE: u16 = 503;
+/// What it says to an address from which too many ask: a hall behind one router has one.
+const TOO_MANY_REQUESTS: u16 = 429;
 const UNPROCESSABLE: u16 = 422;
 
 /// What the hub said, unverified.
 pub(super) struct Answer {
     pub(super) root: Vec<u8>,
+    /// Those after it.
+    pub(super) next_roots: Vec<Vec<u8>>,
     pub(super) certificate: Vec<u8>,
 }
 
@@ -48,7 +52,7 @@ pub(super) fn ask(args: &EnrollArgs, token: &EnrolmentToken, request: &[u8]) -> 
         let (status, text) = hub.post(&body)?;
         match status {
             200 => return answer(&text).ok_or_else(|| hub.strange()),
-            SERVICE_UNAVAILABLE if attempt < TRIES => {
+            SERVICE_UNAVAILABLE | TOO_MANY_REQUESTS if attempt < TRIES => {
                 let rest_ms = REST_MS + crate::random::u64() % REST_MS;
                 std::thread::sleep(Duration::from_millis(rest_ms));
             }
@@ -60,9 +64,15 @@ pub(super) fn ask(args: &EnrollArgs, token: &EnrolmentToken, request: &[u8]) -> 
 
 fn answer(text: &str) -> Option<Answer> {
     let json: Value = serde_json::from_str(text).ok()?;
-    let bytes = |key: &str| STANDARD.decode(json.get(key)?.as_str()?).ok();
+    let decoded = |value: &Value| STANDARD.decode(value.as_str()?).ok();
+    let bytes = |key: &str| decoded(json.get(key)?);
+    let next_roots = match json.get("next_roots") {
+        Some(list) => list.as_array()?.iter().map(decoded).collect::<Option<_>>()?,
+        None => Vec::new(),
+    };
     Some(Answer {
         root: bytes("root")?,
+        next_roots,
         certificate: bytes("certificate")?,
     })
 }
@@ -151,7 +161,7 @@ impl Hub {
             .unwrap_or_else(|| format!("hub {} answers {status}", self.base));
         match status {
             UNPROCESSABLE | 403 | 409 => (Exit::Refused, said),
-            SERVICE_UNAVAILABLE => (Exit::Unreachable, said),
+            SERVICE_UNAVAILABLE | TOO_MANY_REQUESTS => (Exit::Unreachable, said),
             _ => (Exit::Failure, said),
         }
     }

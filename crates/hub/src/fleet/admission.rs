@@ -5,10 +5,10 @@
 
 use super::enrolment::{Enrolled, enrolled};
 use super::{Hub, HubError};
-use crate::authority::{Authority, AuthorityError};
 use crate::access::Actor;
+use crate::authority::{Authority, AuthorityError};
 use crate::database::{EnrolmentTokenRow, NewCertificate, Redeemed, Redemption, signed, unsigned};
-use floorhand_bundle::{DeviceId, Digest, HardwareClass, KeyId, PublicKey, SecretKey};
+use floorhand_bundle::{DeviceId, Digest, HardwareClass, KeyId, PublicKey, RootChain, SecretKey, TrustRoot, Verified};
 use floorhand_protocol::{Down, EnrolmentRequest, EnrolmentToken, IssuedCertificate, Renewal};
 use serde_bytes::ByteBuf;
 
@@ -57,8 +57,10 @@ pub(crate) struct NewEnrolmentToken {
 /// A device that was let in.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Admitted {
-    /// The trust root's envelope.
+    /// The envelope of the trust root that tokens pin.
     pub(crate) root: Vec<u8>,
+    /// Those of the roots after it, up to the one that counts.
+    pub(crate) next_roots: Vec<Vec<u8>>,
     /// The signed answer.
     pub(crate) answer: Vec<u8>,
 }
@@ -83,7 +85,7 @@ impl Hub {
         getrandom::fill(&mut seed).map_err(|error| HubError::Internal(error.to_string()))?;
         let token = EnrolmentToken {
             secret: SecretKey::from_seed(&seed),
-            root: self.roots().newest().digest(),
+            root: pinned(&self.roots(), self.root.version).digest(),
             api_ca: enrolment.api_ca,
             device,
         };
@@ -154,8 +156,15 @@ impl Hub {
     }
 
     fn admitted(&self, answer: Vec<u8>) -> Admitted {
+        let roots = self.roots();
+        let pinned = pinned(&roots, self.root.version);
+        let later = pinned.version + 1..=roots.newest().version;
         Admitted {
-            root: self.roots().newest().envelope().to_vec(),
+            root: pinned.envelope().to_vec(),
+            next_roots: later
+                .filter_map(|version| roots.version(version))
+                .map(|root| root.envelope().to_vec())
+                .collect(),
             answer,
         }
     }
@@ -243,6 +252,12 @@ impl Hub {
         };
         Ok((answer, certificate))
     }
+}
+
+/// The root that a token pins: the configured one, which this fleet's devices have, and from which a device is led on. The
+/// newest where the chain begins behind it.
+fn pinned(roots: &RootChain, configured: u64) -> &Verified<TrustRoot> {
+    roots.version(configured).unwrap_or_else(|| roots.newest())
 }
 
 /// Checks what a token shall be; the device, where it is for one.

@@ -179,6 +179,8 @@ pub(crate) struct EnrolmentBody {
 pub(crate) struct Enrolled {
     /// The fleet's trust root, base64. The device knows its digest from the token.
     pub(crate) root: String,
+    /// The roots that follow it, base64, in order. The last one says whose signature is on the certificate's document.
+    pub(crate) next_roots: Vec<String>,
     /// The certificate in a document that the hub has signed, base64.
     pub(crate) certificate: String,
 }

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::fleet::Outgoing;
-use crate::testing::{NOW_MS, hub, key, root};
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use crate::testing::{NOW_MS, csr, enrolment, hub, key, root};
 use tokio::sync::mpsc;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -11,15 +10,7 @@ const DAY_MS: u64 = 24 * 3600 * 1000;
 /// A hub that makes certificates.
 async fn issuing() -> (tempfile::TempDir, Hub, mpsc::Receiver<Outgoing>) {
     let (dir, mut hub, sent) = hub().await;
-    let pair = Authority::create(&"plant-a.ca".parse().unwrap(), NOW_MS, 400 * DAY_MS).unwrap();
-    hub.enrolment = Some(Enrolment {
-        authority: Authority::open(pair.certificate.as_bytes(), &pair.key, NOW_MS).unwrap(),
-        broker: Some("mqtts://broker.plant-a".to_owned()),
-        broker_ca: vec![],
-        certificate_ttl_ms: 90 * DAY_MS,
-        api_ca: None,
-        reserved: vec!["hub".to_owned()],
-    });
+    hub.enrolment = Some(enrolment());
     (dir, hub, sent)
 }
 
@@ -34,14 +25,6 @@ fn wish(pattern: &str) -> TokenWish {
 
 async fn token(hub: &Hub, wish: &TokenWish) -> EnrolmentToken {
     hub.create_token(wish).await.unwrap().text.parse().unwrap()
-}
-
-fn csr(name: &str) -> ByteBuf {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    let request = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
-    ByteBuf::from(request.der().to_vec())
 }
 
 fn request(device: &str, seed: u8, token: &EnrolmentToken) -> Vec<u8> {
@@ -273,4 +256,88 @@ async fn a_renewal_is_answered_once_for_each_request_and_not_all_the_time() {
     assert!(sent.try_recv().is_err(), "an old one, repeated");
     hub.database.forget_enrolments(NOW_MS + 91 * DAY_MS).await.unwrap();
     assert_eq!(hub.database.last_certificate_ms(&device).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn after_a_change_of_keys_a_device_is_led_from_the_tokens_root_to_the_newest() {
+    let (_dir, hub, mut sent) = issuing().await;
+    let mut hub = hub.with_next_key(Some(Box::new(key(3))));
+    hub.open_roots().await.unwrap();
+    let before = token(&hub, &wish("press-7")).await;
+    let next = TrustRoot {
+        version: 2,
+        assignment: floorhand_bundle::RoleKeys::any_of(vec![key(3).public()]),
+        ..root().into_inner()
+    };
+    let next = next.seal(&[&key(1)]).unwrap();
+    hub.take_root(&next).await.unwrap();
+    let after = token(&hub, &wish("press-8")).await;
+    for (device, token, seed) in [("press-7", before, 9), ("press-8", after, 10)] {
+        assert_eq!(
+            token.root,
+            root().digest(),
+            "{device}: the root that the fleet's devices have"
+        );
+        let bytes = request(device, seed, &token);
+        let admitted = hub.admit(&bytes).await.unwrap();
+        assert_eq!(admitted.root, root().envelope());
+        let mut roots = RootChain::new(TrustRoot::open_pinned(&admitted.root).unwrap());
+        for root in &admitted.next_roots {
+            roots.extend(root).unwrap();
+        }
+        let opened = EnrolmentRequest::open(&bytes, &token.secret.public()).unwrap();
+        let expected = (&opened.device, Digest::of(&opened.csr));
+        IssuedCertificate::open(&admitted.answer, roots.newest(), expected, NOW_MS).unwrap();
+        assert!(IssuedCertificate::open(&admitted.answer, &root(), expected, NOW_MS).is_err());
+    }
+    let device: DeviceId = "press-7".parse().unwrap();
+    let renewal = Renewal {
+        device: device.clone(),
+        csr: csr("press-7"),
+    };
+    hub.clock = || NOW_MS + RENEWAL_REST_MS;
+    hub.take("fh/v1/plant-a/d/press-7/up/renew", &renewal.seal(&key(9)).unwrap())
+        .await;
+    let answer = std::iter::from_fn(|| sent.try_recv().ok()).last().unwrap();
+    let newest = hub.roots().newest().clone();
+    IssuedCertificate::open(&answer.payload, &newest, (&device, Digest::of(&renewal.csr)), NOW_MS).unwrap();
+}
+
+#[tokio::test]
+async fn tokens_certificates_and_renewals_are_written_down() {
+    let (_dir, mut hub, _sent) = issuing().await;
+    let first = token(&hub, &wish("press-7")).await;
+    let second = token(&hub, &wish("press-8")).await;
+    hub.admit(&request("press-7", 9, &first)).await.unwrap();
+    let head = hub.database.audit_head().await.unwrap();
+    assert!(hub.admit(&request("press-7", 9, &second)).await.is_err());
+    hub.admit(&request("press-8", 9, &second)).await.unwrap_err();
+    assert_eq!(hub.database.audit_head().await.unwrap(), head, "nothing was changed");
+    let renewal = Renewal {
+        device: "press-7".parse().unwrap(),
+        csr: csr("press-7"),
+    };
+    hub.clock = || NOW_MS + RENEWAL_REST_MS;
+    hub.take("fh/v1/plant-a/d/press-7/up/renew", &renewal.seal(&key(9)).unwrap())
+        .await;
+    let second = second.secret.public().id().to_string();
+    assert!(hub.database.remove_enrolment_token(&second, NOW_MS).await.unwrap());
+    assert!(!hub.database.remove_enrolment_token(&second, NOW_MS).await.unwrap());
+    let first = first.secret.public().id().to_string();
+    let entries = hub.database.audit_after(0, 100).await.unwrap();
+    let brief: Vec<_> = entries
+        .iter()
+        .map(|entry| [&entry.action, &entry.subject, &entry.actor_kind, &entry.actor_name].map(String::as_str))
+        .collect();
+    assert_eq!(
+        brief,
+        [
+            ["enrolment-token.new", &first, "hub", "hub"],
+            ["enrolment-token.new", &second, "hub", "hub"],
+            ["device.enroll", "press-7", "enrolment-token", &first],
+            ["certificate.issue", "press-7", "enrolment-token", &first],
+            ["certificate.renew", "press-7", "hub", "hub"],
+            ["enrolment-token.revoke", &second, "hub", "hub"],
+        ]
+    );
 }

@@ -107,6 +107,7 @@ pub(crate) async fn enrol(
     })?;
     Ok(Json(Enrolled {
         root: STANDARD.encode(admitted.root),
+        next_roots: admitted.next_roots.iter().map(|root| STANDARD.encode(root)).collect(),
         certificate: STANDARD.encode(admitted.answer),
     }))
 }
