@@ -5,10 +5,14 @@ use crate::access::Role;
 use crate::access::tokens;
 use crate::audit::{self, Checkpoint, Entry};
 use crate::database::NewToken;
-use crate::fleet::{make_token, revoke_token};
+use crate::fleet::{TokenWish, make_token, revoke_token};
 use crate::http::listener::Peer;
 use crate::http::routes::{Need, ROUTES, Route};
-use crate::testing::root;
+use crate::testing::{csr, enrolment, root};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use floorhand_bundle::TrustRoot;
+use floorhand_protocol::{EnrolmentRequest, EnrolmentToken};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -92,6 +96,33 @@ async fn every_route_is_for_its_roles_and_no_others() {
     }
 }
 
+async fn enrolment_token(api: &Api, device: &str) -> EnrolmentToken {
+    let wish = TokenWish {
+        pattern: device.to_owned(),
+        hardware: None,
+        replace: false,
+        valid_ms: 60_000,
+    };
+    let token = api.hub.create_token(&wish).await.unwrap();
+    token.text.parse().unwrap()
+}
+
+/// What a device sends that has a token.
+fn enrolling(device: &str, token: &EnrolmentToken) -> Request<Body> {
+    let sealed = EnrolmentRequest {
+        device: device.parse().unwrap(),
+        hardware: "gateway".parse().unwrap(),
+        public_key: key(7).public(),
+        csr: csr(device),
+    };
+    let sealed = sealed.seal(&key(7), &token.secret).unwrap();
+    request(
+        "POST",
+        "/api/v1/enrol",
+        Some(json!({"request": STANDARD.encode(sealed)})),
+    )
+}
+
 /// A request that carries each change out, on a hub with the device `press-1`, the bundle `valve@1.0.0` and the token
 /// `spare`. `None`: nobody has said how.
 fn change(route: &Route, cookie: &str) -> Option<Request<Body>> {
@@ -116,6 +147,15 @@ fn change(route: &Route, cookie: &str) -> Option<Request<Body>> {
                 .body(Body::from(bundle("2.0.0", 2).0))
                 .unwrap(),
         ),
+        ("post", "/api/v1/roots") => {
+            let next = TrustRoot {
+                version: 2,
+                ..root().into_inner()
+            };
+            let sealed = next.seal(&[&key(1)]).unwrap();
+            Some(builder("POST", "/api/v1/roots").body(Body::from(sealed)).unwrap())
+        }
+        ("post", "/api/v1/enrolment-tokens") => json("/api/v1/enrolment-tokens", json!({"devices": "press-*"})),
         ("post", "/api/v1/deployments") => json(
             "/api/v1/deployments",
             json!({"bundle": "valve@1.0.0", "devices": ["press-1"]}),
@@ -136,8 +176,14 @@ fn change(route: &Route, cookie: &str) -> Option<Request<Body>> {
 
 #[tokio::test]
 async fn every_change_leaves_an_entry_by_whom_it_was_made() {
-    let (api, admin) = closed().await;
+    let api = Api::with(|hub| hub.enrolment = Some(enrolment()), false).await;
+    let admin = token(&api, "root", &[Role::Admin]).await;
     token(&api, "spare", &[Role::Viewer]).await;
+    api.hub.open_roots().await.unwrap();
+    let (let_in, spare) = (
+        enrolment_token(&api, "press-3").await,
+        enrolment_token(&api, "press-4").await,
+    );
     let device = "press-1".parse().unwrap();
     api.hub.enroll(&device, &key(9).public(), false).await.unwrap();
     api.hub.ingest(bundle("1.0.0", 1).0).await.unwrap();
@@ -149,7 +195,14 @@ async fn every_change_leaves_an_entry_by_whom_it_was_made() {
             _ => admin.clone(),
         };
         let before = api.hub.database.audit_head().await.unwrap().unwrap().0;
-        let request = change(route, &session);
+        let request = match route.path {
+            "/api/v1/enrol" => Some(enrolling("press-3", &let_in)),
+            "/api/v1/enrolment-tokens/{id}" => {
+                let path = format!("/api/v1/enrolment-tokens/{}", spare.secret.public().id());
+                Some(request("DELETE", &path, None))
+            }
+            _ => change(route, &session),
+        };
         let mut request = request.unwrap_or_else(|| panic!("{what} changes something, and this test doesn't know how"));
         if route.need != Need::Public {
             let value = format!("Bearer {admin}").parse().unwrap();
@@ -168,10 +221,18 @@ async fn every_change_leaves_an_entry_by_whom_it_was_made() {
                 )
             })
             .collect();
-        assert_eq!(brief, [(route.records.unwrap(), "token", "root")], "{what}");
+        let records = route.records.unwrap();
+        if route.path == "/api/v1/enrol" {
+            let by = let_in.secret.public().id().to_string();
+            let by = ("enrolment-token", by.as_str());
+            let expected = [(records, by.0, by.1), ("certificate.issue", by.0, by.1)];
+            assert_eq!(brief, expected, "{what}");
+        } else {
+            assert_eq!(brief, [(records, "token", "root")], "{what}");
+        }
         changes += 1;
     }
-    assert_eq!(changes, 14);
+    assert_eq!(changes, 18);
     let all = api.hub.database.audit_after(0, 1000).await.unwrap();
     let verdict = audit::verify(all.into_iter().map(Ok::<_, Infallible>), &[]).unwrap();
     assert_eq!(verdict.broken, None);
