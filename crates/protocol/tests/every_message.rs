@@ -9,15 +9,16 @@
 #[expect(dead_code, reason = "the example's own output")]
 mod vectors;
 
-use floorhand_bundle::{BlobRef, Chunk, Digest, Domain, Envelope, Manifest, TrustRoot, Version, cbor};
+use floorhand_bundle::{BlobRef, Chunk, Digest, Domain, Envelope, Manifest, SecretKey, TrustRoot, Version, cbor};
 use floorhand_protocol::{
-    Ack, Action, Answer, Assigned, Assignment, BundleId, ChunkMessage, Command, Deployment, Down, Event, Fetch,
-    Finding, Gap, Hello, JobReport, JobStatus, Metrics, Missing, Mode, Outcome, Parameters, Prediction, Presence,
-    Record, RecordBody, Running, SeqRange, Severity, Step, Up, UpBatch,
+    Ack, Action, Answer, Assigned, Assignment, BundleId, ChunkMessage, Command, Deployment, Down, EnrolmentRequest,
+    Event, Fetch, Finding, Gap, Hello, IssuedCertificate, JobReport, JobStatus, Metrics, Missing, Mode, Outcome,
+    Parameters, Prediction, Presence, Record, RecordBody, Renewal, Running, SeqRange, Severity, Step, Up, UpBatch,
 };
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 use std::fmt::Debug;
 
 /// Longer than any of these.
@@ -65,6 +66,10 @@ impl Source {
 
     fn digest(&mut self) -> Digest {
         Digest::of(&self.number().to_be_bytes())
+    }
+
+    fn bytes(&mut self) -> ByteBuf {
+        self.text().into_bytes().into()
     }
 
     fn name<T: std::str::FromStr<Err: Debug>>(&mut self) -> T {
@@ -247,6 +252,28 @@ fn check_signed(domain: Domain, source: &mut Source) {
                 ..vector("answer.done", domain)
             });
         }
+        Domain::Enrolment => check(&EnrolmentRequest {
+            device: source.name(),
+            hardware: source.name(),
+            public_key: SecretKey::from_seed(source.digest().as_bytes()).public(),
+            csr: source.bytes(),
+        }),
+        Domain::Renewal => check(&Renewal {
+            device: source.name(),
+            csr: source.bytes(),
+        }),
+        Domain::Certificate => check(&IssuedCertificate {
+            fleet: source.name(),
+            device: source.name(),
+            csr: source.digest(),
+            chain: source.list(Source::bytes),
+            broker: source.flag().then(|| source.text()),
+            broker_ca: source.list(Source::bytes),
+            issued_ms: source.number(),
+            critical: source.list(Source::text),
+        }),
+        // Of the hub's own log: no message of this protocol. Its type and its tests are in the hub.
+        Domain::AuditCheckpoint => {}
     }
 }
 
@@ -293,6 +320,7 @@ fn check_up(kind: Up, source: &mut Source) {
         Up::Hello => check_signed(Domain::Hello, source),
         Up::Batch => check_signed(Domain::UpBatch, source),
         Up::Answer => check_signed(Domain::Answer, source),
+        Up::Renew => check_signed(Domain::Renewal, source),
         Up::Fetch => {
             let first = source.number() as u32 / 2;
             let missing = Missing::of([first, first + 1 + source.number() as u32 % 200]).unwrap();
@@ -311,6 +339,7 @@ fn check_down(kind: Down, source: &mut Source) {
         Down::Command => check_signed(Domain::Command, source),
         Down::Ack => check_signed(Domain::Ack, source),
         Down::Root => check_signed(Domain::Root, source),
+        Down::Certificate => check_signed(Domain::Certificate, source),
         Down::Chunk => {
             let chunk = source.text().repeat(source.number() as usize % 20);
             let (token, index) = (source.number(), source.number() as u32);
@@ -329,14 +358,28 @@ proptest! {
         texts in prop::collection::vec("\\PC{0,40}", 0..40),
     ) {
         let source = &mut Source { numbers: numbers.into_iter(), texts: texts.into_iter() };
-        for kind in [Up::Hello, Up::Batch, Up::Answer, Up::Fetch, Up::Presence] {
+        for kind in [
+            Up::Hello,
+            Up::Batch,
+            Up::Answer,
+            Up::Fetch,
+            Up::Presence,
+            Up::Renew,
+        ] {
             check_up(kind, source);
         }
-        for kind in [Down::Assign, Down::Command, Down::Ack, Down::Chunk, Down::Root] {
+        for kind in [
+            Down::Assign,
+            Down::Command,
+            Down::Ack,
+            Down::Chunk,
+            Down::Root,
+            Down::Certificate,
+        ] {
             check_down(kind, source);
         }
-        // What travels as a blob and as a file.
-        for domain in [Domain::Root, Domain::Manifest] {
+        // What travels as a blob, as a file, and over HTTPS.
+        for domain in [Domain::Root, Domain::Manifest, Domain::Enrolment] {
             check_signed(domain, source);
         }
         // What the spool holds.

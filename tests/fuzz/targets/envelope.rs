@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 const LIMIT: usize = 1 << 16;
-const DOMAINS: [Domain; 8] = [
+const DOMAINS: [Domain; 12] = [
     Domain::Root,
     Domain::Manifest,
     Domain::Assignment,
@@ -19,6 +19,10 @@ const DOMAINS: [Domain; 8] = [
     Domain::UpBatch,
     Domain::Hello,
     Domain::Answer,
+    Domain::Enrolment,
+    Domain::Renewal,
+    Domain::Certificate,
+    Domain::AuditCheckpoint,
 ];
 
 static KEYS: LazyLock<[SecretKey; 4]> = LazyLock::new(|| [offline(), second(), online(), device()]);
@@ -32,7 +36,7 @@ static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     match bytes.split_first() {
         Some((0x80.., changes)) => changed(changes),
-        Some((domain, envelope)) => arbitrary(DOMAINS[usize::from(domain % 8)], envelope),
+        Some((domain, envelope)) => arbitrary(DOMAINS[usize::from(domain % 12)], envelope),
         None => {}
     }
 });

@@ -8,9 +8,9 @@
 use floorhand_bundle::{DeviceId, Domain, Envelope, SecretKey, TrustRoot, Verified};
 use floorhand_fuzz::{NOW_MS, device, online, read, root};
 use floorhand_protocol::{
-    Ack, Answer, Assignment, ChunkMessage, Command, Fetch, Hello, MAX_ACK_BYTES, MAX_ANSWER_BYTES,
-    MAX_ASSIGNMENT_BYTES, MAX_BATCH_BYTES, MAX_CHUNK_MESSAGE_BYTES, MAX_COMMAND_BYTES, MAX_FETCH_BYTES,
-    MAX_HELLO_BYTES, Presence, UpBatch,
+    Ack, Answer, Assignment, ChunkMessage, Command, EnrolmentRequest, Fetch, Hello, IssuedCertificate, MAX_ACK_BYTES,
+    MAX_ANSWER_BYTES, MAX_ASSIGNMENT_BYTES, MAX_BATCH_BYTES, MAX_CERTIFICATE_BYTES, MAX_CHUNK_MESSAGE_BYTES,
+    MAX_COMMAND_BYTES, MAX_ENROLMENT_BYTES, MAX_FETCH_BYTES, MAX_HELLO_BYTES, Presence, Renewal, UpBatch,
 };
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((kind, payload)) = bytes.split_first() else {
         return;
     };
-    match kind % 9 {
+    match kind % 12 {
         0 if read::<Assignment>("assignment", payload, MAX_ASSIGNMENT_BYTES).is_some() => {
             let sealed = seal(Domain::Assignment, payload, &ONLINE);
             drop(Assignment::open(&sealed, &ROOT, &ID, NOW_MS));
@@ -74,6 +74,24 @@ fuzz_target!(|bytes: &[u8]| {
             let message = read::<ChunkMessage>("chunk", payload, MAX_CHUNK_MESSAGE_BYTES);
             if let Some(Ok(Some(chunk))) = message.map(ChunkMessage::unpack) {
                 assert!(chunk.len() <= MAX_CHUNK_MESSAGE_BYTES);
+            }
+        }
+        9 if read::<EnrolmentRequest>("enrolment", payload, MAX_ENROLMENT_BYTES).is_some() => {
+            let sealed = Envelope::seal(Domain::Enrolment, payload, &[&*DEVICE, &*ONLINE]);
+            let sealed = sealed.expect("any payload can be sealed");
+            drop(EnrolmentRequest::open(&sealed, &ONLINE.public()));
+        }
+        10 if read::<Renewal>("renewal", payload, MAX_ENROLMENT_BYTES).is_some() => {
+            drop(Renewal::open(
+                &seal(Domain::Renewal, payload, &DEVICE),
+                &ID,
+                &DEVICE.public(),
+            ));
+        }
+        11 => {
+            if let Some(issued) = read::<IssuedCertificate>("certificate", payload, MAX_CERTIFICATE_BYTES) {
+                let sealed = seal(Domain::Certificate, payload, &ONLINE);
+                drop(IssuedCertificate::open(&sealed, &ROOT, (&ID, issued.csr), NOW_MS));
             }
         }
         _ => {}
