@@ -43,7 +43,10 @@ fn records(hub: &Hub) -> Result<Vec<Value>> {
     let (mut all, mut after) = (Vec::new(), 0);
     loop {
         let mut page = ask(hub, &format!("/api/v1/records?limit=1000&after={after}"))?;
-        let records = page["records"].as_array_mut().context("no records")?;
+        let records = page
+            .get_mut("records")
+            .and_then(Value::as_array_mut)
+            .context("no records")?;
         if records.is_empty() {
             return Ok(all);
         }
@@ -94,7 +97,7 @@ fn device(site: &Site, broker: &str) -> Result<Agent> {
 }
 
 fn dropped(status: &Value) -> u64 {
-    status["spool"]["dropped"].as_u64().unwrap_or(0)
+    status.pointer("/spool/dropped").and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// Waits until the spool has dropped so many; its file never exceeds the budget.

@@ -175,15 +175,6 @@ async fn embedded_broker(
     }
 }
 
-fn settings(config: &Config, api_token: Option<String>) -> Settings {
-    Settings {
-        assignment_ttl_ms: config.assignment_ttl_ms,
-        command_ttl_ms: config.command_ttl_ms,
-        max_bundle_bytes: config.max_bundle_bytes,
-        api_token,
-    }
-}
-
 /// Why the embedded broker ended; never, where there is none.
 async fn embedded_end(lost: Option<oneshot::Receiver<broker::BrokerError>>) -> String {
     match lost {

@@ -145,11 +145,16 @@ impl Drain {
         let Some(vault) = &self.vault else {
             return Some((priority, time_ms, payload));
         };
-        let sealed = vault.seal(PURPOSE, &payload).map(|sealed| [&[SEALED], sealed.as_slice()].concat());
+        let sealed = vault
+            .seal(PURPOSE, &payload)
+            .map(|sealed| [&[SEALED], sealed.as_slice()].concat());
         match sealed {
             Ok(sealed) if sealed.len() <= MAX_RECORD_BYTES => Some((priority, time_ms, sealed)),
             Ok(sealed) => {
-                tracing::warn!(bytes = sealed.len(), "a report is too long to be kept encrypted and is dropped");
+                tracing::warn!(
+                    bytes = sealed.len(),
+                    "a report is too long to be kept encrypted and is dropped"
+                );
                 None
             }
             Err(error) => {
