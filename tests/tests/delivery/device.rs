@@ -115,7 +115,7 @@ impl Device {
                     let now_ms = began.elapsed().as_millis() as u64;
                     download.take(ChunkMessage::decode(&message.payload)?, way, now_ms)?;
                 }
-                Event::Connected { .. } => download.reconnected(),
+                Event::Connected { .. } => download.reconnected(began.elapsed().as_millis() as u64),
                 Event::Refused { topic, reason } => anyhow::bail!("{topic}: {reason}"),
                 _ => {}
             }

@@ -255,10 +255,11 @@ impl Core {
 
     /// The connection stands again: what was asked for before may never come.
     pub(super) fn reconnected(&mut self) {
+        let now_ms = monotonic_ms();
         if let Some(download) = self.fetching.as_mut().and_then(|fetching| fetching.download.as_mut()) {
-            download.reconnected();
+            download.reconnected(now_ms);
         }
-        self.drive_fetch(monotonic_ms());
+        self.drive_fetch(now_ms);
     }
 
     /// Where the chunks of the generations on the disk lie.

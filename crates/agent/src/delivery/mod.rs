@@ -48,6 +48,10 @@ pub enum Taken {
     Unknown,
 }
 
+/// How long a device that has connected again waits for what the broker has kept for it, and after each chunk of that: a
+/// window that is asked for meanwhile would come twice.
+const QUIET_MS: u64 = 300;
+
 /// What a download has seen so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -77,6 +81,8 @@ pub struct Download {
     /// Behind the last chunk that the last request wanted from the topic.
     wanted_end: u32,
     token: u64,
+    /// Nothing is asked for before: what the broker has kept of earlier answers comes first.
+    quiet_until_ms: u64,
     listening: Listening,
     counts: Counts,
 }
@@ -99,6 +105,7 @@ impl Download {
             asked: BTreeSet::new(),
             wanted_end: 0,
             token: 0,
+            quiet_until_ms: 0,
             listening: Listening::default(),
             counts: Counts::default(),
         };
@@ -164,7 +171,7 @@ impl Download {
     /// token.
     pub fn request(&mut self, now_ms: u64, random: &mut dyn FnMut() -> u64) -> Option<Fetch> {
         let all = self.wanted_end > 0 && self.missing.range(..self.wanted_end).next().is_none();
-        if !self.listening.is_due(now_ms, self.asked.is_empty(), all) {
+        if now_ms < self.quiet_until_ms || !self.listening.is_due(now_ms, self.asked.is_empty(), all) {
             return None;
         }
         self.asked = self.window();
@@ -187,9 +194,10 @@ impl Download {
         self.listening.forget(false);
     }
 
-    /// The same after the connection broke: the answers may be gone, or may come yet.
-    pub fn reconnected(&mut self) {
+    /// The same after the connection was made again: the answers may be gone, or the broker has kept them and they come yet.
+    pub fn reconnected(&mut self, now_ms: u64) {
         self.asked.clear();
+        self.quiet_until_ms = now_ms + QUIET_MS;
         self.listening.forget(true);
     }
 
@@ -220,6 +228,10 @@ impl Download {
             Err(_) => return Ok(Taken::Ignored),
         };
         self.write(&chunk, index, &bytes)?;
+        if now_ms < self.quiet_until_ms {
+            // Each of these was missing: it ends when they do.
+            self.quiet_until_ms = now_ms + QUIET_MS;
+        }
         self.counts.fetched_bytes += bytes.len() as u64;
         if way == Way::Broadcast {
             self.counts.broadcast_chunks += 1;

@@ -378,7 +378,7 @@ fn fetch_over_a_bad_link(bytes: &[u8], blob: &BlobRef, seed: u64, listens: bool)
             if random.below(2) == 0 {
                 under_way.clear();
             }
-            download.reconnected();
+            download.reconnected(now_ms);
         }
         now_ms += 20;
         for _ in 0..under_way.len() {
@@ -495,7 +495,7 @@ fn a_cut_at_any_chunk_costs_at_most_a_window() {
         }
         if !behind.is_empty() {
             cuts += 1;
-            download.reconnected();
+            download.reconnected(now_ms);
             if random.below(2) == 0 {
                 kept = behind;
             }
