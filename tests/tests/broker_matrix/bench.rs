@@ -90,12 +90,16 @@ pub(crate) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Keys that sign, which the programs don't take when everybody may read them.
+const SIGNING: [&str; 3] = ["assignment.key", "offline.key", "release.key"];
+
 /// Mosquitto works as its own user when it is started as root.
 pub(crate) fn open_to_all(folder: &Path) -> Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        let signs = SIGNING.iter().any(|name| entry.file_name() == *name);
+        if entry.file_type()?.is_file() && !signs {
             fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o644))?;
         }
     }

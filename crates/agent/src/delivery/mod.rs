@@ -196,8 +196,10 @@ impl Download {
 
     /// The same after the connection was made again: the answers may be gone, or the broker has kept them and they come yet.
     pub fn reconnected(&mut self, now_ms: u64) {
+        if !self.asked.is_empty() {
+            self.quiet_until_ms = now_ms + QUIET_MS;
+        }
         self.asked.clear();
-        self.quiet_until_ms = now_ms + QUIET_MS;
         self.listening.forget(true);
     }
 

@@ -169,7 +169,7 @@ fn a_next_root_that_makes_no_sense_is_not_made() {
     next(&["--add-release", "release.pub"]).failed(1, "release.pub is among its keys already");
     next(&["--threshold", "4"]).failed(1, "4 keys have to sign, and 3 would be left");
     next(&["--key", "new.key"]).failed(1, "new.key is a root key neither of this root nor of the one before");
-    next(&["--key", "a.pub"]).failed(1, "a.pub is a public key");
+    next(&["--key", "a.pub"]).failed(1, "a.pub: a public key");
     assert!(!shop.path("root-2.cose").exists());
     next(&[]).ok();
     next(&[]).failed(1, "root-2.cose is there already");
