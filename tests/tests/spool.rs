@@ -86,7 +86,7 @@ fn device(site: &Site, broker: &str) -> Result<Agent> {
         &json!({
             "fleet_connection": { "broker": broker },
             "source": [source(&recording, RATE_HZ), source(&wrong, WRONG_HZ)],
-            "sink": [{ "type": "jsonl", "path": site.path("results.jsonl") }],
+            "sink": [{ "type": "jsonl", "path": site.path("results.jsonl"), "findings": true }],
             "telemetry": {
                 "metrics_interval_s": 1,
                 "spool_budget_bytes": BUDGET_BYTES,
