@@ -92,6 +92,21 @@ fn holders(dir: &Path, sign: &[u8]) -> Result<Vec<PathBuf>> {
     Ok(files(dir)?.into_iter().filter(has).collect())
 }
 
+/// Waits until predictions have gone through the spool.
+fn samples_are_kept(agent: &mut Agent) -> Result<()> {
+    let of = |status: &Value| status.get("results").and_then(Value::as_u64).unwrap_or(0);
+    let before = agent.wait_until("status", |status| !status.is_null())?;
+    agent
+        .wait_until("more results", |status| of(status) > of(&before) + 300)
+        .map(drop)
+}
+
+/// Whether a spool shows a captured sample: acknowledged ones stay in its free pages for a while.
+fn has_samples(spool: &Path) -> Result<bool> {
+    let bytes = fs::read(spool)?;
+    Ok(bytes.windows(10).any(|window| window == b"prediction"))
+}
+
 /// Every secret of the site, with its name, in the forms in which it could be printed.
 fn secrets(site: &Site) -> Result<Vec<(String, String)>> {
     let mut secrets = vec![
@@ -125,7 +140,12 @@ fn a_disk_that_was_encrypted_shows_no_model_and_logs_show_no_secret() -> Result<
     agent.wait_until("connection", |status| status["fleet_connected"] == true)?;
     hub.fleet_ok(&["deploy", &packed.to_string_lossy(), "--device", DEVICE])?;
     agent.wait_until("commit", |status| runs(status, "1.0.0"))?;
+    hub.fleet_ok(&["set-sampling", DEVICE, "1"])?;
+    samples_are_kept(&mut agent)?;
     agent.stop()?;
+    let spool = agent.state_dir().join("spool.redb");
+    ensure!(has_samples(&spool)?, "no captured sample: the test would show nothing");
+    fs::remove_file(&spool)?;
     let open = holders(agent.state_dir(), &model)?;
     ensure!(
         open.len() == 1,
@@ -141,7 +161,9 @@ fn a_disk_that_was_encrypted_shows_no_model_and_logs_show_no_secret() -> Result<
     agent.wait_until("commit of a bundle that was fetched encrypted", |status| {
         runs(status, "2.0.0")
     })?;
+    samples_are_kept(&mut agent)?;
     agent.stop()?;
+    ensure!(!has_samples(&spool)?, "a captured sample is in the spool as it is");
     let found = holders(agent.state_dir(), &model)?;
     ensure!(found.is_empty(), "the model is in {found:?}");
     agent.start()?;

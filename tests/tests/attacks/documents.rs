@@ -213,7 +213,7 @@ fn wrong_device_and_replay() -> Result<()> {
     of_another.device = scene.agent.device.clone();
     of_another.fleet = "plant-b".parse()?;
     hub.publish(down(&scene.agent, Down::Assign)?, of_another.seal(&online)?)?;
-    is_refused(&mut scene, &hub, 2, &foreign, "hardware")?;
+    is_refused(&mut scene, &hub, 2, &foreign, "it is made for another-class")?;
 
     let command = |id| -> Result<Vec<u8>> {
         let assignment = scene.site.assignment(&scene.agent.device, 1, None)?;
