@@ -14,7 +14,7 @@ fuzz_target!(|payload: &[u8]| {
     let Some(read) = read::<Manifest>("manifest", payload, MAX_MANIFEST_BYTES) else {
         return;
     };
-    let sealed = Envelope::seal(Domain::Manifest, payload, &[&OFFLINE]).expect("any payload can be sealed");
+    let sealed = Envelope::seal(Domain::Manifest, payload, &[&*OFFLINE]).expect("any payload can be sealed");
     let Ok(manifest) = Manifest::open(&sealed, &ROOT, NOW_MS) else {
         assert!(read.encode().is_err() || sealed.len() > MAX_MANIFEST_BYTES);
         return;
