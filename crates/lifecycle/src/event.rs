@@ -105,6 +105,8 @@ pub enum Event {
         /// What happened.
         reason: String,
     },
+    /// What was under way is not carried on: what it needs could not be written.
+    Stalled,
     /// A signed `issued` time was seen.
     SignedTime(u64),
     /// A command of this id was taken.

@@ -66,7 +66,9 @@ impl Core {
                 self.storage_alarm(&error);
             }
         }
-        self.stalled = !durable;
+        if !durable {
+            self.handle(Event::Stalled);
+        }
         if self.setup.machine.state().active.is_none() {
             self.setup.booting.send_replace(true);
         }

@@ -76,8 +76,6 @@ pub(crate) struct Core {
     /// When it was last looked whether the trust root ends soon.
     pub(super) root_told_ms: Option<u64>,
     pub(super) topics: Topics,
-    /// The disk could not be written when the agent started: what the state names is not carried on.
-    pub(super) stalled: bool,
     /// When it was last tried to give up what nobody carries on.
     pub(super) leftover_ms: u64,
 }
@@ -107,7 +105,6 @@ impl Core {
             repaired_ms: 0,
             root_told_ms: None,
             topics: Topics::default(),
-            stalled: false,
             leftover_ms: 0,
         }
     }

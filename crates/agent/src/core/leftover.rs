@@ -1,7 +1,8 @@
 //! What lies there when the disk could not be written: a deployment in the state that nobody carries on.
 //!
 //! The machine went back to what is on the disk, which may name a bundle that was being fetched or tried. It is given up with
-//! its reason as soon as that can be made durable, so that nobody waits for it.
+//! its reason as soon as that can be made durable, so that nobody waits for it; if it is assigned again before that, it begins
+//! again.
 
 use super::assembly::Core;
 use floorhand_lifecycle::{Event, Failure};
@@ -12,7 +13,7 @@ const EVERY_MS: u64 = 60_000;
 
 impl Core {
     pub(super) fn give_up_leftover(&mut self, now_ms: u64) {
-        let carried_on = self.setup.machine.deployment() != Deployment::Idle && !self.stalled;
+        let carried_on = self.setup.machine.deployment() != Deployment::Idle;
         if carried_on || self.fetching.is_some() || now_ms.saturating_sub(self.leftover_ms) < EVERY_MS {
             return;
         }
@@ -25,12 +26,8 @@ impl Core {
                 reason,
             },
             (None, Some(_)) => Event::FetchFailed(Failure::Final(reason)),
-            (None, None) => {
-                self.stalled = false;
-                return;
-            }
+            (None, None) => return,
         };
-        self.stalled = false;
         self.handle(event);
     }
 }

@@ -29,6 +29,12 @@ impl Machine {
         Vec::new()
     }
 
+    /// What is under way stays in the state until it is given up or assigned again.
+    pub(super) fn stalled(&mut self) -> Vec<Action> {
+        self.phase = Phase::Idle;
+        Vec::new()
+    }
+
     /// Gives up what is under way because something else was assigned.
     pub(super) fn cancel_deployment(&mut self) -> Vec<Action> {
         const REASON: &str = "another assignment came before it was done";

@@ -116,6 +116,7 @@ impl Machine {
             Event::Activated(result) => self.activated(result),
             Event::Repaired => self.repaired(),
             Event::Broken { generation, reason } => self.broken(generation, &reason),
+            Event::Stalled => self.stalled(),
             Event::SignedTime(issued_ms) => self.signed_time(issued_ms),
             Event::CommandTaken(id) => self.command_taken(id),
             Event::Tick => self.tick(now_ms),
@@ -173,7 +174,8 @@ impl Machine {
             .candidate
             .as_ref()
             .map(|candidate| candidate.generation.bundle.digest);
-        if under_way == Some(bundle) || in_trial == Some(bundle) {
+        let carried_on = !matches!(self.phase, Phase::Idle);
+        if carried_on && (under_way == Some(bundle) || in_trial == Some(bundle)) {
             return self.rename_deployment(job, seq);
         }
         let mut actions = self.cancel_deployment();

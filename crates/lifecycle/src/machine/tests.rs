@@ -436,6 +436,22 @@ fn a_fetch_that_fails_leaves_everything_else_alone() {
 }
 
 #[test]
+fn what_is_not_carried_on_begins_again_when_it_is_assigned_again() {
+    for staged in [false, true] {
+        let mut bench = Bench::new();
+        bench.committed("a", 1).event(Event::Assigned(assignment("b", 2)));
+        if staged {
+            bench.staged("b", 2);
+        }
+        bench.event(Event::Stalled).event(Event::Assigned(assignment("b", 3)));
+        let fetched = |action: &Action| matches!(action, Action::FetchManifest(pending) if pending.seq == 3);
+        assert!(bench.actions.iter().any(fetched), "{staged}: {:?}", bench.actions);
+        assert_eq!(bench.reports()[0].0, JobStatus::Canceled, "{staged}");
+        assert_eq!((bench.active(), &bench.saved.candidate), ("a", &None));
+    }
+}
+
+#[test]
 fn time_and_commands_only_rise() {
     let mut bench = Bench::new();
     bench

@@ -40,8 +40,17 @@ fn said_so(bench: &Bench) -> bool {
     bench.reports.iter().any(told) || !bench.rejected.is_empty()
 }
 
+/// What is deployed first when the disk is well again.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// Another bundle, after what was left has been given up.
+    Another,
+    /// The same bundle, at once.
+    Same,
+}
+
 /// A device that serves "a" is given "b" while its disk ails. How many operations that took, and how many failed.
-fn ails(spell: Option<Spell>) -> (u64, u64) {
+fn ails(spell: Option<Spell>, next: Next) -> (u64, u64) {
     let dir = scratch().unwrap();
     let (disk, root) = (Failing::default(), dir.path().join("state"));
     let mut bench = start(&disk, &root);
@@ -66,6 +75,11 @@ fn ails(spell: Option<Spell>) -> (u64, u64) {
         bench.serves
     );
     disk.ails(None);
+    if matches!(next, Next::Same) {
+        deploy(&mut bench, 3, "b");
+        assert_eq!(bench.serves, b, "at once: {:?} {:?}", bench.state(), bench.reports);
+        return figures;
+    }
     if may_go_on {
         bench.try_candidate(true);
     }
@@ -87,24 +101,25 @@ fn ails(spell: Option<Spell>) -> (u64, u64) {
 
 #[test]
 fn whatever_ails_the_disk_what_serves_goes_on_and_says_so() {
-    let (operations, _) = ails(None);
-    let spells: Vec<Spell> = AILMENTS
+    let (operations, _) = ails(None, Next::Another);
+    let spells: Vec<(Spell, Next)> = AILMENTS
         .into_iter()
         .flat_map(|ailment| {
             (0..operations).flat_map(move |first| [1, u64::MAX].map(|count| Spell { ailment, first, count }))
         })
+        .flat_map(|spell| [(spell, Next::Another), (spell, Next::Same)])
         .collect();
     let (next, hit) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(spell) = spells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match catch_unwind(AssertUnwindSafe(|| ails(Some(*spell)))) {
+                while let Some((spell, after)) = spells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match catch_unwind(AssertUnwindSafe(|| ails(Some(*spell), *after))) {
                         Ok((_, failed)) => drop(hit.fetch_add(usize::from(failed > 0), Ordering::Relaxed)),
                         Err(panic) => {
                             let told = panic.downcast_ref::<String>().map_or("", String::as_str);
-                            panic!("{spell:?}: {told}");
+                            panic!("{spell:?}, {after:?}: {told}");
                         }
                     }
                 }
