@@ -11,6 +11,7 @@ mod flow;
 mod queue;
 #[cfg(test)]
 mod simulation;
+mod timeout;
 
 use crate::clock::{monotonic_ms, system_ms};
 use crate::fleet::Fleet;

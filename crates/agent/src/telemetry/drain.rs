@@ -224,7 +224,7 @@ impl Drain {
             );
         }
         for (boot_id, ranges) in acks {
-            self.flow.acknowledged(*boot_id, ranges);
+            self.flow.acknowledged(*boot_id, ranges, now_ms);
         }
     }
 

@@ -8,20 +8,17 @@
 //!
 //! Randomness comes from the boot id: devices that connect at once begin their backfill at different times.
 
+use super::timeout::Timeout;
 use std::collections::VecDeque;
 
-/// Live batches that were sent and not acknowledged: one under way while the hub writes the other.
-const LIVE_IN_FLIGHT: usize = 2;
+/// Live batches that were sent and not acknowledged: what one that is lost waits for, others needn't.
+const LIVE_IN_FLIGHT: usize = 4;
 /// Batches of the other lanes: live data never waits for more than one of each.
 const OTHERS_IN_FLIGHT: usize = 1;
 /// What is older isn't live any more: above a hub's restart, below what people call now.
 const LIVE_AGE_MS: u64 = 30_000;
 /// How exactly that is known. Bounds the marks.
 const MARK_EVERY_MS: u64 = 1_000;
-/// After this a batch that wasn't acknowledged is sent again, up to a quarter later.
-const ACK_TIMEOUT_MS: u64 = 15_000;
-/// The most that doubling makes of it.
-const ACK_TIMEOUT_MOST_MS: u64 = 120_000;
 /// After a connect the backfill waits up to this: devices that came back together don't fill the hub's queue together.
 const SPREAD_MS: u64 = 10_000;
 /// After so many live batches in a row one of the backfill goes first: a device that always has news gets rid of its past.
@@ -43,29 +40,23 @@ struct Sent {
     lane: Lane,
     /// What isn't acknowledged yet: boot and sequence number, of a gap its last.
     waiting: Vec<(u64, u64)>,
+    sent_ms: u64,
+    /// Whether the time to its acknowledgement says something.
+    measures: bool,
+    /// When its time is over: up to a quarter after the lane's timeout.
     resend_ms: u64,
 }
 
-/// How long acknowledgements are waited for, in milliseconds by lane.
-#[derive(Debug)]
+/// How long acknowledgements are waited for, by lane.
+#[derive(Debug, Default)]
 struct Timeouts {
-    live: u64,
-    backfill: u64,
-    gaps: u64,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            live: ACK_TIMEOUT_MS,
-            backfill: ACK_TIMEOUT_MS,
-            gaps: ACK_TIMEOUT_MS,
-        }
-    }
+    live: Timeout,
+    backfill: Timeout,
+    gaps: Timeout,
 }
 
 impl Timeouts {
-    fn of(&mut self, lane: Lane) -> &mut u64 {
+    fn of(&mut self, lane: Lane) -> &mut Timeout {
         match lane {
             Lane::Live => &mut self.live,
             Lane::Backfill => &mut self.backfill,
@@ -149,11 +140,14 @@ impl Flow {
 
     /// A message has gone out with these: boot and sequence number, of a gap its last.
     pub(super) fn sent(&mut self, lane: Lane, waiting: Vec<(u64, u64)>, now_ms: u64) {
-        let timeout_ms = *self.timeouts.of(lane);
+        let timeout = self.timeouts.of(lane);
+        let (timeout_ms, measures) = (timeout.ms(), timeout.sent());
         let resend_ms = now_ms + timeout_ms + self.random_below(timeout_ms / 4);
         self.sent.push(Sent {
             lane,
             waiting,
+            sent_ms: now_ms,
+            measures,
             resend_ms,
         });
         match lane {
@@ -169,27 +163,32 @@ impl Flow {
     }
 
     /// The hub has signed for these.
-    pub(super) fn acknowledged(&mut self, boot_id: u64, ranges: &[(u64, u64)]) {
+    pub(super) fn acknowledged(&mut self, boot_id: u64, ranges: &[(u64, u64)], now_ms: u64) {
         for sent in &mut self.sent {
-            let before = sent.waiting.len();
             sent.waiting.retain(|&(boot, seq)| {
                 boot != boot_id || !ranges.iter().any(|&(first, last)| first <= seq && seq <= last)
             });
-            if sent.waiting.len() < before {
-                *self.timeouts.of(sent.lane) = ACK_TIMEOUT_MS;
+            if sent.waiting.is_empty() && sent.measures {
+                self.timeouts
+                    .of(sent.lane)
+                    .measured(now_ms.saturating_sub(sent.sent_ms));
             }
         }
         self.sent.retain(|sent| !sent.waiting.is_empty());
+        for sent in &mut self.sent {
+            let timeout_ms = self.timeouts.of(sent.lane).ms();
+            sent.resend_ms = sent.resend_ms.min(sent.sent_ms + timeout_ms + timeout_ms / 4);
+        }
     }
 
-    /// Lanes whose acknowledgement is overdue: they are to begin anew, and wait longer from now on.
+    /// Lanes whose acknowledgement is overdue: they are to begin anew, and wait longer until they are answered in time.
     pub(super) fn overdue(&mut self, now_ms: u64) -> Vec<Lane> {
         let mut lanes = Vec::new();
         for lane in [Lane::Live, Lane::Backfill, Lane::Gaps] {
-            let mut of_lane = self.sent.iter().filter(|sent| sent.lane == lane);
-            if of_lane.any(|sent| now_ms >= sent.resend_ms) {
-                let timeout_ms = self.timeouts.of(lane);
-                *timeout_ms = (*timeout_ms * 2).min(ACK_TIMEOUT_MOST_MS);
+            let of_lane = || self.sent.iter().filter(|sent| sent.lane == lane);
+            if of_lane().any(|sent| now_ms >= sent.resend_ms) {
+                let messages = of_lane().count();
+                self.timeouts.of(lane).passed(messages);
                 self.sent.retain(|sent| sent.lane != lane);
                 lanes.push(lane);
             }
@@ -230,12 +229,12 @@ mod tests {
         flow.sent(Backfill, vec![(3, 1)], NOW_MS);
         flow.sent(Gaps, vec![(3, 9), (7, 0)], NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), []);
-        flow.acknowledged(7, &[(2, 2)]);
-        flow.acknowledged(3, &[(9, 9)]);
+        flow.acknowledged(7, &[(2, 2)], NOW_MS);
+        flow.acknowledged(3, &[(9, 9)], NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), [], "a part is not enough");
-        flow.acknowledged(7, &[(0, 1)]);
+        flow.acknowledged(7, &[(0, 1)], NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), [Live, Gaps]);
-        flow.acknowledged(3, &[(1, 1)]);
+        flow.acknowledged(3, &[(1, 1)], NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), [Live, Gaps, Backfill]);
         flow.connected(false, NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), []);
@@ -250,7 +249,7 @@ mod tests {
             flow.sent(Live, vec![(7, now_ms)], now_ms);
             let sent_ms = now_ms;
             while flow.overdue(now_ms).iter().all(|lane| *lane != Backfill) {
-                flow.acknowledged(7, &[(0, u64::MAX)]);
+                flow.acknowledged(7, &[(0, u64::MAX)], now_ms);
                 now_ms += 100;
             }
             waits.push(now_ms - sent_ms);
@@ -258,13 +257,17 @@ mod tests {
         for (wait_ms, least_ms) in waits.iter().zip([15_000, 30_000, 60_000, 120_000, 120_000, 120_000]) {
             assert!((least_ms..=least_ms * 5 / 4 + 100).contains(wait_ms), "{waits:?}");
         }
-        flow.sent(Backfill, vec![(3, 1)], now_ms);
-        flow.acknowledged(3, &[(1, 1)]);
-        flow.sent(Backfill, vec![(3, 2)], now_ms);
+        for (seq, least_ms) in [(1, 120_000), (2, 3000)] {
+            flow.sent(Backfill, vec![(3, seq)], now_ms);
+            assert_eq!(flow.overdue(now_ms + least_ms - 1), []);
+            flow.acknowledged(3, &[(seq, seq)], now_ms + 1000);
+            now_ms += 1000;
+        }
+        flow.sent(Backfill, vec![(3, 3)], now_ms);
         assert_eq!(
-            flow.overdue(now_ms + 19_000),
+            flow.overdue(now_ms + 3750),
             [Backfill],
-            "an answer makes it patient no longer"
+            "an answer in time makes it patient no longer"
         );
     }
 
@@ -275,7 +278,7 @@ mod tests {
         for seq in 0..15 {
             let lane = flow.lanes(NOW_MS).into_iter().find(|lane| *lane != Gaps).unwrap();
             flow.sent(lane, vec![(7, seq)], NOW_MS);
-            flow.acknowledged(7, &[(seq, seq)]);
+            flow.acknowledged(7, &[(seq, seq)], NOW_MS);
             order.push(lane);
         }
         let of_backfill: Vec<_> = (0..15).filter(|at| order[*at] == Backfill).collect();
