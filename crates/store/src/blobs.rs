@@ -26,6 +26,8 @@ pub struct Blobs {
     disk: Arc<dyn Disk>,
     whole: PathBuf,
     partial: PathBuf,
+    /// Where whole blobs lie that couldn't be sealed yet.
+    unsealed: Option<PathBuf>,
     budget_bytes: u64,
     form: Form,
 }
@@ -48,57 +50,109 @@ impl Blobs {
             disk,
             whole,
             partial,
+            unsealed: None,
             budget_bytes,
             form: Form::Plain,
         })
     }
 
-    /// The same in sealed files, which lie in `dir`. What lies here unsealed is taken over, and what was being fetched is
-    /// given up.
+    /// The same in sealed files, which lie in `dir` ([`make_sealed_dirs`]). What lies here unsealed is taken over, and what was being fetched is
+    /// given up. What can't be taken over, for want of room or for damage, stays readable where it is: what serves goes on.
     pub(crate) fn sealed(self, dir: &Path, vault: Vault) -> Result<Self, StoreError> {
-        let (whole, partial) = (dir.join("blobs"), dir.join("partial"));
-        ensure_dirs(self.disk.as_ref(), &[&whole, &partial], dir)?;
-        let sealed = Self {
+        let (whole, partial) = sealed_dirs(dir);
+        let mut sealed = Self {
             whole,
             partial,
             form: Form::Sealed(vault),
             ..self.clone()
         };
-        for (digest, length) in self.list()? {
-            let plain = self.open_file(digest, length)?;
-            // Its place in the budget is the one that the unsealed file gives up.
-            let mut copy = sealed.open_partial(digest, length)?;
-            let mut buffer = vec![0; COPY_BYTES];
-            let mut offset = 0;
-            loop {
-                let read = plain.read_at(offset, &mut buffer).at("read", &self.path(digest))?;
-                if read == 0 {
-                    break;
-                }
-                copy.write_at(offset, buffer.get(..read).unwrap_or_default())?;
-                offset += read as u64;
-            }
-            match copy.finish() {
-                // Damaged already: it would have been fetched again.
-                Ok(()) | Err(StoreError::BlobCorrupt { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            self.disk
-                .remove_file(&self.path(digest))
-                .at("remove", &self.path(digest))?;
+        if let Err(error) = self.give_up_partial() {
+            tracing::warn!(%error, "what was being fetched unencrypted can't be removed");
         }
-        if !entries(&self.partial)?.is_empty() {
-            self.collect_garbage(&BTreeSet::new())?;
+        let unsealed = self.list()?;
+        let mut left = 0_usize;
+        for &(digest, length) in &unsealed {
+            if let Err(error) = self.take_over(&sealed, digest, length) {
+                tracing::error!(%error, "a blob stays unencrypted; it is tried again at the next start");
+                left += 1;
+            }
         }
+        if left < unsealed.len()
+            && let Err(error) = self.disk.sync_dir(&self.whole).at("fsync directory", &self.whole)
+        {
+            tracing::error!(%error, "unencrypted blobs may be there again after a power cut");
+        }
+        sealed.unsealed = (left > 0).then_some(self.whole);
         Ok(sealed)
+    }
+
+    fn take_over(&self, sealed: &Self, digest: Digest, length: u64) -> Result<(), StoreError> {
+        let path = self.path(digest);
+        let plain = self.open_file(digest, length)?;
+        // Its place in the budget is the one that the unsealed file gives up.
+        let mut copy = sealed.open_partial(digest, length)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut offset = 0;
+        loop {
+            let read = match plain.read_at(offset, &mut buffer).at("read", &path) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) => {
+                    drop(copy.discard());
+                    return Err(error);
+                }
+            };
+            copy.write_at(offset, buffer.get(..read).unwrap_or_default())?;
+            offset += read as u64;
+        }
+        match copy.finish() {
+            // Damaged already: it would have been fetched again.
+            Ok(()) | Err(StoreError::BlobCorrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.disk.remove_file(&path).at("remove", &path)
+    }
+
+    fn give_up_partial(&self) -> Result<(), StoreError> {
+        let unfinished = entries(&self.partial)?;
+        for (path, ..) in &unfinished {
+            self.disk.remove_file(path).at("remove", path)?;
+        }
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        self.disk.sync_dir(&self.partial).at("fsync directory", &self.partial)
+    }
+
+    /// The directories that blobs lie in.
+    fn dirs(&self) -> impl Iterator<Item = &Path> {
+        let unsealed = self.unsealed.as_deref();
+        [self.whole.as_path(), &self.partial].into_iter().chain(unsealed)
+    }
+
+    /// A whole blob: where it lies, how, and its length.
+    fn find(&self, digest: Digest) -> io::Result<Option<(PathBuf, Form, u64)>> {
+        let unsealed = self.unsealed.as_ref().map(|dir| (dir, Form::Plain));
+        for (dir, form) in std::iter::once((&self.whole, self.form.clone())).chain(unsealed) {
+            let path = dir.join(digest.to_string());
+            match fs::metadata(&path) {
+                Ok(found) if found.is_file() => {
+                    let length = form.content_bytes(found.len());
+                    return Ok(Some((path, form, length)));
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the blob is here, whole, with this length in bytes. Its content was verified when it came; [`Blobs::read`]
     /// verifies it again.
     #[must_use]
     pub fn has(&self, digest: Digest, length: u64) -> bool {
-        fs::metadata(self.path(digest))
-            .is_ok_and(|found| found.is_file() && found.len() == self.form.file_bytes(length))
+        self.find(digest)
+            .is_ok_and(|found| found.is_some_and(|(_, _, found)| found == length))
     }
 
     /// Where the whole blob lies, or would: sealed, if the directory is. [`Blobs::open_file`] reads both.
@@ -246,7 +300,7 @@ impl Blobs {
     /// # Errors
     /// When the system refuses.
     pub fn remove(&self, digest: Digest) -> Result<(), StoreError> {
-        for dir in [&self.whole, &self.partial] {
+        for dir in self.dirs() {
             let path = dir.join(digest.to_string());
             match self.disk.remove_file(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -266,7 +320,7 @@ impl Blobs {
     /// When the system refuses; what was removed before stays removed.
     pub fn collect_garbage(&self, keep: &BTreeSet<Digest>) -> Result<Freed, StoreError> {
         let mut freed = Freed::default();
-        for dir in [&self.whole, &self.partial] {
+        for dir in self.dirs() {
             for (path, name, length) in entries(dir)? {
                 if name.parse::<Digest>().is_ok_and(|digest| keep.contains(&digest)) {
                     continue;
@@ -285,12 +339,22 @@ impl Blobs {
     /// # Errors
     /// When the system refuses.
     pub fn list(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
-        let mut found: Vec<_> = entries(&self.whole)?
-            .into_iter()
-            .filter_map(|(_, name, bytes)| Some((name.parse().ok()?, self.form.content_bytes(bytes))))
-            .collect();
-        found.sort_unstable();
-        Ok(found)
+        let mut found = BTreeMap::new();
+        let unsealed = self.unsealed.as_ref().map(|dir| (dir, &Form::Plain));
+        for (dir, form) in unsealed.into_iter().chain([(&self.whole, &self.form)]) {
+            let named = entries(dir)?
+                .into_iter()
+                .filter_map(|(_, name, bytes)| Some((name.parse().ok()?, form.content_bytes(bytes))));
+            found.extend(named);
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    /// How many whole blobs of a sealed directory couldn't be sealed yet.
+    #[must_use]
+    pub fn unsealed_count(&self) -> usize {
+        let left = self.unsealed.as_deref().map(entries);
+        left.and_then(Result::ok).map_or(0, |left| left.len())
     }
 
     /// Bytes that blobs take, those being fetched with their full length.
@@ -299,7 +363,7 @@ impl Blobs {
     /// When the system refuses.
     pub fn used_bytes(&self) -> Result<u64, StoreError> {
         let mut used = 0;
-        for dir in [&self.whole, &self.partial] {
+        for dir in self.dirs() {
             used += entries(dir)?.iter().map(|(_, _, length)| length).sum::<u64>();
         }
         Ok(used)
@@ -307,13 +371,25 @@ impl Blobs {
 
     fn open_any(&self, digest: Digest) -> Result<BlobFile, StoreError> {
         let path = self.path(digest);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::BlobMissing { digest }),
-            opened => opened.at("open", &path)?,
+        let Some((path, form, _)) = self.find(digest).at("look at", &path)? else {
+            return Err(StoreError::BlobMissing { digest });
         };
-        let length = self.form.content_bytes(file.metadata().at("look at", &path)?.len());
-        Ok(BlobFile::new(file, self.form.clone(), digest, length))
+        let file = File::open(&path).at("open", &path)?;
+        let length = form.content_bytes(file.metadata().at("look at", &path)?.len());
+        Ok(BlobFile::new(file, form, digest, length))
     }
+}
+
+/// Where sealed blobs lie below `dir`, whole ones and those being fetched.
+pub(crate) fn sealed_dirs(dir: &Path) -> (PathBuf, PathBuf) {
+    (dir.join("blobs"), dir.join("partial"))
+}
+
+/// Sees to it that `dir` is there for them, durably; it lies in `root`.
+pub(crate) fn make_sealed_dirs(disk: &dyn Disk, dir: &Path, root: &Path) -> Result<(), StoreError> {
+    let (whole, partial) = sealed_dirs(dir);
+    ensure_dirs(disk, &[dir], root)?;
+    ensure_dirs(disk, &[&whole, &partial], dir)
 }
 
 /// The files of a directory: path, name, length.

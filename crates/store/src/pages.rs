@@ -197,7 +197,7 @@ fn place(offset: u64) -> (u64, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blobs::Blobs;
+    use crate::blobs::{Blobs, make_sealed_dirs};
     use crate::disk::RealDisk;
     use crate::vault::{StorageKey, StorageKeys};
     use proptest::prelude::*;
@@ -211,6 +211,7 @@ mod tests {
         };
         let vault = Vault::open(&RealDisk, &dir.join("key"), &keys).unwrap();
         let blobs = Blobs::open(Arc::new(RealDisk), dir, budget_bytes).unwrap();
+        make_sealed_dirs(&RealDisk, &dir.join("sealed"), dir).unwrap();
         blobs.sealed(&dir.join("sealed"), vault).unwrap()
     }
 

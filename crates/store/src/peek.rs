@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use floorhand_bundle::Digest;
 
+use crate::blobs::sealed_dirs;
 use crate::error::{At as _, StoreError};
 use crate::pages::{BlobFile, Form};
 use crate::vault::{SEALED, StorageKeys, Vault, data_key_path};
@@ -13,8 +14,8 @@ use crate::vault::{SEALED, StorageKeys, Vault, data_key_path};
 /// The whole blobs of a state directory, to be looked at.
 #[derive(Debug)]
 pub struct Peek {
-    dir: PathBuf,
-    form: Form,
+    /// Where blobs lie, and how: those that couldn't be sealed yet, too.
+    places: Vec<(PathBuf, Form)>,
 }
 
 impl Peek {
@@ -24,28 +25,31 @@ impl Peek {
     /// When it is sealed, and under another key.
     pub fn new(root: &Path, keys: Option<&StorageKeys>) -> Result<Self, StoreError> {
         let path = data_key_path(root);
+        let plain = (root.join("blobs").join("sha256"), Form::Plain);
         let sealed = match fs::read(&path) {
             // Not sealed yet: the next start does it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Self {
-                    dir: root.join("blobs").join("sha256"),
-                    form: Form::Plain,
-                });
+                return Ok(Self { places: vec![plain] });
             }
             read => read.at("read", &path)?,
         };
         let keys = keys.ok_or_else(|| StoreError::KeyMissing { path: root.to_owned() })?;
         let vault = Vault::unlock(&sealed, keys).ok_or(StoreError::WrongKey { path })?;
+        let (whole, _) = sealed_dirs(&root.join(SEALED));
         Ok(Self {
-            dir: root.join(SEALED).join("blobs"),
-            form: Form::Sealed(vault),
+            places: vec![(whole, Form::Sealed(vault)), plain],
         })
     }
 
     /// Where a whole blob lies, or would.
     #[must_use]
     pub fn path(&self, digest: Digest) -> PathBuf {
-        self.dir.join(digest.to_string())
+        let mut paths = self.places.iter().map(|(dir, _)| dir.join(digest.to_string()));
+        let first = paths.next().unwrap_or_default();
+        if first.exists() {
+            return first;
+        }
+        paths.find(|path| path.exists()).unwrap_or(first)
     }
 
     /// What the content of the blob of this name hashes to: the same, unless it is damaged.
@@ -53,13 +57,16 @@ impl Peek {
     /// # Errors
     /// When it isn't here, or can't be read.
     pub fn content_digest(&self, digest: Digest) -> Result<Digest, StoreError> {
-        let path = self.path(digest);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::BlobMissing { digest }),
-            opened => opened.at("open", &path)?,
-        };
-        let length = self.form.content_bytes(file.metadata().at("look at", &path)?.len());
-        let blob = BlobFile::new(file, self.form.clone(), digest, length);
-        blob.content_digest().at("read", &path)
+        for (dir, form) in &self.places {
+            let path = dir.join(digest.to_string());
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.at("open", &path)?,
+            };
+            let length = form.content_bytes(file.metadata().at("look at", &path)?.len());
+            let blob = BlobFile::new(file, form.clone(), digest, length);
+            return blob.content_digest().at("read", &path);
+        }
+        Err(StoreError::BlobMissing { digest })
     }
 }

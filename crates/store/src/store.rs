@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::ballast::Ballast;
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, make_sealed_dirs};
 use crate::disk::{Disk, RealDisk, ensure_dirs, replace, sync_parent};
 use crate::error::{At as _, StoreError};
 use crate::generations::Generations;
@@ -200,13 +200,15 @@ fn lock(root: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// The directory's data key; from now on its format says that its content is sealed.
+/// The directory's data key; from now on its format says that its content is sealed. Whatever else could fail comes before
+/// the key is drawn: without it, the directory still opens as it was.
 fn vault(disk: &dyn Disk, root: &Path, format: u32, keys: &StorageKeys) -> Result<Vault, StoreError> {
-    let dir = root.join(SEALED);
-    ensure_dirs(disk, &[&dir], root)?;
+    make_sealed_dirs(disk, &root.join(SEALED), root)?;
     let vault = Vault::open(disk, &data_key_path(root), keys)?;
-    if format != FORMAT_SEALED {
-        write_format(disk, root, FORMAT_SEALED)?;
+    if format != FORMAT_SEALED
+        && let Err(error) = write_format(disk, root, FORMAT_SEALED)
+    {
+        tracing::error!(%error, "it is not noted that the directory is encrypted; it is tried again at the next start");
     }
     Ok(vault)
 }

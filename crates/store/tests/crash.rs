@@ -13,8 +13,9 @@
 
 use floorhand_bundle::Digest;
 use floorhand_store::{Disk, MANIFEST, StorageKey, StorageKeys, Store, StoreError, StoreOptions};
-use floorhand_testkit::crash::{Crash, Hasty, Recorder, Step, crashes, scratch};
+use floorhand_testkit::crash::{Ailment, Crash, Failing, Hasty, Recorder, Spell, Step, crashes, scratch};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -294,4 +295,68 @@ fn forgotten_fsyncs_are_found() {
         });
         assert!(found);
     }
+}
+
+/// Turning encryption on while the disk ails: the directory opens without the key as before, or with it, and has all it had;
+/// once the disk is well, nothing of it is unsealed any more.
+#[test]
+fn a_disk_that_ails_while_content_is_being_sealed_costs_nothing() {
+    let everything: Vec<_> = (1..=GENERATIONS).map(|number| (component(number, 1), number)).collect();
+    let made = || {
+        let dir = scratch().unwrap();
+        let root = dir.path().join("state");
+        let store = open(Hasty, &root, false).unwrap();
+        for (bytes, _) in &everything {
+            store.blobs().put(bytes).unwrap();
+        }
+        let unfinished = store.blobs().begin(Digest::of(b"more"), 4).unwrap();
+        drop((unfinished, store));
+        (dir, root)
+    };
+    let check = |store: &Store| {
+        assert_eq!(store.blobs().list().unwrap().len(), everything.len());
+        for (bytes, _) in &everything {
+            let digest = Digest::of(bytes);
+            assert!(store.blobs().has(digest, bytes.len() as u64));
+            assert_eq!(store.blobs().read(digest, 1 << 20).unwrap(), *bytes);
+            assert!(store.blobs().verify(digest, bytes.len() as u64).unwrap());
+        }
+    };
+    let disk = Failing::default();
+    let (_dir, root) = made();
+    disk.ails(None);
+    check(&open(disk.clone(), &root, true).unwrap());
+    let operations = disk.operations();
+    let (mut refused, mut left) = (0, 0);
+    for ailment in [Ailment::Full, Ailment::ReadOnly, Ailment::SyncFails] {
+        for (first, count) in (0..operations).flat_map(|first| [(first, 1), (first, u64::MAX)]) {
+            let (_dir, root) = made();
+            disk.ails(Some(Spell { ailment, first, count }));
+            let with_key = open(disk.clone(), &root, true);
+            refused += u64::from(with_key.is_err());
+            match with_key {
+                Ok(store) => {
+                    check(&store);
+                    let plain = fs::read_dir(root.join("blobs/sha256")).unwrap().count();
+                    assert_eq!(store.blobs().unsealed_count(), plain);
+                }
+                // It can be taken back, or was done but for the last step.
+                Err(_) => check(
+                    &open(disk.clone(), &root, false)
+                        .or_else(|_| open(disk.clone(), &root, true))
+                        .unwrap(),
+                ),
+            }
+            disk.ails(None);
+            left += usize::from(fs::read_dir(root.join("blobs/sha256")).unwrap().count() > 0);
+            let store = open(disk.clone(), &root, true).unwrap();
+            check(&store);
+            assert_eq!(store.blobs().unsealed_count(), 0);
+            for plain in ["blobs/sha256", "partial"] {
+                assert_eq!(fs::read_dir(root.join(plain)).unwrap().count(), 0, "{plain}");
+            }
+        }
+    }
+    assert!(left > 0, "nothing was ever left");
+    eprintln!("{operations} operations; refused {refused} times, something left unsealed {left} times");
 }

@@ -69,11 +69,22 @@ impl Core {
         if !durable {
             self.handle(Event::Stalled);
         }
+        self.tell_unsealed();
         if self.setup.machine.state().active.is_none() {
             self.setup.booting.send_replace(true);
         }
         self.take_inbox();
         self.update_board();
+    }
+
+    fn tell_unsealed(&self) {
+        let count = self.setup.store.blobs().unsealed_count();
+        if count > 0 {
+            let message = format!("{count} blobs could not be encrypted; it is tried again at the next start");
+            self.setup
+                .telemetry
+                .event("storage-error", Severity::Alarm, "state directory", message);
+        }
     }
 
     /// Something could not be made durable: nothing that relies on it is done. The machine goes back to what is on the
