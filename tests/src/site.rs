@@ -270,22 +270,38 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// What its API answers to a GET below `/api/v1`, as text.
+    /// What its API answers to a GET below `/api/v1`.
     ///
     /// # Errors
-    /// When it doesn't answer with a 200.
-    pub fn get(&self, path: &str) -> Result<String> {
+    /// When it doesn't answer with a 200 and JSON.
+    pub fn get(&self, path: &str) -> Result<Value> {
         let address = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "GET /api/v1/{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
+        write!(stream, "GET /api/v1/{path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-        Ok(answer)
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        ensure!(head.contains(" 200"), "{path}: {answer}");
+        serde_json::from_str(body).with_context(|| format!("{path} is no JSON: {answer}"))
+    }
+
+    /// Every record that it has, in the order of arrival.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    pub fn records(&self) -> Result<Vec<Value>> {
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let mut page = self.get(&format!("records?limit=1000&after={after}"))?;
+            let records = page.get_mut("records").and_then(Value::as_array_mut);
+            let records = records.context("no records")?;
+            if records.is_empty() {
+                return Ok(all);
+            }
+            all.append(records);
+            after = page.get("next").and_then(Value::as_u64).context("no next")?;
+        }
     }
 
     /// Runs `floorhand --json fleet ...` against it.

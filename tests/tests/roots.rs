@@ -345,7 +345,7 @@ fn forged_roots_leave_everything_as_it_is() -> Result<()> {
     let told = fleet.hub.fleet_ok(&["report-now", "press-1"])?;
     ensure!(told.to_string().contains("root_version"), "{told:#}");
     wait_for("event at the hub", PATIENCE, || {
-        let events = fleet.hub.get("records?kind=event&limit=50")?;
+        let events = fleet.hub.get("records?kind=event&limit=50")?.to_string();
         Ok(events.contains("document-refused").then_some(()))
     })?;
     ensure!(!fleet.site.path("press-1-state/roots/4.cose").exists());
@@ -449,7 +449,7 @@ fn a_root_that_ends_soon_is_told() -> Result<()> {
     fleet.publish(&[&fleet.site.path("root-2.cose")])?;
     under(&mut agent, 2)?;
     wait_for("event at the hub", PATIENCE, || {
-        let events = fleet.hub.get("records?kind=event&limit=50")?;
+        let events = fleet.hub.get("records?kind=event&limit=50")?.to_string();
         Ok(events.contains("root-expires").then_some(()))
     })?;
     agent.stop()

@@ -3,8 +3,9 @@
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use floorhand_tests::{Agent, Site, say, workspace};
+use floorhand_tests::{Agent, Hub, PATIENCE, Site, say, wait_for, workspace};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -101,6 +102,15 @@ fn samples_are_kept(agent: &mut Agent) -> Result<()> {
         .map(drop)
 }
 
+/// The boots of which the hub has predictions. Nothing was declared as lost.
+fn boots_at_the_hub(hub: &Hub) -> Result<BTreeSet<String>> {
+    let gaps = hub.get("gaps?limit=100")?;
+    ensure!(gaps.as_array().is_some_and(Vec::is_empty), "{gaps:#}");
+    let records = hub.records()?;
+    let predictions = records.iter().filter(|record| record["kind"] == "prediction");
+    Ok(predictions.map(|record| record["boot_id"].to_string()).collect())
+}
+
 /// Whether a spool shows a captured sample: acknowledged ones stay in its free pages for a while.
 fn has_samples(spool: &Path) -> Result<bool> {
     let bytes = fs::read(spool)?;
@@ -142,6 +152,8 @@ fn a_disk_that_was_encrypted_shows_no_model_and_logs_show_no_secret() -> Result<
     agent.wait_until("commit", |status| runs(status, "1.0.0"))?;
     hub.fleet_ok(&["set-sampling", DEVICE, "1"])?;
     samples_are_kept(&mut agent)?;
+    let boots = boots_at_the_hub(&hub)?;
+    ensure!(boots.len() == 1, "{boots:?}");
     agent.stop()?;
     let spool = agent.state_dir().join("spool.redb");
     ensure!(has_samples(&spool)?, "no captured sample: the test would show nothing");
@@ -162,6 +174,10 @@ fn a_disk_that_was_encrypted_shows_no_model_and_logs_show_no_secret() -> Result<
         runs(status, "2.0.0")
     })?;
     samples_are_kept(&mut agent)?;
+    wait_for("samples from the encrypted spool at the hub", PATIENCE, || {
+        Ok((boots_at_the_hub(&hub)?.len() == 2).then_some(()))
+    })
+    .with_context(|| agent.tail())?;
     agent.stop()?;
     ensure!(!has_samples(&spool)?, "a captured sample is in the spool as it is");
     let found = holders(agent.state_dir(), &model)?;

@@ -7,8 +7,6 @@ use floorhand_tests::{Agent, Hub, PATIENCE, Site, say, wait_for, workspace};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 const DEVICE: &str = "press-1";
@@ -21,38 +19,8 @@ const WRONG_HZ: f64 = 5.0;
 /// Records that each of the three boots has to lose, at least, before the next thing happens.
 const DROPPED: u64 = 1500;
 
-/// Asks the hub's API.
-fn ask(hub: &Hub, path: &str) -> Result<Value> {
-    let address = hub.url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let (_, body) = text
-        .split_once("\r\n\r\n")
-        .with_context(|| format!("no answer: {text}"))?;
-    serde_json::from_str(body).with_context(|| format!("no JSON: {text}"))
-}
-
 fn number(of: &Value, key: &str) -> Result<u64> {
     of[key].as_u64().with_context(|| format!("no {key} in {of}"))
-}
-
-/// Every record that the hub has, in the order of arrival.
-fn records(hub: &Hub) -> Result<Vec<Value>> {
-    let (mut all, mut after) = (Vec::new(), 0);
-    loop {
-        let mut page = ask(hub, &format!("/api/v1/records?limit=1000&after={after}"))?;
-        let records = page
-            .get_mut("records")
-            .and_then(Value::as_array_mut)
-            .context("no records")?;
-        if records.is_empty() {
-            return Ok(all);
-        }
-        all.append(records);
-        after = number(&page, "next")?;
-    }
 }
 
 /// The recording with a value out of range in every row.
@@ -160,7 +128,7 @@ fn boots(hub: &Hub, records: &[Value]) -> Result<Vec<Boot>> {
         boot.findings += usize::from(record["kind"] == "finding");
         ensure!(boot.rows.insert(number(record, "seq")?), "twice: {record}");
     }
-    for gap in ask(hub, "/api/v1/gaps?limit=1000")?.as_array().context("no gaps")? {
+    for gap in hub.get("gaps?limit=1000")?.as_array().context("no gaps")? {
         let boot = boots.entry(gap["boot_id"].to_string()).or_default();
         boot.gaps
             .push((number(gap, "first")?, number(gap, "last")?, number(gap, "lost")?));
@@ -171,7 +139,7 @@ fn boots(hub: &Hub, records: &[Value]) -> Result<Vec<Boot>> {
 }
 
 fn check(hub: &Hub, drained: &Value, arrived: usize, findings_of_second: usize) -> Result<()> {
-    let records = records(hub)?;
+    let records = hub.records()?;
     let boots = boots(hub, &records)?;
     ensure!(boots.len() == 3, "{} boots", boots.len());
     let mut offered = 0;
@@ -244,7 +212,7 @@ fn what_a_small_spool_loses_while_the_broker_is_away_is_declared_to_the_last_rec
     let of_second = findings(&site)?;
     agent.start()?;
     overflow(&mut agent, second)?;
-    let arrived = records(&hub)?.len();
+    let arrived = hub.records()?.len();
     broker.restart()?;
     agent.wait_until("connection", |status| status["fleet_connected"] == true)?;
     wait_for("fewer records", PATIENCE, || {
