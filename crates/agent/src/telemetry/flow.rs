@@ -11,8 +11,8 @@
 use super::timeout::Timeout;
 use std::collections::VecDeque;
 
-/// Live batches that were sent and not acknowledged: what one that is lost waits for, others needn't.
-const LIVE_IN_FLIGHT: usize = 4;
+/// Live batches that were sent and not acknowledged: one under way while the hub writes the other.
+const LIVE_IN_FLIGHT: usize = 2;
 /// Batches of the other lanes: live data never waits for more than one of each.
 const OTHERS_IN_FLIGHT: usize = 1;
 /// What is older isn't live any more: above a hub's restart, below what people call now.
