@@ -463,7 +463,7 @@ fn a_forged_hub_gives_a_device_nothing() -> Result<()> {
     ensure!(plant.enroll("press-1", &plant.hub.url, &line, &[])?.code == Some(0));
     let foreign = EnrolmentToken {
         root: Digest::of(b"another root"),
-        ..token
+        ..plant.token(&["--device", "press-1"])?.parse()?
     };
     let ended = plant.enroll("press-1", &plant.hub.url, &foreign.to_text(), &[])?;
     ensure!(
@@ -511,6 +511,7 @@ fn an_answer_that_was_lost_is_given_again_and_a_replay_gets_nothing_new() -> Res
         hardware: "generic".parse()?,
         public_key: key.public(),
         csr: vec![0; 10].into(),
+        fleet: None,
     };
     let body = json!({ "request": STANDARD.encode(other.seal(&key, &line.secret)?) }).to_string();
     let (status, said) = post(&plant.hub.url, &body)?;
@@ -532,5 +533,73 @@ fn an_answer_that_was_lost_is_given_again_and_a_replay_gets_nothing_new() -> Res
         "the same request"
     );
     ensure!(plant.enroll("press-2", &plant.hub.url, &before, &[])?.code == Some(0));
+    Ok(())
+}
+
+/// As `docs/operating.md` tells to change the hub's key, with a device that has enrolled before, and a token that was handed out.
+#[test]
+fn a_change_of_the_hubs_key_ends_neither_enrolled_devices_nor_open_tokens() -> Result<()> {
+    let site = Site::new()?;
+    run_ok(&["keys", "ca", "fleet-ca", "--out", &site.text("")])?;
+    site.new_key("assignment-2")?;
+    let enrolment = enrolment(&site, "mqtts://broker.plant-a");
+    let keys = json!({ "enrolment": enrolment, "next_assignment_key": site.path("assignment-2.key") });
+    let hub = site.start_hub_alone_with(&keys)?;
+    let mut plant = Plant {
+        site,
+        hub,
+        broker: None,
+    };
+    let first = plant.token(&["--device", "press-1"])?;
+    ensure!(plant.enroll("press-1", &plant.hub.url, &first, &[])?.code == Some(0));
+    let open = plant.token(&["--device", "press-2"])?;
+
+    let [root, second, added, removed, offline] = [
+        "root.cose",
+        "root-2.cose",
+        "assignment-2.pub",
+        "assignment.pub",
+        "offline.key",
+    ]
+    .map(|name| plant.site.text(name));
+    let change = [
+        "--add-assignment",
+        &added,
+        "--remove-assignment",
+        &removed,
+        "--key",
+        &offline,
+    ];
+    run_ok(&[&["root", "next", &root], &change[..]].concat())?;
+    run_ok(&["root", "publish", "--hub", &plant.hub.url, &second])?;
+    plant.hub.process.stop()?;
+    let keys = json!({
+        "enrolment": enrolment,
+        "trust_root": second,
+        "assignment_key": plant.site.path("assignment-2.key"),
+    });
+    plant.hub = plant.site.start_hub_alone_with(&keys)?;
+
+    // The certificate of the one has ended, say; the other comes only now.
+    let before = |name: &str| anyhow::Ok(fs::read(plant.folder("press-1").join(name))?);
+    let (pinned, key, identity) = (before("root.cose")?, before("device.key")?, before("identity.pem")?);
+    let again = plant.token(&["--device", "press-1"])?;
+    let ended = plant.enroll("press-1", &plant.hub.url, &again, &[])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    ensure!(
+        (before("root.cose")?, before("device.key")?) == (pinned.clone(), key),
+        "both stay"
+    );
+    ensure!(before("identity.pem")? != identity);
+    let ended = plant.enroll("press-2", &plant.hub.url, &open, &[])?;
+    ensure!(ended.code == Some(0), "{ended:?}");
+    ensure!(
+        fs::read(plant.folder("press-2").join("root.cose"))? == pinned,
+        "the token's root"
+    );
+    let fresh = plant.token(&["--device", "press-3"])?;
+    ensure!(plant.enroll("press-3", &plant.hub.url, &fresh, &[])?.code == Some(0));
+    ensure!(fs::read(plant.folder("press-3").join("root.cose"))? == fs::read(&second)?);
+    ensure!(plant.devices()?.len() == 3);
     Ok(())
 }

@@ -1,22 +1,24 @@
 //! `floorhand-agent enroll`: a device gets its identity from its hub, with nothing but a token.
 //!
 //! Keys are made here and never leave. What comes back is believed for what it is signed with: the trust root is the one
-//! whose digest stands in the token, and the certificate is in a document signed under that root. TLS on the way keeps it
-//! from other eyes; it isn't what the device relies on.
+//! that the device has, or whose digest stands in the token, and the certificate is in a document signed under that root or
+//! one that followed it. TLS on the way keeps it from other eyes; it isn't what the device relies on.
 //!
 //! It can be broken off at any instruction and run again: what was made is kept and used again, and the hub answers the same
 //! request with the same certificate.
 
 mod ask;
 mod folder;
+mod roots;
 
 use crate::args::EnrollArgs;
 use crate::clock::system_ms;
 use crate::exit::Exit;
 use crate::identity;
-use floorhand_bundle::{DeviceId, Digest, RootChain, TrustRoot, Verified};
+use floorhand_bundle::{DeviceId, Digest, FleetId};
 use floorhand_protocol::{EnrolmentRequest, EnrolmentToken, IssuedCertificate};
 use folder::{Folder, Pending};
+use roots::Known;
 use serde_json::json;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -82,20 +84,21 @@ fn enroll(args: &EnrollArgs) -> Result<Enrolled, Failed> {
     let token = token(args)?;
     let device = device(args, &token)?;
     let folder = Folder::open(&args.out).map_err(own)?;
-    if let Some(root) = folder.root().map_err(own)? {
-        check_root(&root, &token, &folder)?;
-    }
+    let root = folder.root().map_err(own)?;
     let key = folder.device_key().map_err(own)?;
     let pending = match folder.pending(&device, &token).map_err(own)? {
         Some(pending) => pending,
         None => {
-            let pending = new_request(args, &device, &token, &key)?;
+            let fleet = root.as_ref().map(|root| root.fleet.clone());
+            let pending = new_request(args, (&device, fleet), &token, &key)?;
             folder.keep(&pending).map_err(own)?;
             pending
         }
     };
     let answer = ask::ask(args, &token, &pending.request)?;
-    let (root, issued) = open_answer(&answer, &token, &device, &pending)?;
+    let known = roots::follow(&answer.roots, root, token.root, folder.path()).map_err(refused)?;
+    let issued = open_certificate(&answer, &known, &device, &pending)?;
+    let root = known.pinned;
     let ca = issued.chain.last().map(|ca| ca.to_vec()).unwrap_or_default();
     let says = identity::check(&pending.key, &issued.chain, (&device, &ca), system_ms())
         .map_err(|problem| (Exit::Refused, format!("the certificate that the hub gave: {problem}")))?;
@@ -146,24 +149,9 @@ fn device(args: &EnrollArgs, token: &EnrolmentToken) -> Result<DeviceId, Failed>
     }
 }
 
-/// A device that has a root takes no other one, whoever offers it.
-fn check_root(root: &Verified<TrustRoot>, token: &EnrolmentToken, folder: &Folder) -> Result<(), Failed> {
-    if root.digest() == token.root {
-        return Ok(());
-    }
-    Err(refused(format!(
-        "this device has the trust root {} of fleet {}, and the token is for the root {}: ask for a token of its own hub, or, \
-         to give the device to another fleet, remove {} first",
-        root.digest(),
-        root.fleet,
-        token.root,
-        folder.path().display()
-    )))
-}
-
 fn new_request(
     args: &EnrollArgs,
-    device: &DeviceId,
+    (device, fleet): (&DeviceId, Option<FleetId>),
     token: &EnrolmentToken,
     key: &floorhand_bundle::SecretKey,
 ) -> Result<Pending, Failed> {
@@ -173,6 +161,7 @@ fn new_request(
         hardware: args.hardware.clone(),
         public_key: key.public(),
         csr: requested.csr.clone().into(),
+        fleet,
     };
     let sealed = request.seal(key, &token.secret);
     Ok(Pending {
@@ -182,36 +171,24 @@ fn new_request(
     })
 }
 
-/// Opens what came. The root is held against the token before anything in it counts.
-fn open_answer(
+/// Opens the certificate's document, which is signed under the newest root. The device pins its own, and is led on from there
+/// when it says hello.
+fn open_certificate(
     answer: &ask::Answer,
-    token: &EnrolmentToken,
+    roots: &Known,
     device: &DeviceId,
     pending: &Pending,
-) -> Result<(Verified<TrustRoot>, IssuedCertificate), Failed> {
-    let root = TrustRoot::open_pinned(&answer.root).map_err(refused)?;
-    if root.digest() != token.root {
-        return Err(refused(format!(
-            "who answers has the trust root {}, and the token is for {}: this isn't the hub that made the token, or its root \
-             was replaced since; ask for a new token and look who answers at that address",
-            root.digest(),
-            token.root
-        )));
-    }
-    // It is signed under the newest root. The device pins its own, and is led on from there when it says hello.
-    let mut roots = RootChain::new(root.clone());
-    for next in &answer.next_roots {
-        roots.extend(next).map_err(refused)?;
-    }
+) -> Result<IssuedCertificate, Failed> {
     let asked = (device, pending.csr);
-    let issued = IssuedCertificate::open(&answer.certificate, roots.newest(), asked, system_ms());
-    Ok((root, issued.map_err(refused)?.into_inner()))
+    let issued = IssuedCertificate::open(&answer.certificate, roots.chain.newest(), asked, system_ms());
+    Ok(issued.map_err(refused)?.into_inner())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use floorhand_bundle::{RoleKeys, SecretKey};
+    use floorhand_bundle::{RoleKeys, SecretKey, TrustRoot};
+    use std::path::Path;
 
     fn key(seed: u8) -> SecretKey {
         SecretKey::from_seed(&[seed; 32])
@@ -231,7 +208,7 @@ mod tests {
         root.seal(&[&key(1)]).unwrap()
     }
 
-    fn answer(next_roots: Vec<Vec<u8>>, signer: u8) -> ask::Answer {
+    fn answer(later: Vec<Vec<u8>>, signer: u8) -> ask::Answer {
         let issued = IssuedCertificate {
             fleet: "plant-a".parse().unwrap(),
             device: "press-1".parse().unwrap(),
@@ -243,28 +220,23 @@ mod tests {
             critical: vec![],
         };
         ask::Answer {
-            root: root(1, 2),
-            next_roots,
+            roots: [vec![root(1, 2)], later].concat(),
             certificate: issued.seal(&key(signer)).unwrap(),
         }
     }
 
     #[test]
     fn a_certificate_counts_under_the_newest_root_that_follows_the_tokens() {
-        let token = EnrolmentToken {
-            secret: key(7),
-            root: TrustRoot::open_pinned(&root(1, 2)).unwrap().digest(),
-            api_ca: None,
-            device: None,
-        };
+        let token = TrustRoot::open_pinned(&root(1, 2)).unwrap().digest();
         let pending = Pending {
             key: String::new(),
             csr: Digest::of(b"csr"),
             request: vec![],
         };
         let open = |answer: ask::Answer| {
-            let opened = open_answer(&answer, &token, &"press-1".parse().unwrap(), &pending);
-            opened.map(|(root, _)| root.version).map_err(|(exit, _)| exit)
+            let known = roots::follow(&answer.roots, None, token, Path::new("/identity")).map_err(|_| Exit::Refused)?;
+            let opened = open_certificate(&answer, &known, &"press-1".parse().unwrap(), &pending);
+            opened.map(|_| known.pinned.version).map_err(|(exit, _)| exit)
         };
         let refused = Err(Exit::Refused);
         assert_eq!(open(answer(vec![], 2)), Ok(1));

@@ -138,6 +138,9 @@ pub struct EnrolmentRequest {
     pub public_key: PublicKey,
     /// A certificate request (PKCS #10, DER) for its TLS key, signed with that key. Of its content only the key is used.
     pub csr: ByteBuf,
+    /// The fleet of the trust root that the device has already, if it has one: a hub of another fleet leaves the token unused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetId>,
 }
 
 impl EnrolmentRequest {
@@ -309,6 +312,7 @@ mod tests {
             hardware: "gateway".parse().unwrap(),
             public_key: device.public(),
             csr: ByteBuf::from(vec![1, 2, 3]),
+            fleet: None,
         }
     }
 

@@ -264,6 +264,7 @@ fn check_identity(domain: Domain, source: &mut Source) {
             hardware: source.name(),
             public_key: SecretKey::from_seed(source.digest().as_bytes()).public(),
             csr: source.bytes(),
+            fleet: source.flag().then(|| source.name()),
         }),
         Domain::Renewal => check(&Renewal {
             device: source.name(),

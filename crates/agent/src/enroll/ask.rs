@@ -38,9 +38,8 @@ const UNPROCESSABLE: u16 = 422;
 
 /// What the hub said, unverified.
 pub(super) struct Answer {
-    pub(super) root: Vec<u8>,
-    /// Those after it.
-    pub(super) next_roots: Vec<Vec<u8>>,
+    /// The trust roots that it knows, the oldest first.
+    pub(super) roots: Vec<Vec<u8>>,
     pub(super) certificate: Vec<u8>,
 }
 
@@ -66,13 +65,15 @@ fn answer(text: &str) -> Option<Answer> {
     let json: Value = serde_json::from_str(text).ok()?;
     let decoded = |value: &Value| STANDARD.decode(value.as_str()?).ok();
     let bytes = |key: &str| decoded(json.get(key)?);
-    let next_roots = match json.get("next_roots") {
-        Some(list) => list.as_array()?.iter().map(decoded).collect::<Option<_>>()?,
-        None => Vec::new(),
+    let list = |key: &str| match json.get(key) {
+        Some(list) => list.as_array()?.iter().map(decoded).collect::<Option<Vec<_>>>(),
+        None => Some(Vec::new()),
     };
+    let mut roots = list("earlier_roots")?;
+    roots.push(bytes("root")?);
+    roots.extend(list("next_roots")?);
     Some(Answer {
-        root: bytes("root")?,
-        next_roots,
+        roots,
         certificate: bytes("certificate")?,
     })
 }

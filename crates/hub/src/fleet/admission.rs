@@ -17,6 +17,9 @@ use serde_bytes::ByteBuf;
 const RENEWAL_REST_MS: u64 = 60_000;
 /// The longest that a token may be good for: who needs one later makes one later.
 const MAX_TOKEN_MS: u64 = 366 * 24 * 3600 * 1000;
+/// Bytes of roots in an answer, of which a device reads 1 MiB and most is base64: some 500 versions. Where there are more,
+/// the oldest are left out.
+const MAX_ROOTS_BYTES: usize = 512 * 1024;
 /// Characters of a pattern: those of an id, and some stars.
 const MAX_PATTERN: usize = 80;
 
@@ -57,6 +60,8 @@ pub(crate) struct NewEnrolmentToken {
 /// A device that was let in.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Admitted {
+    /// The envelopes of the roots before `root`, the oldest first: a device may have one of them, and an older token pin it.
+    pub(crate) earlier_roots: Vec<Vec<u8>>,
     /// The envelope of the trust root that tokens pin.
     pub(crate) root: Vec<u8>,
     /// Those of the roots after it, up to the one that counts.
@@ -131,6 +136,7 @@ impl Hub {
             return Err(used(&token.device));
         }
         check_request(&token, &request)?;
+        self.check_fleet(&request)?;
         refuse_reserved(enrolment, &request.device)?;
         let (answer, certificate) = self.certify(enrolment, &request.device, &request.csr, now_ms)?;
         let redemption = Redemption {
@@ -155,16 +161,38 @@ impl Hub {
         }
     }
 
+    /// A device that has a root of another fleet wouldn't take the answer: the token is kept for who is meant.
+    fn check_fleet(&self, request: &EnrolmentRequest) -> Result<(), HubError> {
+        match &request.fleet {
+            Some(fleet) if *fleet != self.root.fleet => Err(HubError::Refused(format!(
+                "{} has the trust root of fleet {fleet}, and this is the hub of fleet {}: give it a token of its own hub",
+                request.device, self.root.fleet
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The answer with the whole chain of roots, so that it is understood whichever of them the device or its token has.
     fn admitted(&self, answer: Vec<u8>) -> Admitted {
         let roots = self.roots();
         let pinned = pinned(&roots, self.root.version);
-        let later = pinned.version + 1..=roots.newest().version;
+        let (mut earlier_roots, mut next_roots) = (Vec::new(), Vec::new());
+        let mut left = MAX_ROOTS_BYTES;
+        for root in roots.iter() {
+            left = left.saturating_sub(root.envelope().len());
+            if root.version > pinned.version {
+                next_roots.push(root.envelope().to_vec());
+            } else if root.version < pinned.version && left > 0 {
+                earlier_roots.push(root.envelope().to_vec());
+            }
+        }
+        // The chain was gone through from its newest.
+        earlier_roots.reverse();
+        next_roots.reverse();
         Admitted {
+            earlier_roots,
             root: pinned.envelope().to_vec(),
-            next_roots: later
-                .filter_map(|version| roots.version(version))
-                .map(|root| root.envelope().to_vec())
-                .collect(),
+            next_roots,
             answer,
         }
     }

@@ -177,7 +177,10 @@ pub(crate) struct EnrolmentBody {
 /// What a device gets when it is let in.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Enrolled {
-    /// The fleet's trust root, base64. The device knows its digest from the token.
+    /// The roots before `root`, base64, the oldest first. A device that has one of them goes on from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) earlier_roots: Vec<String>,
+    /// The fleet's trust root, base64. The device knows its digest, or that of another one here, from the token.
     pub(crate) root: String,
     /// The roots that follow it, base64, in order. The last one says whose signature is on the certificate's document.
     pub(crate) next_roots: Vec<String>,

@@ -33,6 +33,7 @@ fn request(device: &str, seed: u8, token: &EnrolmentToken) -> Vec<u8> {
         hardware: "gateway".parse().unwrap(),
         public_key: key(seed).public(),
         csr: csr(device),
+        fleet: None,
     };
     request.seal(&key(seed), &token.secret).unwrap()
 }
@@ -102,6 +103,7 @@ async fn who_is_not_meant_is_refused_and_the_token_stays_good() {
         hardware: "gateway".parse().unwrap(),
         public_key: key(9).public(),
         csr: csr("press-8"),
+        fleet: None,
     };
     let bytes = foreign.seal(&key(9), &token.secret).unwrap();
     assert!(
@@ -280,7 +282,10 @@ async fn after_a_change_of_keys_a_device_is_led_from_the_tokens_root_to_the_newe
         );
         let bytes = request(device, seed, &token);
         let admitted = hub.admit(&bytes).await.unwrap();
-        assert_eq!(admitted.root, root().envelope());
+        assert_eq!(
+            (admitted.root.as_slice(), admitted.earlier_roots.len()),
+            (root().envelope(), 0)
+        );
         let mut roots = RootChain::new(TrustRoot::open_pinned(&admitted.root).unwrap());
         for root in &admitted.next_roots {
             roots.extend(root).unwrap();
@@ -301,6 +306,58 @@ async fn after_a_change_of_keys_a_device_is_led_from_the_tokens_root_to_the_newe
     let answer = std::iter::from_fn(|| sent.try_recv().ok()).last().unwrap();
     let newest = hub.roots().newest().clone();
     IssuedCertificate::open(&answer.payload, &newest, (&device, Digest::of(&renewal.csr)), NOW_MS).unwrap();
+}
+
+#[tokio::test]
+async fn once_the_configured_root_is_replaced_old_tokens_and_old_devices_are_still_understood() {
+    let (_dir, hub, _sent) = issuing().await;
+    hub.open_roots().await.unwrap();
+    let mut hub = hub.with_next_key(Some(Box::new(key(3))));
+    let before = token(&hub, &wish("press-7")).await;
+    let next = TrustRoot {
+        version: 2,
+        assignment: floorhand_bundle::RoleKeys::any_of(vec![key(3).public()]),
+        ..root().into_inner()
+    };
+    let next = TrustRoot::open_pinned(&next.seal(&[&key(1)]).unwrap()).unwrap();
+    hub.take_root(next.envelope()).await.unwrap();
+    // The last step of a change of keys: the new root stands in the configuration.
+    hub.root = next.clone();
+    hub.open_roots().await.unwrap();
+    let after = token(&hub, &wish("press-8")).await;
+    assert_eq!((before.root, after.root), (root().digest(), next.digest()));
+    for (device, token, seed) in [("press-7", before, 9), ("press-8", after, 10)] {
+        let bytes = request(device, seed, &token);
+        let admitted = hub.admit(&bytes).await.unwrap();
+        assert_eq!(admitted.earlier_roots, [root().envelope()], "{device}");
+        assert_eq!(
+            (admitted.root.as_slice(), admitted.next_roots.len()),
+            (next.envelope(), 0),
+            "{device}"
+        );
+        let opened = EnrolmentRequest::open(&bytes, &token.secret.public()).unwrap();
+        let expected = (&opened.device, Digest::of(&opened.csr));
+        IssuedCertificate::open(&admitted.answer, &next, expected, NOW_MS).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_device_of_another_fleet_uses_no_token_up() {
+    let (_dir, hub, _sent) = issuing().await;
+    let token = token(&hub, &wish("press-7")).await;
+    let request = |fleet: &str| {
+        let request = EnrolmentRequest {
+            device: "press-7".parse().unwrap(),
+            hardware: "gateway".parse().unwrap(),
+            public_key: key(9).public(),
+            csr: csr("press-7"),
+            fleet: Some(fleet.parse().unwrap()),
+        };
+        request.seal(&key(9), &token.secret).unwrap()
+    };
+    let problem = refusal(&hub, &request("plant-b")).await;
+    assert!(problem.contains("has the trust root of fleet plant-b"), "{problem}");
+    hub.admit(&request("plant-a")).await.unwrap();
 }
 
 #[tokio::test]

@@ -105,9 +105,11 @@ pub(crate) async fn enrol(
     let admitted = app.hub.admit(&request).await.inspect_err(|error| {
         tracing::warn!("refused an enrolment: {error}");
     })?;
+    let encoded = |roots: Vec<Vec<u8>>| roots.iter().map(|root| STANDARD.encode(root)).collect();
     Ok(Json(Enrolled {
+        earlier_roots: encoded(admitted.earlier_roots),
         root: STANDARD.encode(admitted.root),
-        next_roots: admitted.next_roots.iter().map(|root| STANDARD.encode(root)).collect(),
+        next_roots: encoded(admitted.next_roots),
         certificate: STANDARD.encode(admitted.answer),
     }))
 }

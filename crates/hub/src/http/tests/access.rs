@@ -114,6 +114,7 @@ fn enrolling(device: &str, token: &EnrolmentToken) -> Request<Body> {
         hardware: "gateway".parse().unwrap(),
         public_key: key(7).public(),
         csr: csr(device),
+        fleet: None,
     };
     let sealed = sealed.seal(&key(7), &token.secret).unwrap();
     request(
