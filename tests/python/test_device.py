@@ -64,7 +64,8 @@ def test_keys() -> None:
 def test_root() -> None:
     role = lambda *names: {"keys": [PUBLIC[name] for name in names], "threshold": 1}
     document = {
-        "fleet": "plant-a", "version": 1, "expires_ms": ISSUED_MS + 365 * DAY_MS, "critical": [],
+        "fleet": "plant-a", "version": 1, "expires_ms": ISSUED_MS + 365 * DAY_MS, "issued_ms": ISSUED_MS,
+        "critical": [],
         "root": role("offline", "second"), "release": role("offline"), "assignment": role("online"),
     }
     assert root().document == document

@@ -200,6 +200,7 @@ mod tests {
             fleet: "plant-a".parse().unwrap(),
             version,
             expires_ms: u64::MAX,
+            issued_ms: 0,
             critical: vec![],
             root: RoleKeys::any_of(vec![key(1).public()]),
             release: RoleKeys::any_of(vec![key(1).public()]),

@@ -13,6 +13,7 @@
 //!     fleet: "plant-a".parse()?,
 //!     version: 1,
 //!     expires_ms: 2_000_000_000_000,
+//!     issued_ms: 0,
 //!     critical: vec![],
 //!     root: RoleKeys::any_of(vec![offline.public()]),
 //!     release: RoleKeys::any_of(vec![offline.public()]),

@@ -80,6 +80,10 @@ pub struct TrustRoot {
     pub version: u64,
     /// After this time, in milliseconds since 1970 UTC, nothing new is accepted under it.
     pub expires_ms: u64,
+    /// When it was made, in milliseconds since 1970 UTC: a device that takes it doesn't believe that it is earlier, nor a
+    /// clock that is far beyond it. 0 where the root doesn't say.
+    #[serde(default, skip_serializing_if = "is_unsaid")]
+    pub issued_ms: u64,
     /// Names of fields that a reader has to know; one that it doesn't makes it refuse the root.
     #[serde(default)]
     pub critical: Vec<String>,
@@ -89,6 +93,12 @@ pub struct TrustRoot {
     pub release: RoleKeys,
     /// Who signs assignments, commands and acks.
     pub assignment: RoleKeys,
+}
+
+/// A root of before there was the field keeps its bytes, and so its digest.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over so")]
+fn is_unsaid(issued_ms: &u64) -> bool {
+    *issued_ms == 0
 }
 
 impl TrustRoot {
@@ -215,6 +225,7 @@ mod tests {
             fleet: "plant-a".parse().unwrap(),
             version: 1,
             expires_ms: 1000,
+            issued_ms: 0,
             critical: vec![],
             root: RoleKeys {
                 keys: vec![key(1).public(), key(2).public(), key(3).public()],
@@ -234,6 +245,20 @@ mod tests {
             TrustRoot::open_pinned(&sealed),
             Err(DocumentError::Envelope(_))
         ));
+    }
+
+    #[test]
+    fn a_root_that_says_when_it_was_made_is_read_and_one_that_does_not_keeps_its_bytes() {
+        let encode = |root: &TrustRoot| crate::cbor::encode("trust root", root).unwrap();
+        let has = |bytes: &[u8]| bytes.windows(9).any(|window| window == b"issued_ms");
+        assert!(!has(&encode(&root())));
+        let issued = TrustRoot {
+            issued_ms: 900,
+            ..root()
+        };
+        assert!(has(&encode(&issued)));
+        let sealed = issued.seal(&[&key(1), &key(2)]).unwrap();
+        assert_eq!(TrustRoot::open_pinned(&sealed).unwrap().issued_ms, 900);
     }
 
     #[test]

@@ -113,10 +113,12 @@ fn new(args: &NewArgs, out: &Output) -> Result<()> {
             signers.len()
         ));
     }
+    let now_ms = time::now_ms();
     let root = TrustRoot {
         fleet: args.fleet.clone(),
         version: args.root_version,
-        expires_ms: time::now_ms().saturating_add(args.expires_days.saturating_mul(time::DAY_MS)),
+        expires_ms: now_ms.saturating_add(args.expires_days.saturating_mul(time::DAY_MS)),
+        issued_ms: now_ms,
         critical: Vec::new(),
         root: RoleKeys {
             keys: keys.iter().map(Key::public).collect(),
@@ -149,6 +151,7 @@ fn show(document: &Document, out: &Output) -> Result<()> {
     let value = json!({
         "fleet": root.fleet,
         "version": root.version,
+        "issued_ms": root.issued_ms,
         "expires_ms": root.expires_ms,
         "expires": time::utc(root.expires_ms),
         "expired": time::now_ms() > root.expires_ms,
@@ -164,9 +167,14 @@ fn show(document: &Document, out: &Output) -> Result<()> {
         } else {
             ""
         };
+        let issued = match root.issued_ms {
+            0 => "it doesn't say".to_owned(),
+            issued_ms => time::utc(issued_ms),
+        };
         out.pairs(&[
             ("fleet", root.fleet.to_string()),
             ("version", root.version.to_string()),
+            ("made", issued),
             ("expires", format!("{}{expired}", time::utc(root.expires_ms))),
             ("signed", signatures.text()),
             ("roots", role_text(&root.root)),

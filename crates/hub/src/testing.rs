@@ -34,6 +34,7 @@ pub(crate) fn root() -> Verified<TrustRoot> {
         fleet: "plant-a".parse().unwrap(),
         version: 1,
         expires_ms: NOW_MS * 2,
+        issued_ms: 0,
         critical: vec![],
         root: RoleKeys::any_of(vec![key(1).public()]),
         release: RoleKeys::any_of(vec![key(1).public()]),

@@ -7,13 +7,14 @@ const PLAUSIBLE_MS: u64 = 400 * 24 * 3600 * 1000;
 /// The time that expiry is held against.
 ///
 /// A real-time clock that says 1970 must not bring expired documents back, and one that says 2040 must not lock updates
-/// out. So the time never goes below the last signed `issued` time, and a clock that is implausibly far beyond it is
-/// taken for broken.
+/// out. So the time never goes below the last signed `issued` time, the trust root's own with it, and a clock that is
+/// implausibly far beyond it is taken for broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustedClock {
-    /// The highest `issued` time of a verified document, in milliseconds since 1970 UTC. 0: none yet.
+    /// The highest `issued` time of a verified document, in milliseconds since 1970 UTC. 0: none yet, and the trust root
+    /// doesn't say when it was made.
     pub floor_ms: u64,
-    /// When the trust root expires: a clock beyond it isn't believed before the first signed time is known.
+    /// When the trust root expires: a clock beyond it isn't believed where no signed time is known.
     pub root_expires_ms: u64,
 }
 

@@ -76,7 +76,8 @@ pub struct State {
     pub seq: u64,
     /// The highest command that was taken.
     pub command_id: u64,
-    /// The highest `issued` time of a verified document, in milliseconds since 1970 UTC. Begins anew with `seq`.
+    /// The highest `issued` time of a verified document, the trust root among them, in milliseconds since 1970 UTC. Begins
+    /// anew with `seq`, at the root's.
     pub clock_ms: u64,
     /// Whether samples are worked on.
     pub mode: Mode,
@@ -145,15 +146,18 @@ impl State {
             .flatten()
     }
 
-    /// Whether this root is the one that the record knows.
+    /// Whether this root is the one that the record knows, with all that it says.
     #[must_use]
     pub fn is_under(&self, root: &TrustRoot) -> bool {
-        self.root_version == root.version && self.assignment_keys == root.assignment.keys
+        self.root_version == root.version
+            && self.assignment_keys == root.assignment.keys
+            && self.clock_ms >= root.issued_ms
     }
 
     /// Goes on under a root. The numbers of assignments and commands and the signed time begin anew where nobody who could
     /// sign them before can do so now: what a thief of the old key drove up doesn't lock the new key out, and nothing that
-    /// the old one signed can be brought back, for it counts no more.
+    /// the old one signed can be brought back, for it counts no more. The time begins with the root's, not with none: a
+    /// real-time clock that is far ahead must not be believed for a moment.
     pub(crate) fn go_under(&mut self, root: &TrustRoot) {
         let known = !self.assignment_keys.is_empty();
         let kept = |key: &PublicKey| root.assignment.keys.contains(key);
@@ -162,6 +166,7 @@ impl State {
             self.command_id = 0;
             self.clock_ms = 0;
         }
+        self.clock_ms = self.clock_ms.max(root.issued_ms);
         self.root_version = root.version;
         self.assignment_keys.clone_from(&root.assignment.keys);
     }

@@ -166,6 +166,7 @@ fn root(keys: &Keys) -> Result<TrustRoot> {
         fleet: "plant-a".parse()?,
         version: 1,
         expires_ms: ISSUED_MS + 365 * DAY_MS,
+        issued_ms: ISSUED_MS,
         critical: vec![],
         root: RoleKeys::any_of(vec![keys.offline.public(), keys.second.public()]),
         release: RoleKeys::any_of(vec![keys.offline.public()]),

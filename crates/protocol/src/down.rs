@@ -266,6 +266,7 @@ mod tests {
             fleet: "plant-a".parse().unwrap(),
             version: 1,
             expires_ms: 10_000,
+            issued_ms: 0,
             critical: vec![],
             root: RoleKeys::any_of(vec![key(1).public()]),
             release: RoleKeys::any_of(vec![key(1).public()]),

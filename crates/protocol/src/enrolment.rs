@@ -350,6 +350,7 @@ mod tests {
             fleet: "plant-a".parse().unwrap(),
             version: 1,
             expires_ms: u64::MAX,
+            issued_ms: 0,
             critical: vec![],
             root: role.clone(),
             release: role.clone(),

@@ -193,6 +193,7 @@ fn check_signed(domain: Domain, source: &mut Source) {
         Domain::Root => {
             let mut root: TrustRoot = vector("root", domain);
             (root.version, root.expires_ms) = (source.number(), source.number());
+            root.issued_ms = if source.flag() { source.number() } else { 0 };
             root.critical = source.list(Source::text);
             check(&root);
         }

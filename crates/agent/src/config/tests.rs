@@ -20,6 +20,7 @@ fn folder() -> tempfile::TempDir {
         fleet: "plant-a".parse().unwrap(),
         version: 1,
         expires_ms: 4_000_000_000_000,
+        issued_ms: 0,
         critical: vec![],
         root: role.clone(),
         release: role.clone(),

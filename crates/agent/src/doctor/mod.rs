@@ -121,6 +121,7 @@ mod tests {
             fleet: "plant-a".parse().unwrap(),
             version: 1,
             expires_ms: NOW_MS + 20 * DAY_MS,
+            issued_ms: 0,
             critical: vec![],
             root: role.clone(),
             release: role.clone(),

@@ -87,6 +87,7 @@ mod tests {
             fleet: "plant-a".parse().unwrap(),
             version,
             expires_ms: u64::MAX,
+            issued_ms: 0,
             critical: vec![],
             root: RoleKeys::any_of(vec![key(signer).public()]),
             release: RoleKeys::any_of(vec![key(1).public()]),
@@ -97,10 +98,17 @@ mod tests {
     }
 
     /// The version that is pinned, and the one that counts.
-    fn versions(answered: &[&Verified<TrustRoot>], own: Option<&Verified<TrustRoot>>, token: &Verified<TrustRoot>) -> Result<(u64, u64), String> {
+    fn versions(
+        answered: &[&Verified<TrustRoot>],
+        own: Option<&Verified<TrustRoot>>,
+        token: &Verified<TrustRoot>,
+    ) -> Result<(u64, u64), String> {
         let answered: Vec<Vec<u8>> = answered.iter().map(|root| root.envelope().to_vec()).collect();
         let known = follow(&answered, own.cloned(), token.digest(), Path::new("/identity"))?;
-        assert!(own.is_none_or(|own| own.envelope() == known.pinned.envelope()), "its own stays");
+        assert!(
+            own.is_none_or(|own| own.envelope() == known.pinned.envelope()),
+            "its own stays"
+        );
         Ok((known.pinned.version, known.chain.newest().version))
     }
 
@@ -128,7 +136,12 @@ mod tests {
         let (forged, after) = (root(2, 9), root(3, 9));
         for (answered, own, token, part) in [
             (&[&one, &forged][..], None, &one, "signed by 0 of the 1"),
-            (&[&one, &forged, &after], Some(&one), &three, "this device has the trust root"),
+            (
+                &[&one, &forged, &after],
+                Some(&one),
+                &three,
+                "this device has the trust root",
+            ),
             (&[&forged, &after], Some(&one), &forged, "signed by 0 of the 1"),
             (&[&forged, &after], None, &one, "isn't the hub that made the token"),
             (&[&one, &two], Some(&one), &three, "lack the token's"),

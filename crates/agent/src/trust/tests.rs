@@ -21,6 +21,7 @@ fn root(version: u64, assignment: u8) -> Vec<u8> {
         fleet: "plant-a".parse().unwrap(),
         version,
         expires_ms: u64::MAX,
+        issued_ms: 0,
         critical: vec![],
         root: RoleKeys::any_of(vec![key(1).public()]),
         release: RoleKeys::any_of(vec![key(2).public()]),

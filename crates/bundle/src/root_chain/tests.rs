@@ -23,6 +23,7 @@ fn root(version: u64) -> TrustRoot {
         fleet: "plant-a".parse().unwrap(),
         version,
         expires_ms: 1000,
+        issued_ms: 0,
         critical: vec![],
         root: role(&[1, 2, 3], 2),
         release: role(&[11], 1),

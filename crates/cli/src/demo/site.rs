@@ -188,6 +188,7 @@ fn write_root(
         fleet: fleet.clone(),
         version: 1,
         expires_ms: crate::time::now_ms() + ROOT_LIFE_MS,
+        issued_ms: crate::time::now_ms(),
         critical: Vec::new(),
         root: RoleKeys::any_of(vec![offline.public()]),
         release: RoleKeys::any_of(vec![release.public()]),

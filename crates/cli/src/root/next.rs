@@ -63,9 +63,11 @@ pub(super) fn run(args: &NextArgs, out: &Output) -> Result<()> {
         .version
         .checked_add(1)
         .context("no version is above the current one")?;
+    let now_ms = time::now_ms();
     let next = TrustRoot {
         version,
-        expires_ms: time::now_ms().saturating_add(args.expires_days.saturating_mul(time::DAY_MS)),
+        expires_ms: now_ms.saturating_add(args.expires_days.saturating_mul(time::DAY_MS)),
+        issued_ms: now_ms,
         root: changed(&current.root, &args.add_root, &args.remove_root, args.threshold).context("role root")?,
         release: changed(
             &current.release,

@@ -15,6 +15,9 @@ use std::sync::{Arc, PoisonError};
 /// So far above what was issued here no hub gets by itself between two backups. A number beyond it was made by somebody
 /// who has the key, and isn't followed.
 const PLAUSIBLE_AHEAD: u64 = 1 << 32;
+/// A root may be made at a machine whose clock is so far ahead of the hub's. Devices take its time for reached, so commands,
+/// which are good for about as long, would be too old when they come.
+const AHEAD_MS: u64 = 60 * 1000;
 /// This long before its end a root is worth a warning in the log.
 const SOON_MS: u64 = 30 * 24 * 3600 * 1000;
 
@@ -58,7 +61,23 @@ impl Hub {
             self.database.add_root(version, sealed, anew, self.now_ms()).await?;
         }
         self.reload_roots().await?;
+        if let Some(problem) = self.made_ahead(configured) {
+            tracing::warn!("{problem}");
+        }
         self.signing_key().map(drop)
+    }
+
+    /// What is wrong with a root that was made in this hub's future.
+    fn made_ahead(&self, root: &TrustRoot) -> Option<String> {
+        let ahead_ms = root.issued_ms.saturating_sub(self.now_ms());
+        (ahead_ms > AHEAD_MS).then(|| {
+            format!(
+                "trust root {} was made {} s from now by this hub's clock, and devices that have it take nothing that ends \
+                 before: one of the two clocks is wrong",
+                root.version,
+                ahead_ms / 1000
+            )
+        })
     }
 
     /// Reads the roots again: another hub on the same database may have taken one.
@@ -96,6 +115,9 @@ impl Hub {
         let next = roots
             .open_next(bytes)
             .map_err(|error| HubError::Refused(error.to_string()))?;
+        if let Some(problem) = self.made_ahead(&next) {
+            return Err(HubError::Conflict(problem));
+        }
         if self.key_under(&next).is_none() {
             let own: Vec<String> = self.keys().map(|key| key.public().id().to_string()).collect();
             return Err(HubError::Conflict(format!(

@@ -31,6 +31,7 @@ pub(crate) fn root() -> Verified<TrustRoot> {
         fleet: fleet(),
         version: 1,
         expires_ms: NEVER_MS,
+        issued_ms: 0,
         critical: vec![],
         root: RoleKeys::any_of(vec![key(1).public()]),
         release: RoleKeys::any_of(vec![key(1).public()]),

@@ -66,6 +66,7 @@ impl World {
             fleet: fleet(),
             version: 1,
             expires_ms: u64::MAX / 2,
+            issued_ms: 0,
             critical: vec![],
             root: RoleKeys::any_of(vec![key(1).public()]),
             release: RoleKeys::any_of(vec![key(1).public()]),

@@ -156,6 +156,26 @@ async fn roots_that_do_not_follow_are_refused_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn a_root_from_a_machine_whose_clock_is_ahead_is_refused() {
+    let (_dir, hub, _sent) = rotating().await;
+    let made_at = |issued_ms: u64| {
+        let root = TrustRoot {
+            version: 2,
+            issued_ms,
+            ..root().into_inner()
+        };
+        root.seal(&[&key(1)]).unwrap()
+    };
+    let error = hub
+        .take_root(&made_at(NOW_MS + AHEAD_MS + 1))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("was made 60 s from now"), "{error}");
+    assert!(hub.take_root(&made_at(NOW_MS + AHEAD_MS)).await.unwrap().new);
+}
+
+#[tokio::test]
 async fn a_number_that_a_thief_drove_up_is_not_gone_on_above() {
     let (_dir, hub, mut sent) = rotating().await;
     say(&hub, 1, 1, u64::MAX).await;

@@ -18,6 +18,7 @@ fn under(version: u64, assignment: &[u8], revoked: &[u64]) -> Event {
         fleet: "f".parse().unwrap(),
         version,
         expires_ms: u64::MAX,
+        issued_ms: 0,
         critical: vec![],
         root: any_of(&[1]),
         release: any_of(&[2]),
@@ -52,6 +53,62 @@ fn numbers_begin_anew_with_the_keys_that_sign_them() {
     check(&[3], (FAR, 9, FAR * 1000));
     check(&[3, 4], (FAR, 9, FAR * 1000));
     check(&[4], (0, 0, 0));
+}
+
+/// The same root, made at this time.
+fn made_at(issued_ms: u64, mut event: Event) -> Event {
+    if let Event::NewRoot(new) = &mut event {
+        new.root.issued_ms = issued_ms;
+    }
+    event
+}
+
+#[test]
+fn a_clock_far_ahead_is_not_believed_at_the_first_boot_nor_after_a_change_of_keys() {
+    const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
+    // What the device goes by while its real-time clock says 2031, under roots that end then or later.
+    let now_ms = |bench: &Bench| {
+        let clock = crate::TrustedClock {
+            floor_ms: bench.saved.clock_ms,
+            root_expires_ms: 66 * YEAR_MS,
+        };
+        clock.now_ms(61 * YEAR_MS)
+    };
+    let made_ms = 56 * YEAR_MS;
+    let mut bench = Bench::new();
+    bench.event(made_at(made_ms, under(1, &[3], &[])));
+    assert_eq!(now_ms(&bench), made_ms, "a device that was given nothing yet");
+    bench.event(Event::SignedTime(made_ms + 5));
+    bench.event(made_at(made_ms + 1, under(2, &[3, 4], &[])));
+    assert_eq!(
+        now_ms(&bench),
+        made_ms + 5,
+        "a root that changes no keys takes nothing back"
+    );
+    bench.event(made_at(made_ms + 9, under(3, &[4], &[])));
+    assert_eq!(
+        (bench.saved.seq, now_ms(&bench)),
+        (0, made_ms + 9),
+        "4 was there before"
+    );
+    bench.event(made_at(made_ms + 7, under(4, &[5], &[])));
+    assert_eq!(
+        (bench.saved.seq, now_ms(&bench)),
+        (0, made_ms + 7),
+        "the numbers began anew"
+    );
+}
+
+#[test]
+fn a_record_without_the_roots_time_is_told_of_the_root_again() {
+    let mut bench = Bench::new();
+    bench.event(under(1, &[3], &[]));
+    let Event::NewRoot(new) = made_at(9, under(1, &[3], &[])) else {
+        unreachable!("it is one")
+    };
+    assert!(!bench.saved.is_under(&new.root));
+    bench.event(Event::NewRoot(new.clone()));
+    assert!(bench.saved.is_under(&new.root));
 }
 
 #[test]
