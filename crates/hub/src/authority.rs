@@ -46,6 +46,11 @@ pub enum AuthorityError {
         /// The device that asks.
         expected: DeviceId,
     },
+    /// The CA's certificate, or one above it, has ended.
+    #[error(
+        "the CA's certificate has ended: make a CA that is valid longer, give the hub its files, and let all devices enrol again"
+    )]
+    Ended,
     /// Its key is of a kind that isn't taken.
     #[error("certificate request: its key has to be P-256, P-384 or Ed25519")]
     KeyKind,
@@ -117,6 +122,8 @@ pub struct Issued {
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     chain: Vec<CertificateDer<'static>>,
+    /// When the first certificate of `chain` ends. Nothing that is signed is good for longer, so nothing is signed for longer.
+    ends_ms: u64,
 }
 
 impl fmt::Debug for Authority {
@@ -154,12 +161,13 @@ impl Authority {
             .map_err(|error| refused(&error))?;
         let first = chain.first().filter(|_| chain.len() < MAX_CHAIN);
         let first = first.ok_or_else(|| refused(&format!("expected 1 to {} of them, PEM", MAX_CHAIN - 1)))?;
+        let mut ends_ms = u64::MAX;
         for certificate in &chain {
-            check_ca(certificate, now_ms).map_err(|problem| refused(&problem))?;
+            ends_ms = ends_ms.min(check_ca(certificate, now_ms).map_err(|problem| refused(&problem))?);
         }
         let key = KeyPair::from_pem(key).map_err(|error| AuthorityError::Key(error.to_string()))?;
         let issuer = Issuer::from_ca_cert_der(first, key).map_err(|error| refused(&error))?;
-        let authority = Self { issuer, chain };
+        let authority = Self { issuer, chain, ends_ms };
         authority.try_out(now_ms).map_err(|problem| refused(&problem))?;
         Ok(authority)
     }
@@ -170,10 +178,18 @@ impl Authority {
         self.chain.last().map_or(&[], |top| top.as_ref())
     }
 
-    /// Makes a device's certificate for the key of its request. Nothing else of the request is used.
+    /// When the CA's certificate ends, or the first of those above it, in milliseconds since 1970 UTC.
+    #[must_use]
+    pub fn ends_ms(&self) -> u64 {
+        self.ends_ms
+    }
+
+    /// Makes a device's certificate for the key of its request. Nothing else of the request is used. It ends after `life_ms`,
+    /// or with the CA's.
     ///
     /// # Errors
-    /// When the request's signature doesn't hold, its subject isn't the device alone, or its key is of another kind.
+    /// When the request's signature doesn't hold, its subject isn't the device alone, its key is of another kind, or the CA's
+    /// certificate has ended.
     pub fn issue(&self, device: &DeviceId, csr: &[u8], now_ms: u64, life_ms: u64) -> Result<Issued, AuthorityError> {
         let request = read_request(csr)?;
         let names: Vec<(&DnType, &DnValue)> = request.params.distinguished_name.iter().collect();
@@ -183,14 +199,24 @@ impl Authority {
                 expected: device.clone(),
             });
         }
+        let life_ms = self.life_ms(now_ms, life_ms)?;
         let params = client(device.as_str(), now_ms, life_ms)?;
         self.sign(params, &request.public_key, now_ms.saturating_add(life_ms))
     }
 
-    /// Makes a certificate and its key for somebody who is no device. With host names it is good for a server, too.
+    /// How long what is signed now may be valid, of what is wished.
+    fn life_ms(&self, now_ms: u64, wished_ms: u64) -> Result<u64, AuthorityError> {
+        match self.ends_ms.saturating_sub(now_ms) {
+            0 => Err(AuthorityError::Ended),
+            left_ms => Ok(wished_ms.min(left_ms)),
+        }
+    }
+
+    /// Makes a certificate and its key for somebody who is no device. With host names it is good for a server, too. It ends
+    /// after `life_ms`, or with the CA's.
     ///
     /// # Errors
-    /// When a host name can't stand in a certificate.
+    /// When a host name can't stand in a certificate, or the CA's certificate has ended.
     pub fn issue_staff(
         &self,
         name: &StaffName,
@@ -198,7 +224,7 @@ impl Authority {
         now_ms: u64,
         life_ms: u64,
     ) -> Result<PemPair, AuthorityError> {
-        let mut params = client(name.as_str(), now_ms, life_ms)?;
+        let mut params = client(name.as_str(), now_ms, self.life_ms(now_ms, life_ms)?)?;
         if !hosts.is_empty() {
             params.subject_alt_names = CertificateParams::new(hosts).map_err(make)?.subject_alt_names;
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
@@ -259,8 +285,9 @@ impl Authority {
     }
 }
 
-/// What checks nothing of the certificate that it starts from would take: one that is no CA's, or has ended.
-fn check_ca(certificate: &[u8], now_ms: u64) -> Result<(), String> {
+/// Refuses what checks nothing of the certificate that it starts from would take: one that is no CA's, or has ended. When it
+/// ends, in milliseconds since 1970 UTC.
+fn check_ca(certificate: &[u8], now_ms: u64) -> Result<u64, String> {
     let (_, read) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
     let now = i64::try_from(now_ms / 1000)
         .ok()
@@ -274,7 +301,8 @@ fn check_ca(certificate: &[u8], now_ms: u64) -> Result<(), String> {
         ));
     }
     if read.is_ca() {
-        return Ok(());
+        let ends_s = read.validity().not_after.timestamp();
+        return Ok(u64::try_from(ends_s).unwrap_or(0).saturating_mul(1000));
     }
     Err(format!("{} is no CA's", read.subject()))
 }
@@ -406,6 +434,69 @@ mod tests {
         for bytes in [&forged[..], &csr[..100], b"", &[0; 5000]] {
             let refused = authority().issue(&device, bytes, NOW_MS, DAY_MS).unwrap_err();
             assert!(matches!(refused, AuthorityError::Request(_)), "{refused}");
+        }
+    }
+
+    /// When a certificate ends, in milliseconds since 1970.
+    fn ends_ms(der: &[u8]) -> u64 {
+        let (_, read) = x509_parser::parse_x509_certificate(der).unwrap();
+        u64::try_from(read.validity().not_after.timestamp()).unwrap() * 1000
+    }
+
+    #[test]
+    fn nothing_is_signed_for_longer_than_the_authority_lives() {
+        let (device, authority) = ("press-07".parse().unwrap(), authority());
+        let csr = request(&[(DnType::CommonName, "press-07")]);
+        let end_ms = NOW_MS + 10 * DAY_MS;
+        assert_eq!(authority.ends_ms(), end_ms);
+        for (now_ms, expected_ms) in [
+            (NOW_MS, NOW_MS + 8 * DAY_MS),
+            (NOW_MS + 9 * DAY_MS, end_ms),
+            (end_ms - 1000, end_ms),
+        ] {
+            let issued = authority.issue(&device, &csr, now_ms, 8 * DAY_MS).unwrap();
+            assert_eq!(
+                (issued.expires_ms, ends_ms(&issued.chain[0])),
+                (expected_ms, expected_ms)
+            );
+            let staff = authority
+                .issue_staff(&"hub".parse().unwrap(), &[], now_ms, 8 * DAY_MS)
+                .unwrap();
+            let staff = CertificateDer::from_pem_slice(staff.certificate.as_bytes()).unwrap();
+            assert_eq!(ends_ms(&staff), expected_ms);
+        }
+        for now_ms in [end_ms, end_ms + 1] {
+            let refused = authority.issue(&device, &csr, now_ms, DAY_MS).unwrap_err();
+            assert!(matches!(refused, AuthorityError::Ended), "{refused}");
+            assert!(
+                authority
+                    .issue_staff(&"hub".parse().unwrap(), &[], now_ms, DAY_MS)
+                    .is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_chain_the_first_end_counts() {
+        let signed = |name: &str, days: u64, above: Option<&Issuer<'static, KeyPair>>| {
+            let mut params = dated(NOW_MS, days * DAY_MS).unwrap();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+            let key = KeyPair::generate().unwrap();
+            let made = match above {
+                Some(above) => params.signed_by(&key, above),
+                None => params.self_signed(&key),
+            };
+            (made.unwrap(), key)
+        };
+        for (lower, upper) in [(5, 50), (50, 5)] {
+            let (top, top_key) = signed("top", upper, None);
+            let issuer = Issuer::from_ca_cert_der(top.der(), top_key).unwrap();
+            let (below, key) = signed("below", lower, Some(&issuer));
+            let both = format!("{}{}", below.pem(), top.pem());
+            let authority = Authority::open(both.as_bytes(), &key.serialize_pem(), NOW_MS).unwrap();
+            assert_eq!(authority.ends_ms(), NOW_MS + 5 * DAY_MS, "{lower} {upper}");
         }
     }
 

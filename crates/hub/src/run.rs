@@ -245,6 +245,7 @@ async fn clean_up(hub: Arc<Hub>, retention_ms: u64) {
         }
         if round % RETENTION_ROUNDS == 0 {
             hub.watch_root();
+            hub.watch_authority();
             if let Err(error) = hub.database.forget_enrolments(now_ms).await {
                 tracing::error!("failed to forget old enrolments: {error}");
             }

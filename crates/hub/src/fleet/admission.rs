@@ -15,8 +15,12 @@ use serde_bytes::ByteBuf;
 /// A device that has just got a certificate has no need of another: the least time between two is a minute, or a tenth of a
 /// short life.
 const RENEWAL_REST_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+/// This long before its end a CA is worth a warning in the log: every device has to be visited. Earlier where certificates
+/// live long, since those that are made then end with it.
+const CA_SOON_MS: u64 = 90 * DAY_MS;
 /// The longest that a token may be good for: who needs one later makes one later.
-const MAX_TOKEN_MS: u64 = 366 * 24 * 3600 * 1000;
+const MAX_TOKEN_MS: u64 = 366 * DAY_MS;
 /// Bytes of roots in an answer, of which a device reads 1 MiB and most is base64: some 500 versions. Where there are more,
 /// the oldest are left out.
 const MAX_ROOTS_BYTES: usize = 512 * 1024;
@@ -197,6 +201,27 @@ impl Hub {
         }
     }
 
+    /// Says so in the log when the CA is about to end.
+    pub(crate) fn watch_authority(&self) {
+        let Some(enrolment) = &self.enrolment else {
+            return;
+        };
+        let left_ms = enrolment.authority.ends_ms().saturating_sub(self.now_ms());
+        let days = left_ms / DAY_MS;
+        if left_ms == 0 {
+            tracing::error!(
+                "the CA of [enrolment] has ended: no device is let in or gets its next certificate, and none has one that is \
+                 valid; make another CA, and let all devices enrol again"
+            );
+        } else if left_ms <= CA_SOON_MS.max(2 * enrolment.certificate_ttl_ms) {
+            tracing::warn!(
+                days,
+                "the CA of [enrolment] ends soon, and with it every certificate that is made; make another CA, and let all \
+                 devices enrol again before"
+            );
+        }
+    }
+
     /// The token that one of these keys is of. Nobody learns whether it was removed or never there.
     async fn token_of(&self, signers: &[KeyId]) -> Result<EnrolmentTokenRow, HubError> {
         for signer in signers.iter().take(2) {
@@ -257,6 +282,7 @@ impl Hub {
             .issue(device, csr, now_ms, life_ms)
             .map_err(|error| match error {
                 AuthorityError::Make(_) => HubError::Internal(error.to_string()),
+                AuthorityError::Ended => HubError::Conflict(error.to_string()),
                 _ => refused(error),
             })?;
         let answer = IssuedCertificate {

@@ -5,8 +5,6 @@ use crate::fleet::Outgoing;
 use crate::testing::{NOW_MS, csr, enrolment, hub, key, root};
 use tokio::sync::mpsc;
 
-const DAY_MS: u64 = 24 * 3600 * 1000;
-
 /// A hub that makes certificates.
 async fn issuing() -> (tempfile::TempDir, Hub, mpsc::Receiver<Outgoing>) {
     let (dir, mut hub, sent) = hub().await;
@@ -339,6 +337,54 @@ async fn once_the_configured_root_is_replaced_old_tokens_and_old_devices_are_sti
         let expected = (&opened.device, Digest::of(&opened.csr));
         IssuedCertificate::open(&admitted.answer, &next, expected, NOW_MS).unwrap();
     }
+}
+
+#[tokio::test]
+async fn no_certificate_outlives_the_authority() {
+    let (_dir, mut hub, mut sent) = issuing().await;
+    let device: DeviceId = "press-7".parse().unwrap();
+    let tokens = [token(&hub, &wish("press-7")).await, {
+        let later = TokenWish {
+            valid_ms: MAX_TOKEN_MS,
+            ..wish("press-8")
+        };
+        hub.clock = || NOW_MS + 399 * DAY_MS;
+        token(&hub, &later).await
+    }];
+    hub.clock = || NOW_MS;
+    hub.admit(&request("press-7", 9, &tokens[0])).await.unwrap();
+    // The authority of the tests lives for 400 days, and certificates for 90.
+    hub.clock = || NOW_MS + 380 * DAY_MS;
+    let renewal = Renewal {
+        device: device.clone(),
+        csr: csr("press-7"),
+    };
+    let topic = "fh/v1/plant-a/d/press-7/up/renew";
+    hub.take(topic, &renewal.seal(&key(9)).unwrap()).await;
+    assert!(sent.try_recv().is_ok());
+    let csr_digest = Digest::of(&renewal.csr).to_string();
+    let (_, expires_ms) = hub
+        .database
+        .certificate_for(&device, &csr_digest)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(unsigned(expires_ms), NOW_MS + 400 * DAY_MS);
+    hub.clock = || NOW_MS + 400 * DAY_MS;
+    let refused = hub.admit(&request("press-8", 10, &tokens[1])).await.unwrap_err();
+    assert!(
+        matches!(&refused, HubError::Conflict(problem) if problem.contains("has ended")),
+        "{refused}"
+    );
+    assert_eq!(
+        hub.database
+            .enrolment_token(&tokens[1].secret.public().id().to_string())
+            .await
+            .unwrap()
+            .unwrap()
+            .used_ms,
+        0
+    );
 }
 
 #[tokio::test]
