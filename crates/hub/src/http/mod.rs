@@ -51,8 +51,6 @@ pub(crate) struct App {
     door: Arc<Door>,
     waiting: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
-    /// Devices that come in by themselves.
-    enrolments: api::enrolment::Pace,
     /// Turns true when the hub ends, so that nobody waits any longer.
     stopping: watch::Receiver<bool>,
     /// Whether it listens on loopback, and so has to know by itself that a browser isn't led here by somebody else.
@@ -96,7 +94,6 @@ fn router(hub: Arc<Hub>, door: Door, (loopback, tls): (bool, bool), stopping: wa
         door: Arc::new(door),
         waiting: Arc::new(Semaphore::new(MAX_WAITING)),
         uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
-        enrolments: api::enrolment::Pace::default(),
         stopping,
         loopback,
         tls,

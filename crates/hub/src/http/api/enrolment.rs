@@ -11,31 +11,9 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use floorhand_protocol::MAX_ENROLMENT_BYTES;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// How long a token is good for when nobody says.
 const DEFAULT_VALID_S: u64 = 24 * 3600;
-/// Enrolments that may come at once: a hall's gateways, switched on together.
-const BURST: u64 = 64;
-/// After these, one in so many milliseconds. Guessing a token of 256 bits is hopeless anyhow; this is for the disk's sake.
-const EVERY_MS: u64 = 250;
-
-/// Holds back who asks too often, all callers together. Clones share the count.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pace(Arc<Mutex<u64>>);
-
-impl Pace {
-    /// Whether one more may be looked at. Kept is the time at which all that was let through would have been, one by one.
-    fn admits(&self, now_ms: u64) -> bool {
-        let mut due_ms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next_ms = (*due_ms).max(now_ms) + EVERY_MS;
-        let fits = next_ms <= now_ms + BURST * EVERY_MS;
-        if fits {
-            *due_ms = next_ms;
-        }
-        fits
-    }
-}
 
 /// Makes a token by which a device enrols itself once. The answer alone has it: the hub keeps no secret of it.
 #[utoipa::path(post, path = "/api/v1/enrolment-tokens", tag = "enrolment", request_body = EnrolmentTokenBody,
@@ -79,20 +57,18 @@ pub(crate) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
 }
 
 /// Lets a device in. Needs no operator's token: the request is signed with the enrolment token's key, and the answer by the hub.
+///
+/// How often an address may ask is bounded before this. What all of them send together isn't, or who sends rubbish from some of
+/// them would keep every device out: rubbish costs a look-up and some signatures, and nothing is written but once for a token.
 #[utoipa::path(post, path = "/api/v1/enrol", tag = "enrolment", request_body = EnrolmentBody,
     responses((status = 200, description = "the device is registered, or the same request comes again", body = Enrolled),
         (status = 409, description = "the device is known by another key, or the hub makes no certificates", body = Problem),
         (status = 422, description = "token, signatures or certificate request don't hold", body = Problem),
-        (status = 503, description = "too many at once", body = Problem)))]
+        (status = 429, description = "too many from one address", body = Problem)))]
 pub(crate) async fn enrol(
     State(app): State<App>,
     JsonBody(body): JsonBody<EnrolmentBody>,
 ) -> Result<Json<Enrolled>, HubError> {
-    if !app.enrolments.admits(app.hub.now_ms()) {
-        return Err(HubError::Busy(
-            "too many enrolments at once; try again in a moment".to_owned(),
-        ));
-    }
     // A third more than the bytes it stands for.
     if body.request.len() > MAX_ENROLMENT_BYTES * 4 / 3 + 4 {
         return Err(HubError::TooLarge(format!(
@@ -128,20 +104,5 @@ impl From<EnrolmentTokenRow> for EnrolmentTokenView {
             used_ms: unsigned(row.used_ms),
             used_by: some(row.device),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hall_may_come_at_once_and_a_flood_may_not() {
-        let pace = Pace::default();
-        assert_eq!((0..1000).filter(|_| pace.admits(1_000_000)).count() as u64, BURST);
-        assert!(!pace.clone().admits(1_000_000 + EVERY_MS - 1));
-        assert!(pace.admits(1_000_000 + EVERY_MS));
-        assert!(!pace.admits(1_000_000 + EVERY_MS));
-        assert_eq!((0..1000).filter(|_| pace.admits(9_000_000)).count() as u64, BURST);
     }
 }

@@ -124,6 +124,43 @@ fn enrolling(device: &str, token: &EnrolmentToken) -> Request<Body> {
     )
 }
 
+#[tokio::test]
+async fn nobody_who_sends_rubbish_keeps_devices_out() {
+    let api = Api::with(|hub| hub.enrolment = Some(enrolment()), false).await;
+    let good = enrolment_token(&api, "press-1").await;
+    let stranger = EnrolmentToken {
+        secret: key(77),
+        ..good.clone()
+    };
+    let rubbish = json!({"request": STANDARD.encode(b"rubbish")});
+    for number in 0..1000_u32 {
+        let mut junk = match number % 3 {
+            0 => request("POST", "/api/v1/enrol", Some(json!({"request": "no base64"}))),
+            1 => request("POST", "/api/v1/enrol", Some(rubbish.clone())),
+            _ => enrolling("press-1", &stranger),
+        };
+        // From so many addresses that none of them asks too often.
+        let from = IpAddr::from(Ipv4Addr::from(0x0a00_0001 + (number << 8)));
+        junk.extensions_mut().insert(Peer(from));
+        let (status, body) = api.send(junk).await;
+        assert!(matches!(status, 400 | 422), "{number}: {status} {body}");
+    }
+    let mut request = enrolling("press-1", &good);
+    request
+        .extensions_mut()
+        .insert(Peer(IpAddr::from(Ipv4Addr::new(192, 168, 0, 7))));
+    assert_eq!(api.send(request).await.0, 200);
+    // One address alone is still held back.
+    let mut asked = 0;
+    for _ in 0..1000 {
+        let mut junk = super::request("POST", "/api/v1/enrol", Some(rubbish.clone()));
+        junk.extensions_mut()
+            .insert(Peer(IpAddr::from(Ipv4Addr::new(192, 168, 0, 8))));
+        asked += u32::from(api.send(junk).await.0 != 429);
+    }
+    assert!(asked < 1000, "{asked}");
+}
+
 /// A request that carries each change out, on a hub with the device `press-1`, the bundle `valve@1.0.0` and the token
 /// `spare`. `None`: nobody has said how.
 fn change(route: &Route, cookie: &str) -> Option<Request<Body>> {
