@@ -21,6 +21,7 @@ pub(crate) use bundles::{BundleRow, NewBlob, NewBundle};
 pub(crate) use devices::{DeviceRow, Registered};
 pub(crate) use enrolment::{EnrolmentTokenRow, NewCertificate, Redeemed, Redemption};
 pub(crate) use records::{Filter, GapRow, Point, RecordRow};
+pub(crate) use roots::RootRow;
 pub(crate) use telemetry::Telemetry;
 pub(crate) use tokens::{Added, NewToken, Revoked, SessionRow, TokenRow};
 

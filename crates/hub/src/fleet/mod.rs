@@ -19,7 +19,7 @@ pub(crate) use orders::{JobIssued, Selection, mode_name};
 use crate::access::limits::Buckets;
 use crate::clock::Clock;
 use crate::counters::Counters;
-use crate::database::{Database, DatabaseError};
+use crate::database::{Database, DatabaseError, RootRow};
 use crate::delivery::Deliveries;
 use floorhand_bundle::{DeviceId, Digest, RootChain, Signer, TrustRoot, Verified};
 use floorhand_protocol::{Down, Topic};
@@ -104,6 +104,8 @@ pub(crate) struct Hub {
     /// The key of the next root, until that counts.
     next_key: Option<Box<dyn Signer>>,
     roots: RwLock<Arc<RootChain>>,
+    /// The rows that `roots` was made of. Held while they are read and put in place, so that nobody puts older ones back.
+    root_rows: tokio::sync::Mutex<Vec<RootRow>>,
     store: Arc<Store>,
     outbox: mpsc::Sender<Outgoing>,
     bundles_in_memory: Semaphore,
@@ -136,6 +138,7 @@ impl Hub {
     ) -> Self {
         Self {
             roots: RwLock::new(Arc::new(RootChain::new(root.clone()))),
+            root_rows: tokio::sync::Mutex::default(),
             next_key: None,
             root,
             database,

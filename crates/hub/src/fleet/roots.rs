@@ -80,10 +80,15 @@ impl Hub {
         })
     }
 
-    /// Reads the roots again: another hub on the same database may have taken one.
+    /// Reads the roots again: another hub on the same database may have taken one. They are checked when there is a new one.
     pub(crate) async fn reload_roots(&self) -> Result<(), HubError> {
+        let mut known = self.root_rows.lock().await;
+        let rows = self.database.roots().await?;
+        if rows == *known {
+            return Ok(());
+        }
         let mut chain: Option<RootChain> = None;
-        for row in self.database.roots().await? {
+        for row in &rows {
             let sealed = row.sealed()?;
             chain = Some(match chain {
                 Some(mut chain) => match chain.extend(&sealed) {
@@ -101,6 +106,7 @@ impl Hub {
         }
         if let Some(chain) = chain {
             *self.roots.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(chain);
+            *known = rows;
         }
         Ok(())
     }
@@ -110,6 +116,8 @@ impl Hub {
         let roots = self.roots();
         if let Some(known) = roots.iter().find(|root| root.envelope() == bytes) {
             let root = known.clone();
+            // Whoever took it may have ended before the devices were told, or the one who publishes it was told that it failed.
+            self.resend.notify_one();
             return Ok(TakenRoot { root, new: false });
         }
         let next = roots
@@ -130,7 +138,11 @@ impl Hub {
         let anew = !next.shares_assignment_key(roots.newest());
         self.database.add_root(next.version, bytes, anew, self.now_ms()).await?;
         self.reload_roots().await?;
-        if self.roots().newest().envelope() != bytes {
+        if self
+            .roots()
+            .version(next.version)
+            .is_none_or(|taken| taken.envelope() != bytes)
+        {
             return Err(HubError::Conflict(
                 "another root of this version was taken meanwhile".to_owned(),
             ));

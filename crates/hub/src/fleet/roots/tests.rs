@@ -155,6 +155,65 @@ async fn roots_that_do_not_follow_are_refused_and_change_nothing() {
     assert_eq!(hub.database.roots().await.unwrap().len(), 1);
 }
 
+/// Whether somebody who waits for roots to be sent is woken.
+async fn is_woken(hub: &Hub) -> bool {
+    let waiting = std::time::Duration::from_millis(10);
+    tokio::time::timeout(waiting, hub.resend.notified()).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_root_that_is_published_again_is_sent_again() {
+    let (_dir, hub, _sent) = rotating().await;
+    let second = next(2, 1, 3);
+    hub.take_root(&second).await.unwrap();
+    assert!(is_woken(&hub).await && !is_woken(&hub).await);
+    assert!(!hub.take_root(&second).await.unwrap().new);
+    assert!(is_woken(&hub).await);
+}
+
+#[tokio::test]
+async fn a_root_that_another_hub_took_is_found_and_nothing_is_done_when_there_is_none() {
+    let (_dir, hub, _sent) = rotating().await;
+    let before = hub.roots();
+    hub.reload_roots().await.unwrap();
+    assert!(Arc::ptr_eq(&before, &hub.roots()), "nothing is new");
+    let second = next(2, 1, 3);
+    assert!(hub.database.add_root(2, &second, true, NOW_MS).await.unwrap());
+    hub.reload_roots().await.unwrap();
+    assert_eq!(hub.roots().newest().version, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn roots_that_are_read_again_meanwhile_never_take_one_back() {
+    const ROOTS: u64 = 40;
+    let (_dir, hub, _sent) = rotating().await;
+    let hub = Arc::new(hub);
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let reading: Vec<_> = (0..3)
+        .map(|_| {
+            let (hub, done) = (Arc::clone(&hub), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut seen = 0;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    hub.reload_roots().await.unwrap();
+                    let newest = hub.roots().newest().version;
+                    assert!(newest >= seen, "{newest} after {seen}");
+                    seen = newest;
+                }
+            })
+        })
+        .collect();
+    for version in 2..=ROOTS {
+        let taken = hub.take_root(&next(version, 1, 3)).await;
+        assert!(taken.unwrap().new, "{version}");
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    for task in reading {
+        task.await.unwrap();
+    }
+    assert_eq!(hub.roots().newest().version, ROOTS);
+}
+
 #[tokio::test]
 async fn a_root_from_a_machine_whose_clock_is_ahead_is_refused() {
     let (_dir, hub, _sent) = rotating().await;
