@@ -6,6 +6,10 @@ use floorhand_bundle::DeviceId;
 
 /// A token that has expired is remembered for so long, for whoever wonders who used it.
 const TOKENS_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
+/// Renewals of one device that are remembered after their certificates have expired, so that one that somebody recorded is
+/// known when it comes again. A device renews some six times a year, and adds a row only with its own key: who hasn't that
+/// can't push others out.
+const RENEWALS_KEPT: i64 = 1000;
 /// Tokens that are listed.
 const MAX_TOKENS: i64 = 1000;
 /// What is being done when a token is used, for errors.
@@ -186,7 +190,8 @@ impl Database {
         writing.commit(operation).await
     }
 
-    /// The answer that a certificate request of this device got, hexadecimal, and until when its certificate is valid.
+    /// The answer that a certificate request of this device got, hexadecimal, and until when its certificate is valid. The
+    /// answer is empty once that has expired and been forgotten.
     pub(crate) async fn certificate_for(
         &self,
         device: &DeviceId,
@@ -209,15 +214,24 @@ impl Database {
             .during("look up the last certificate")
     }
 
-    /// Forgets certificates that have expired, and tokens that did so long ago.
+    /// Forgets certificates that have expired, but not which requests they were made for; and tokens that expired long ago.
     pub(crate) async fn forget_enrolments(&self, now_ms: u64) -> Result<(), DatabaseError> {
         let operation = "forget old enrolments";
         let _turn = self.writer.lock().await;
-        sqlx::query("DELETE FROM certificates WHERE expires_ms < $1")
+        sqlx::query("UPDATE certificates SET answer = '' WHERE expires_ms < $1 AND answer <> ''")
             .bind(signed(now_ms))
             .execute(&self.pool)
             .await
             .during(operation)?;
+        sqlx::query(
+            "DELETE FROM certificates WHERE answer = '' AND serial IN (SELECT serial FROM (SELECT serial, \
+             ROW_NUMBER() OVER (PARTITION BY device ORDER BY issued_ms DESC, serial) AS place FROM certificates) AS placed \
+             WHERE place > $1)",
+        )
+        .bind(RENEWALS_KEPT)
+        .execute(&self.pool)
+        .await
+        .during(operation)?;
         sqlx::query("DELETE FROM enrolment_tokens WHERE expires_ms < $1")
             .bind(signed(now_ms.saturating_sub(TOKENS_KEPT_MS)))
             .execute(&self.pool)
@@ -247,5 +261,44 @@ impl Writing<'_> {
         .await
         .during(operation)
         .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::tests::database;
+
+    #[tokio::test]
+    async fn requests_are_remembered_beyond_their_certificates_and_not_without_end() {
+        let (_dir, database) = database().await;
+        let device: DeviceId = "press-1".parse().unwrap();
+        let other: DeviceId = "press-2".parse().unwrap();
+        let certificate = |device, number: i64| NewCertificate {
+            serial: format!("{device}-{number}"),
+            device,
+            csr: number.to_string(),
+            issued_ms: number as u64,
+            expires_ms: 10_000 + number as u64,
+            answer: "aa".to_owned(),
+        };
+        for number in 0..RENEWALS_KEPT + 5 {
+            database
+                .renew_certificate(&certificate(&device, number), 1)
+                .await
+                .unwrap();
+        }
+        database.renew_certificate(&certificate(&other, 0), 1).await.unwrap();
+        database.forget_enrolments(10_003).await.unwrap();
+        let known = async |device: &DeviceId, number: i64| {
+            let found = database.certificate_for(device, &number.to_string()).await.unwrap();
+            found.map(|(answer, _)| answer)
+        };
+        assert_eq!(known(&device, 2).await, None, "the oldest, beyond those that are kept");
+        assert_eq!(known(&device, 3).await.as_deref(), Some("aa"), "it is valid");
+        assert_eq!(known(&other, 0).await.as_deref(), Some(""), "each device has its own");
+        database.forget_enrolments(99_999).await.unwrap();
+        assert_eq!(known(&device, 4).await, None);
+        assert_eq!(known(&device, 5).await.as_deref(), Some(""));
     }
 }

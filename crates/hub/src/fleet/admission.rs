@@ -247,7 +247,7 @@ impl Hub {
         let now_ms = self.now_ms();
         let csr = Digest::of(&renewal.csr).to_string();
         if let Some((answer, expires_ms)) = self.database.certificate_for(device, &csr).await? {
-            if now_ms > unsigned(expires_ms) {
+            if answer.is_empty() || now_ms > unsigned(expires_ms) {
                 return Err(HubError::Refused("renewal: it is an old one, repeated".to_owned()));
             }
             let answer = hex::decode(&answer).map_err(|error| HubError::Internal(error.to_string()))?;

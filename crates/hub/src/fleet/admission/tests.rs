@@ -255,7 +255,14 @@ async fn a_renewal_is_answered_once_for_each_request_and_not_all_the_time() {
     hub.take(topic, &bytes).await;
     assert!(sent.try_recv().is_err(), "an old one, repeated");
     hub.database.forget_enrolments(NOW_MS + 91 * DAY_MS).await.unwrap();
-    assert_eq!(hub.database.last_certificate_ms(&device).await.unwrap(), 0);
+    hub.take(topic, &bytes).await;
+    assert!(
+        sent.try_recv().is_err(),
+        "an old one, repeated once its certificate is forgotten"
+    );
+    assert_eq!(hub.counters.refused.value(), 4);
+    hub.take(topic, &renewal(9).0).await;
+    assert!(sent.try_recv().is_ok(), "a new one");
 }
 
 #[tokio::test]
