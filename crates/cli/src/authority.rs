@@ -61,7 +61,7 @@ pub(crate) fn ca(args: &CaArgs, out: &Output) -> Result<()> {
 /// Makes a certificate.
 pub(crate) fn cert(args: &CertArgs, out: &Output) -> Result<()> {
     let certificate = files::read(&args.ca, files::MAX_SMALL_BYTES)?;
-    let key = files::read_text(&args.ca_key)?;
+    let key = floorhand_keys::read_secret_text(&args.ca_key)?;
     let now_ms = time::now_ms();
     let authority = Authority::open(&certificate, &key, now_ms)
         .with_context(|| format!("{} and {}", args.ca.display(), args.ca_key.display()))?;

@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigError, Draft, EnrolmentFiles, HubArgs};
 use crate::fleet::Enrolment;
 use crate::{http, link};
 use floorhand_bundle::{Digest, MAX_ROOT_BYTES, Role, Signer, TrustRoot, Verified};
-use floorhand_keys::{KeyLocation, Keyring, KeysError, SecretFiles};
+use floorhand_keys::{KeyLocation, Keyring, KeysError, SecretFiles, Zeroizing, read_secret_text};
 use floorhand_transport::ConfigError as TransportError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -216,7 +216,7 @@ impl Reading<'_> {
 
     fn enrolment(&mut self, files: &EnrolmentFiles) -> Option<Enrolment> {
         let certificates = self.bytes("enrolment.ca", &files.ca, MAX_SECRET_BYTES);
-        let key = self.bytes("enrolment.ca_key", &files.ca_key, MAX_SECRET_BYTES);
+        let key = self.secret_text("enrolment.ca_key", &files.ca_key);
         let broker_ca = match &files.broker_ca {
             Some(path) => self.certificates("enrolment.broker_ca", path),
             None => Some(Vec::new()),
@@ -225,8 +225,7 @@ impl Reading<'_> {
             Some(path) => self.certificates("enrolment.api_ca", path).map(Some),
             None => Some(None),
         };
-        let pem = String::from_utf8_lossy(key.as_ref()?).into_owned();
-        let authority = Authority::open(certificates.as_ref()?, &pem, now_ms());
+        let authority = Authority::open(certificates.as_ref()?, key.as_ref()?, now_ms());
         let authority = authority
             .map_err(|error| self.found("enrolment.ca", &files.ca, &error))
             .ok()?;
@@ -241,6 +240,17 @@ impl Reading<'_> {
             api_ca: api_ca?.and_then(|all| all.last().map(|top| Digest::of(top))),
             reserved,
         })
+    }
+
+    /// A secret that lies open to nobody; `None` when it can't be had, which is told.
+    fn secret_text(&mut self, key: &str, path: &Path) -> Option<Zeroizing<String>> {
+        if self.missing.contains(path) {
+            return None;
+        }
+        let text = read_secret_text(path);
+        // The error names the file.
+        text.map_err(|error| self.problems.push(format!("`{key}`: {error}")))
+            .ok()
     }
 
     /// The certificates of a PEM file, of which there has to be one.
@@ -403,6 +413,29 @@ mod tests {
         ] {
             check(&with(lines), &[part]);
         }
+    }
+
+    #[test]
+    fn a_key_of_the_ca_that_lies_open_is_refused() {
+        const TEXT: &str = "fleet = 'plant-a'\nassignment_key = 'assignment.pem'\ntrust_root = 'root.cose'\n\
+             [enrolment]\nca = 'ca.pem'\nca_key = 'ca.key'";
+        let (dir, args) = folder(TEXT);
+        let pair = Authority::create(&"plant-a.ca".parse().unwrap(), now_ms(), 3_600_000).unwrap();
+        let path = dir.path().join("ca.key");
+        std::fs::write(dir.path().join("ca.pem"), pair.certificate).unwrap();
+        std::fs::write(&path, pair.key).unwrap();
+        let with = |mode| {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            open(&args).map(|(_, secrets)| secrets.enrolment.is_some())
+        };
+        assert!(with(0o640).unwrap());
+        let problems = with(0o644).unwrap_err().problems;
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let told = "can be read by everybody on this machine (mode 644)";
+        assert!(
+            problems[0].contains("`enrolment.ca_key`") && problems[0].contains(told),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -35,5 +35,6 @@ pub use file::{KeyFile, Kind, MAX_KEY_BYTES, encrypted_text};
 pub use location::{KeyLocation, Keyring};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use token::{TokenKey, TokenSigner};
-pub use unlock::{SecretFiles, Unlock, read_secret_file};
+pub use unlock::{SecretFiles, Unlock, read_secret_file, read_secret_text};
 pub use uri::{TokenUri, UriError};
+pub use zeroize::Zeroizing;

@@ -1,7 +1,7 @@
 //! What unlocks a key: passphrases of files, PINs of tokens.
 
 use crate::error::KeysError;
-use crate::file::{check_exposed, read_limited};
+use crate::file::{MAX_KEY_BYTES, check_exposed, read_limited};
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -72,6 +72,17 @@ pub fn read_secret_file(path: &Path) -> Result<SecretString, KeysError> {
     Ok(SecretString::from(line.as_str()))
 }
 
+/// A text that is a secret as a whole, such as the key of a certificate authority, with the same checks. It is wiped from
+/// memory when it is dropped.
+///
+/// # Errors
+/// When it can't be read, is longer than a key, or everybody may read it.
+pub fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, KeysError> {
+    let (text, metadata) = read_limited(path, MAX_KEY_BYTES)?;
+    check_exposed(path, &metadata)?;
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +112,26 @@ mod tests {
         ] {
             let error = write(text, mode).unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains("pass word"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_text_is_read_whole_from_a_file_that_is_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.key");
+        let read = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read_secret_text(&path)
+        };
+        assert_eq!(read("one\ntwo\n", 0o600).unwrap().as_str(), "one\ntwo\n");
+        assert_eq!(read("one\n", 0o640).unwrap().as_str(), "one\n", "a group may share it");
+        for (text, mode, part) in [
+            ("one\n", 0o644, "can be read by everybody on this machine (mode 644)"),
+            (&*"x".repeat(20_000), 0o600, "longer than 16384 bytes"),
+        ] {
+            let error = read(text, mode).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("ca.key"), "{error}");
         }
     }
 

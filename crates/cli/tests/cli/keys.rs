@@ -228,3 +228,24 @@ fn a_folder_tells_its_keys() {
     shop.run(&["keys", "list", "nowhere"])
         .failed(1, "nowhere can't be read");
 }
+
+#[test]
+fn an_authority_signs_only_while_its_key_is_closed_to_others() {
+    let shop = Shop::new();
+    shop.run(&["keys", "ca", "plant-a.ca"]).ok();
+    let signed = |name: &str| {
+        shop.run(&[
+            "keys",
+            "cert",
+            name,
+            "--ca",
+            "plant-a.ca.pem",
+            "--ca-key",
+            "plant-a.ca.key",
+        ])
+    };
+    signed("hub").ok();
+    std::fs::set_permissions(shop.path("plant-a.ca.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    signed("broker.1").failed(1, "plant-a.ca.key can be read by everybody on this machine (mode 644)");
+    assert!(!shop.path("broker.1.pem").exists());
+}
