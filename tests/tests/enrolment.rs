@@ -512,6 +512,7 @@ fn an_answer_that_was_lost_is_given_again_and_a_replay_gets_nothing_new() -> Res
         public_key: key.public(),
         csr: vec![0; 10].into(),
         fleet: None,
+        critical: vec![],
     };
     let body = json!({ "request": STANDARD.encode(other.seal(&key, &line.secret)?) }).to_string();
     let (status, said) = post(&plant.hub.url, &body)?;

@@ -162,6 +162,7 @@ fn new_request(
         public_key: key.public(),
         csr: requested.csr.clone().into(),
         fleet,
+        critical: Vec::new(),
     };
     let sealed = request.seal(key, &token.secret);
     Ok(Pending {

@@ -180,6 +180,7 @@ impl Task {
         let renewal = Renewal {
             device: device.clone(),
             csr: requested.csr.clone().into(),
+            critical: Vec::new(),
         };
         let sealed = renewal.seal(key).map_err(|error| error.to_string())?;
         fleet.publish(Up::Renew, sealed).map_err(|error| error.to_string())?;

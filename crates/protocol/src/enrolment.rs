@@ -141,6 +141,9 @@ pub struct EnrolmentRequest {
     /// The fleet of the trust root that the device has already, if it has one: a hub of another fleet leaves the token unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetId>,
+    /// Names of fields that a reader has to know.
+    #[serde(default)]
+    pub critical: Vec<String>,
 }
 
 impl EnrolmentRequest {
@@ -164,11 +167,12 @@ impl EnrolmentRequest {
     /// Opens a request that a token's key has signed, and the key that it names as well.
     ///
     /// # Errors
-    /// When one of the signatures doesn't hold, or it can't be read.
+    /// When one of the signatures doesn't hold, it can't be read, or it has a critical field that this version doesn't know.
     pub fn open(bytes: &[u8], token: &PublicKey) -> Result<Verified<Self>, DocumentError> {
         let envelope = Envelope::open(Domain::Enrolment, bytes, MAX_ENROLMENT_BYTES)?;
         let payload = envelope.clone().verify(std::slice::from_ref(token), 1)?;
         let request: Self = cbor::decode(Domain::Enrolment.name(), &payload, MAX_ENROLMENT_BYTES)?;
+        check_critical("enrolment", &request.critical, &[])?;
         envelope.verify(&[token.clone(), request.public_key.clone()], 2)?;
         Ok(Verified::new(request, &payload, bytes))
     }
@@ -181,6 +185,9 @@ pub struct Renewal {
     pub device: DeviceId,
     /// A certificate request (PKCS #10, DER) for a new TLS key.
     pub csr: ByteBuf,
+    /// Names of fields that a reader has to know.
+    #[serde(default)]
+    pub critical: Vec<String>,
 }
 
 impl Renewal {
@@ -195,9 +202,11 @@ impl Renewal {
     /// Opens a renewal from the device that holds `key`.
     ///
     /// # Errors
-    /// When its signature doesn't hold, it can't be read, or it is another device's.
+    /// When its signature doesn't hold, it can't be read, it is another device's, or it has a critical field that this version
+    /// doesn't know.
     pub fn open(bytes: &[u8], device: &DeviceId, key: &PublicKey) -> Result<Verified<Self>, DocumentError> {
         let opened: Verified<Self> = crate::up::open(Domain::Renewal, bytes, key, MAX_ENROLMENT_BYTES)?;
+        check_critical("renewal", &opened.critical, &[])?;
         crate::up::check_sender("renewal", &opened.device, device)?;
         Ok(opened)
     }
@@ -313,6 +322,7 @@ mod tests {
             public_key: device.public(),
             csr: ByteBuf::from(vec![1, 2, 3]),
             fleet: None,
+            critical: vec![],
         }
     }
 
@@ -340,6 +350,43 @@ mod tests {
         assert!(
             EnrolmentRequest::open(&itself, &key(7).public()).is_err(),
             "a token that names itself as device"
+        );
+    }
+
+    #[test]
+    fn a_critical_field_that_is_not_known_is_refused_and_a_document_without_the_list_is_not() {
+        let critical = vec!["quota".to_owned()];
+        let mut newer = request(&key(1));
+        newer.critical.clone_from(&critical);
+        let sealed = newer.seal(&key(1), &key(7)).unwrap();
+        let refused = EnrolmentRequest::open(&sealed, &key(7).public())
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("quota"), "{refused}");
+        let device: DeviceId = "press-07".parse().unwrap();
+        let newer = Renewal {
+            device: device.clone(),
+            csr: ByteBuf::from(vec![9]),
+            critical,
+        };
+        let refused = Renewal::open(&newer.seal(&key(1)).unwrap(), &device, &key(1).public());
+        assert!(refused.unwrap_err().to_string().contains("quota"));
+        // As devices sent it that knew of no such list.
+        #[derive(Serialize)]
+        struct Older {
+            device: DeviceId,
+            csr: ByteBuf,
+        }
+        let older = Older {
+            device: device.clone(),
+            csr: ByteBuf::from(vec![9]),
+        };
+        let sealed = seal(Domain::Renewal, &older, &key(1)).unwrap();
+        assert!(
+            Renewal::open(&sealed, &device, &key(1).public())
+                .unwrap()
+                .critical
+                .is_empty()
         );
     }
 
@@ -376,6 +423,7 @@ mod tests {
         let renewal = Renewal {
             device: device.clone(),
             csr: ByteBuf::from(vec![9]),
+            critical: vec![],
         };
         let sealed = renewal.seal(&key(1)).unwrap();
         assert_eq!(

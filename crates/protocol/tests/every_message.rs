@@ -266,10 +266,12 @@ fn check_identity(domain: Domain, source: &mut Source) {
             public_key: SecretKey::from_seed(source.digest().as_bytes()).public(),
             csr: source.bytes(),
             fleet: source.flag().then(|| source.name()),
+            critical: source.list(Source::text),
         }),
         Domain::Renewal => check(&Renewal {
             device: source.name(),
             csr: source.bytes(),
+            critical: source.list(Source::text),
         }),
         _ => check(&IssuedCertificate {
             fleet: source.name(),

@@ -32,6 +32,7 @@ fn request(device: &str, seed: u8, token: &EnrolmentToken) -> Vec<u8> {
         public_key: key(seed).public(),
         csr: csr(device),
         fleet: None,
+        critical: vec![],
     };
     request.seal(&key(seed), &token.secret).unwrap()
 }
@@ -102,6 +103,7 @@ async fn who_is_not_meant_is_refused_and_the_token_stays_good() {
         public_key: key(9).public(),
         csr: csr("press-8"),
         fleet: None,
+        critical: vec![],
     };
     let bytes = foreign.seal(&key(9), &token.secret).unwrap();
     assert!(
@@ -227,6 +229,7 @@ async fn a_renewal_is_answered_once_for_each_request_and_not_all_the_time() {
         let renewal = Renewal {
             device: device.clone(),
             csr: csr("press-7"),
+            critical: vec![],
         };
         (renewal.seal(&key(seed)).unwrap(), Digest::of(&renewal.csr))
     };
@@ -304,6 +307,7 @@ async fn after_a_change_of_keys_a_device_is_led_from_the_tokens_root_to_the_newe
     let renewal = Renewal {
         device: device.clone(),
         csr: csr("press-7"),
+        critical: vec![],
     };
     hub.clock = || NOW_MS + RENEWAL_REST_MS;
     hub.take("fh/v1/plant-a/d/press-7/up/renew", &renewal.seal(&key(9)).unwrap())
@@ -365,6 +369,7 @@ async fn no_certificate_outlives_the_authority() {
     let renewal = Renewal {
         device: device.clone(),
         csr: csr("press-7"),
+        critical: vec![],
     };
     let topic = "fh/v1/plant-a/d/press-7/up/renew";
     hub.take(topic, &renewal.seal(&key(9)).unwrap()).await;
@@ -405,6 +410,7 @@ async fn a_device_of_another_fleet_uses_no_token_up() {
             public_key: key(9).public(),
             csr: csr("press-7"),
             fleet: Some(fleet.parse().unwrap()),
+            critical: vec![],
         };
         request.seal(&key(9), &token.secret).unwrap()
     };
@@ -426,6 +432,7 @@ async fn tokens_certificates_and_renewals_are_written_down() {
     let renewal = Renewal {
         device: "press-7".parse().unwrap(),
         csr: csr("press-7"),
+        critical: vec![],
     };
     hub.clock = || NOW_MS + RENEWAL_REST_MS;
     hub.take("fh/v1/plant-a/d/press-7/up/renew", &renewal.seal(&key(9)).unwrap())

@@ -115,6 +115,7 @@ fn enrolling(device: &str, token: &EnrolmentToken) -> Request<Body> {
         public_key: key(7).public(),
         csr: csr(device),
         fleet: None,
+        critical: vec![],
     };
     let sealed = sealed.seal(&key(7), &token.secret).unwrap();
     request(
