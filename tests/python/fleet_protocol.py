@@ -32,6 +32,9 @@ LIMITS = {
     "up-batch": 192 * 1024,
     "hello": 8 * 1024,
     "answer": 192 * 1024,
+    "enrolment": 8 * 1024,
+    "renewal": 8 * 1024,
+    "certificate": 32 * 1024,
 }
 MAX_CHUNK_BYTES = 64 * 1024
 MAX_CHUNK_MESSAGE_BYTES = MAX_CHUNK_BYTES + 512

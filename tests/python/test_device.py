@@ -77,6 +77,26 @@ def test_root() -> None:
     refused("quota", fh.Root.open, fh.seal("root", document | {"critical": ["quota"]}, [OFFLINE]))
 
 
+def test_identity() -> None:
+    request = b"a certificate request"
+    enrolment = {
+        "device": "press-07", "hardware": "gateway-x86", "public_key": PUBLIC["device"], "csr": request,
+        "fleet": "plant-a", "critical": [],
+    }
+    same("enrolment", fh.seal("enrolment", enrolment, [DEVICE, SECOND]))
+    both = fh.Envelope.open("enrolment", VECTORS["enrolment"]).verify([PUBLIC["device"], PUBLIC["second"]], 2)
+    assert fh.decode(both, fh.LIMITS["enrolment"]) == enrolment
+    renewal = {"device": "press-07", "csr": request, "critical": []}
+    same("renewal", fh.seal("renewal", renewal, [DEVICE]))
+    certificate = {
+        "fleet": "plant-a", "device": "press-07", "csr": hashlib.sha256(request).digest(),
+        "chain": [b"a certificate", b"its CA"], "broker": "mqtts://broker.plant-a:8883",
+        "issued_ms": ISSUED_MS, "critical": [],
+    }
+    same("certificate", fh.seal("certificate", certificate, [ONLINE]))
+    assert signed_by("certificate", "certificate", "online") == certificate
+
+
 def blob_of(content: bytes, lengths: list[int]) -> dict:
     """A blob as a chunk list describes it; where the cuts lie is the packer's choice."""
     at, chunks = 0, []

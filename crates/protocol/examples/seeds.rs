@@ -6,7 +6,8 @@
 #[expect(dead_code, reason = "the other example's own output")]
 pub(crate) mod vectors;
 
-use floorhand_bundle::{Domain, Envelope};
+use floorhand_bundle::{Domain, Envelope, FleetId, SecretKey, cbor};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use vectors::{Result, Vectors};
@@ -17,7 +18,7 @@ const LIMIT: usize = 1 << 20;
 const MAX_SEED_BYTES: usize = 8 * 1024;
 
 /// Document types in the order of their numbers in the `envelope` target, with the vectors that are of them.
-const ENVELOPES: [(Domain, &str); 8] = [
+const ENVELOPES: [(Domain, &str); 12] = [
     (Domain::Root, "root"),
     (Domain::Manifest, "manifest"),
     (Domain::Assignment, "assignment"),
@@ -26,10 +27,14 @@ const ENVELOPES: [(Domain, &str); 8] = [
     (Domain::UpBatch, "batch"),
     (Domain::Hello, "hello"),
     (Domain::Answer, "answer"),
+    (Domain::Enrolment, "enrolment"),
+    (Domain::Renewal, "renewal"),
+    (Domain::Certificate, "certificate"),
+    (Domain::AuditCheckpoint, "audit-checkpoint"),
 ];
 
 /// Messages in the order of their numbers in the `messages` target; those that are signed by their payload.
-const MESSAGES: [(&str, Option<Domain>); 9] = [
+const MESSAGES: [(&str, Option<Domain>); 12] = [
     ("assignment", Some(Domain::Assignment)),
     ("command", Some(Domain::Command)),
     ("ack", Some(Domain::Ack)),
@@ -39,6 +44,9 @@ const MESSAGES: [(&str, Option<Domain>); 9] = [
     ("presence", None),
     ("fetch", None),
     ("chunk", None),
+    ("enrolment", Some(Domain::Enrolment)),
+    ("renewal", Some(Domain::Renewal)),
+    ("certificate", Some(Domain::Certificate)),
 ];
 
 /// Changes to an envelope, as the `envelope` target reads them: what, where (two bytes), with which byte.
@@ -80,7 +88,8 @@ fn main() -> Result<()> {
 
 /// The seeds by `TARGET/NAME`.
 pub(crate) fn all() -> Result<BTreeMap<String, Vec<u8>>> {
-    let vectors = vectors::all()?;
+    let mut vectors = vectors::all()?;
+    vectors.insert("audit-checkpoint".to_owned(), checkpoint()?);
     let mut seeds = BTreeMap::new();
     for (name, bytes) in ITEMS {
         seeds.insert(format!("scan/{name}"), bytes.to_vec());
@@ -111,6 +120,26 @@ pub(crate) fn all() -> Result<BTreeMap<String, Vec<u8>>> {
     );
     seeds.retain(|_, bytes| bytes.len() <= MAX_SEED_BYTES);
     Ok(seeds)
+}
+
+/// What a hub signs about its audit log: a document that no device sees, so it is none of the protocol's vectors.
+fn checkpoint() -> Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Checkpoint {
+        fleet: FleetId,
+        seq: u64,
+        hash: String,
+        time_ms: u64,
+    }
+    let checkpoint = Checkpoint {
+        fleet: "plant-a".parse()?,
+        seq: 7,
+        hash: "5a".repeat(32),
+        time_ms: 1_700_000_000_000,
+    };
+    let payload = cbor::encode("audit checkpoint", &checkpoint)?;
+    let online = SecretKey::from_seed(&[3; 32]);
+    Ok(Envelope::seal(Domain::AuditCheckpoint, &payload, &[&online])?)
 }
 
 /// The vectors named `KIND` or `KIND.SOMETHING`.

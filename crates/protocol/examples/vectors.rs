@@ -9,9 +9,9 @@ use floorhand_bundle::{
     ModelSpec, OnBreak, PipelineSpec, RoleKeys, SecretKey, StageLimits, StageSpec, TrustRoot, Version,
 };
 use floorhand_protocol::{
-    Ack, Action, Answer, Assigned, Assignment, BundleId, ChunkMessage, Command, Deployment, Event, Fetch, Finding, Gap,
-    Hello, JobReport, JobStatus, Metrics, Missing, Mode, Outcome, Parameters, Prediction, Presence, Record, RecordBody,
-    Running, SeqRange, Severity, Step, UpBatch,
+    Ack, Action, Answer, Assigned, Assignment, BundleId, ChunkMessage, Command, Deployment, EnrolmentRequest, Event,
+    Fetch, Finding, Gap, Hello, IssuedCertificate, JobReport, JobStatus, Metrics, Missing, Mode, Outcome, Parameters,
+    Prediction, Presence, Record, RecordBody, Renewal, Running, SeqRange, Severity, Step, UpBatch,
 };
 use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
 use std::collections::BTreeMap;
@@ -57,6 +57,7 @@ pub(crate) fn all() -> Result<Vectors> {
     orders(&keys, &mut vectors)?;
     reports(&keys, &bundle, &mut vectors)?;
     delivery(&files, &mut vectors)?;
+    identity(&keys, &mut vectors)?;
     Ok(vectors)
 }
 
@@ -446,5 +447,37 @@ fn delivery(files: &Files, vectors: &mut Vectors) -> Result<()> {
         "chunk.unknown".to_owned(),
         ChunkMessage::unknown(99, blob.sha256, 9).encode()?,
     );
+    Ok(())
+}
+
+/// What a device gets its certificate with. The second key is the token's; nobody here looks into requests and certificates.
+fn identity(keys: &Keys, vectors: &mut Vectors) -> Result<()> {
+    let (request, certificate) = (b"a certificate request".to_vec(), b"a certificate".to_vec());
+    let enrolment = EnrolmentRequest {
+        device: "press-07".parse()?,
+        hardware: "gateway-x86".parse()?,
+        public_key: keys.device.public(),
+        csr: request.clone().into(),
+        fleet: Some("plant-a".parse()?),
+        critical: vec![],
+    };
+    vectors.insert("enrolment".to_owned(), enrolment.seal(&keys.device, &keys.second)?);
+    let renewal = Renewal {
+        device: "press-07".parse()?,
+        csr: request.clone().into(),
+        critical: vec![],
+    };
+    vectors.insert("renewal".to_owned(), renewal.seal(&keys.device)?);
+    let issued = IssuedCertificate {
+        fleet: "plant-a".parse()?,
+        device: "press-07".parse()?,
+        csr: Digest::of(&request),
+        chain: vec![certificate.into(), b"its CA".to_vec().into()],
+        broker: Some("mqtts://broker.plant-a:8883".to_owned()),
+        broker_ca: vec![],
+        issued_ms: ISSUED_MS,
+        critical: vec![],
+    };
+    vectors.insert("certificate".to_owned(), issued.seal(&keys.online)?);
     Ok(())
 }

@@ -37,3 +37,19 @@ fn the_fuzzers_seeds_are_what_the_code_makes() {
     let files = targets.flat_map(|target| std::fs::read_dir(target).unwrap());
     assert_eq!(files.count(), made.len(), "seeds that the code doesn't make; {AGAIN}");
 }
+
+/// A target that knows another kind of message than the seeds begins with nothing to go on.
+#[test]
+fn every_kind_that_the_fuzzers_know_has_a_seed() {
+    let made = seeds::all().unwrap();
+    for (target, before) in [("messages", "match kind % "), ("envelope", "const DOMAINS: [Domain; ")] {
+        let path = format!("{}/../../tests/fuzz/targets/{target}.rs", env!("CARGO_MANIFEST_DIR"));
+        let source = std::fs::read_to_string(path).unwrap();
+        let (_, after) = source.split_once(before).unwrap();
+        let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+        for kind in 0..digits.parse::<u8>().unwrap() {
+            let of_kind = |(path, bytes): (&String, &Vec<u8>)| path.starts_with(target) && bytes.first() == Some(&kind);
+            assert!(made.iter().any(of_kind), "{target} {kind}");
+        }
+    }
+}
