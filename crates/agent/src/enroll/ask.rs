@@ -17,7 +17,8 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::{Value, json};
 use std::fs;
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use ureq::Agent;
@@ -25,6 +26,9 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// A hub in the same plant answers in far less.
 const WITHIN: Duration = Duration::from_secs(30);
+/// Addresses of a name that are tried; together they get the time of one. A hub has two, mostly, of which one may be an IPv6
+/// address that leads nowhere in this plant.
+const MAX_ADDRESSES: usize = 8;
 /// Certificates, the root, those that came after it (a kilobyte each, mostly), and the base64 of it all.
 const MAX_ANSWER_BYTES: u64 = 1024 * 1024;
 /// A hub that is asked by a hall full of devices says that it is busy.
@@ -215,11 +219,8 @@ fn shown(host: &str, port: u16, digest: Digest) -> Result<Vec<u8>, Failed> {
         .with_custom_certificate_verifier(Arc::clone(&look) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).map_err(|error| unreachable(&error))?;
-    let mut addresses = (host, port).to_socket_addrs().map_err(|error| unreachable(&error))?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| unreachable(&"its name has no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, WITHIN).map_err(|error| unreachable(&error))?;
+    let addresses = (host, port).to_socket_addrs().map_err(|error| unreachable(&error))?;
+    let mut stream = connected(addresses.collect()).map_err(|error| unreachable(&error))?;
     for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
         set(&stream, Some(WITHIN)).map_err(|error| unreachable(&error))?;
     }
@@ -235,6 +236,19 @@ fn shown(host: &str, port: u16, digest: Digest) -> Result<Vec<u8>, Failed> {
         )),
         (None, Ok(_)) => Err(unreachable(&"it shows no certificate")),
     }
+}
+
+/// A connection to the first of a name's addresses that takes one. The error is the last one's.
+fn connected(mut addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    addresses.truncate(MAX_ADDRESSES);
+    let mut last = io::Error::other("its name has no address");
+    for address in &addresses {
+        match TcpStream::connect_timeout(address, WITHIN / addresses.len() as u32) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Looks for one certificate among those that a server shows.
@@ -397,6 +411,20 @@ mod tests {
         assert_eq!(asked(port, Some(digest), Some(&pki.ca())).1, "as the hub says");
         assert_eq!(serving.join().unwrap(), 1);
         assert!(asked(port, None, None).1.contains("--hub-ca"));
+    }
+
+    #[test]
+    fn the_addresses_of_a_name_are_tried_until_one_is_there() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let there = listener.local_addr().unwrap();
+        let nobody = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        assert_eq!(connected(vec![nobody, there]).unwrap().peer_addr().unwrap(), there);
+        assert_eq!(
+            connected(vec![nobody]).unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
+        let none = connected(vec![]).unwrap_err().to_string();
+        assert!(none.contains("its name has no address"), "{none}");
     }
 
     #[test]
