@@ -13,7 +13,7 @@ use crate::keys::{self, Key};
 use crate::output::{Output, Tone};
 use crate::time;
 use crate::unlock::UnlockArgs;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use document::Document;
 use floorhand_bundle::{FleetId, PublicKey, RoleKeys, Signer, TrustRoot};
@@ -27,7 +27,8 @@ pub enum RootCommand {
     /// Make a fleet's trust root, which is put on each of its devices
     ///
     /// Three roles are kept apart: root keys sign trust roots and nothing else, release keys sign bundles and are kept
-    /// off the network, and the assignment key is the hub's, which chooses among released bundles.
+    /// off the network, and the assignment key is the hub's, which chooses among released bundles. The root counts when
+    /// enough root keys have signed it.
     New(NewArgs),
     /// Make the trust root that follows, with other keys or a later end
     ///
@@ -54,7 +55,8 @@ pub struct NewArgs {
     /// The fleet, as its topics name it
     #[arg(long)]
     fleet: FleetId,
-    /// A root key. A .key file or a pkcs11: URI signs; a .pub file is one that may sign the next root
+    /// A root key. A .key file or a pkcs11: URI signs at once; who has the other half of a .pub file can do so later, with
+    /// `root sign`
     #[arg(long = "root", value_name = "KEY", required = true, num_args = 1..)]
     root: Vec<KeyLocation>,
     /// The public key of somebody who may release bundles
@@ -107,12 +109,6 @@ fn new(args: &NewArgs, out: &Output) -> Result<()> {
     // A majority: losing one of three keys stops nobody, and stealing one of them gives nothing.
     let threshold = args.threshold.unwrap_or(keys.len() as u32 / 2 + 1);
     let signers: Vec<&dyn Signer> = keys.iter().filter_map(Key::signer).collect();
-    if (signers.len() as u64) < u64::from(threshold) {
-        return Err(anyhow!(
-            "the root needs {threshold} signatures, and {} of the files given with --root hold a secret key",
-            signers.len()
-        ));
-    }
     let now_ms = time::now_ms();
     let root = TrustRoot {
         fleet: args.fleet.clone(),
@@ -131,14 +127,21 @@ fn new(args: &NewArgs, out: &Output) -> Result<()> {
         assignment: RoleKeys::any_of(public_keys(&args.assignment)?),
     };
     let sealed = root.seal(&signers).context("trust root can't be made of these keys")?;
-    TrustRoot::open_pinned(&sealed).context("trust root that was just made does not open")?;
-    files::create(&args.output, &sealed, files::PUBLIC, args.force)?;
+    let document = Document::parse(sealed)?;
+    let complete = document.signatures(&document.root.root).are_enough();
+    if complete {
+        TrustRoot::open_pinned(&document.bytes).context("trust root that was just made does not open")?;
+    }
+    files::create(&args.output, &document.bytes, files::PUBLIC, args.force)?;
     if keys.len() == 1 {
         let advice =
             "one root key is one that can be lost or stolen: give --root three of them, two of which have to sign";
         out.note_in(Tone::Warn, advice);
     }
-    show(&Document::parse(sealed)?, out)
+    if !complete {
+        out.note_in(Tone::Warn, verify::INCOMPLETE);
+    }
+    show(&document, out)
 }
 
 fn public_keys(paths: &[PathBuf]) -> Result<Vec<PublicKey>> {

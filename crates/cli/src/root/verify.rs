@@ -9,6 +9,9 @@ use floorhand_bundle::{RootChain, TrustRoot};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// What is said of a root that hasn't enough signatures.
+pub(super) const INCOMPLETE: &str = "it doesn't count yet; have the others sign it with `floorhand root sign`";
+
 /// `floorhand root verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -82,10 +85,7 @@ pub(super) fn tell(steps: &[(&Document, Option<&TrustRoot>)], file: Option<&Path
     out.show(&json!({ "complete": complete, "roots": values, "file": file }), |out| {
         out.pairs(&lines)?;
         if !complete {
-            out.note_in(
-                Tone::Warn,
-                "it doesn't count yet; have the others sign it with `floorhand root sign`",
-            );
+            out.note_in(Tone::Warn, INCOMPLETE);
         }
         Ok(())
     })?;

@@ -40,9 +40,52 @@ fn a_root_of_three_keys_needs_two_of_them() {
             .concat(),
         )
     };
-    new(&["root.key", "a.pub", "b.pub"]).failed(1, "needs 2 signatures, and 1 of the files");
     assert_eq!(new(&["root.key", "a.key", "b.pub"]).ok().json()["root"]["threshold"], 2);
     new(&["root.key", "a.key", "b.pub"]).failed(1, "is there already");
+}
+
+#[test]
+fn several_people_sign_the_first_root_each_at_his_own_machine() {
+    let shop = Shop::with_root();
+    for name in ["a", "b", "stranger"] {
+        shop.run(&["keys", "new", name, "--no-passphrase"]).ok();
+    }
+    let keys = [
+        "--root",
+        "root.pub",
+        "a.pub",
+        "b.pub",
+        "--release",
+        "release.pub",
+        "--assignment",
+        "hub.pub",
+    ];
+    let new = [&["root", "new", "--fleet", "plant-a", "-o", "three.cose"][..], &keys].concat();
+    let made = shop.run(&new).ok();
+    assert!(
+        made.stdout.contains("0 of the 2 it needs, by nobody"),
+        "{}",
+        made.stdout
+    );
+    assert!(made.stderr.contains("it doesn't count yet"), "{}", made.stderr);
+    let verify = ["root", "verify", "three.cose"];
+    let sign = |key: &str| shop.run(&["root", "sign", "three.cose", "--key", key]).ok();
+    let refused = |count: u32| {
+        shop.run(&verify).failed(3, "three.cose lacks signatures");
+        let part = format!("signed by {count} of the 2 keys");
+        shop.run(&["root", "next", "three.cose"]).failed(3, &part);
+    };
+    refused(0);
+    let digest = |shop: &Shop| shop.run(&["--json", "root", "show", "three.cose"]).ok().json()["digest"].clone();
+    let before = digest(&shop);
+    sign("root.key");
+    refused(1);
+    sign("stranger.key");
+    refused(1);
+    sign("b.key");
+    shop.run(&verify).ok();
+    assert_eq!(digest(&shop), before, "what is signed stays the same");
+    shop.run(&["root", "next", "three.cose"]).ok();
 }
 
 #[test]
