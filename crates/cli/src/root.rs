@@ -6,7 +6,7 @@ mod publish;
 mod sign;
 mod verify;
 
-pub use document::read;
+pub use document::{read, read_chain};
 
 use crate::files;
 use crate::keys::{self, Key};

@@ -9,7 +9,7 @@ use crate::database::{Database, DatabaseError};
 use crate::exit;
 use crate::fleet::{self, HubError};
 use crate::http::TokenView;
-use floorhand_bundle::TrustRoot;
+use floorhand_bundle::RootChain;
 use serde_json::Value;
 use std::collections::VecDeque;
 use tokio::runtime::Runtime;
@@ -72,6 +72,16 @@ impl Offline {
         Ok(Self { runtime, database })
     }
 
+    /// Opens the database of a URL to read it: nothing in it changes, also beside a hub that runs.
+    ///
+    /// # Errors
+    /// When there is none, or it is of another version.
+    pub fn open_existing(url: &str) -> Result<Self, OfflineError> {
+        let runtime = exit::runtime()?;
+        let database = runtime.block_on(Database::open_existing(url))?;
+        Ok(Self { runtime, database })
+    }
+
     /// Makes a token that holds for so many days, 365 when left out, for good when 0. The answer, which is the API's,
     /// is the only place where it ever stands.
     ///
@@ -115,15 +125,33 @@ impl Offline {
         }
     }
 
-    /// What the last checkpoint in the database knows, if a hub of this root has signed it; `None` before the first.
+    /// How many entries of the audit log were written, as the database itself counts. Asked for before the entries are,
+    /// there are as many at least.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn written(&self) -> Result<u64, OfflineError> {
+        Ok(self.runtime.block_on(self.database.audit_written())?)
+    }
+
+    /// The triggers that have the database refuse to change an entry, and that somebody has taken away.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn lost_guards(&self) -> Result<Vec<&'static str>, OfflineError> {
+        Ok(self.runtime.block_on(self.database.lost_guards())?)
+    }
+
+    /// What the last checkpoint in the database knows, if a hub of one of these roots has signed it; `None` before the
+    /// first.
     ///
     /// # Errors
     /// When somebody else signed it.
-    pub fn checkpoint(&self, root: &TrustRoot) -> Result<Option<Mark>, OfflineError> {
+    pub fn checkpoint(&self, roots: &RootChain) -> Result<Option<Mark>, OfflineError> {
         let Some((_, sealed)) = self.runtime.block_on(self.database.last_checkpoint())? else {
             return Ok(None);
         };
-        let checkpoint = Checkpoint::open(&sealed, root);
+        let checkpoint = Checkpoint::open_under(&sealed, roots);
         let checkpoint = checkpoint.map_err(|error| OfflineError::Refused(format!("the database's own {error}")))?;
         Ok(checkpoint.mark())
     }

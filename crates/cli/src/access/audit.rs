@@ -66,11 +66,12 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["database", "config"])]
     file: Option<PathBuf>,
     /// What the hub signed earlier: tells also what was cut off at the end since; can be given more than once
-    #[arg(long = "checkpoint", value_name = "FILE", requires = "root")]
+    #[arg(long = "checkpoint", value_name = "FILE", requires = "roots")]
     checkpoints: Vec<PathBuf>,
-    /// The fleet's trust root, which says whose checkpoints count
-    #[arg(long, value_name = "FILE")]
-    root: Option<PathBuf>,
+    /// The fleet's trust root, which says whose checkpoints count. Where it has changed, all since the first checkpoint's,
+    /// the oldest first
+    #[arg(long = "root", value_name = "FILE", num_args = 1..)]
+    roots: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
@@ -90,17 +91,29 @@ pub fn run(command: &AuditCommand, out: &Output) -> Result<()> {
 fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
     let opened = match &args.file {
         Some(_) => None,
-        None => Some(args.place.open()?),
+        None => Some(args.place.open_to_read()?),
     };
+    // What is known of the log comes first: a hub that runs adds to it meanwhile.
     let marks = marks(args, opened.as_ref())?;
+    let (written, lost) = match &opened {
+        Some(Opened::Database(database)) => (
+            database.written().map_err(failed)?,
+            database.lost_guards().map_err(failed)?,
+        ),
+        _ => (0, Vec::new()),
+    };
     let entries: Entries<'_> = match (&args.file, &opened) {
         (Some(file), _) => lines(file)?,
         (None, Some(opened)) => of(opened),
         (None, None) => return Err(anyhow!("there is nothing to verify")),
     };
-    let verdict = audit::verify(entries, &marks)?;
-    if let Some(broken) = verdict.broken {
-        return Err(Failure::refused(format!("the audit log is broken: {broken}")).into());
+    let verdict = audit::verify(entries, &marks)?.with_written(written);
+    let broken = verdict
+        .broken
+        .map(|broken| format!("the audit log is broken: {broken}"));
+    let problems: Vec<String> = broken.into_iter().chain(unguarded(&lost)).collect();
+    if !problems.is_empty() {
+        return Err(Failure::refused(problems.join("; ")).into());
     }
     let (entries, checkpoints) = (verdict.entries, marks.len());
     let value = json!({ "ok": true, "entries": entries, "head": verdict.head, "checkpoints": checkpoints });
@@ -115,27 +128,44 @@ fn verify(args: &VerifyArgs, out: &Output) -> Result<()> {
     })
 }
 
+/// What to say of triggers that are gone.
+fn unguarded(lost: &[&str]) -> Option<String> {
+    (!lost.is_empty()).then(|| {
+        format!(
+            "somebody took {} away from the audit log's table, which keep entries from being changed; the hub makes them \
+             anew when it starts",
+            lost.join(", ")
+        )
+    })
+}
+
 /// What is known from elsewhere: the checkpoints that are given, and the last of the database.
 fn marks(args: &VerifyArgs, opened: Option<&Opened>) -> Result<Vec<Mark>> {
-    let Some(root) = &args.root else {
+    if args.roots.is_empty() {
         return Ok(Vec::new());
+    }
+    let roots = root::read_chain(&args.roots)?;
+    let unknown = |what: String| {
+        Failure::refused(format!(
+            "{what}; if the hub's key has changed since, or the root, give all roots from then on: --root OLDEST ... NEWEST"
+        ))
     };
-    let root = root::read(root)?;
     let mut marks = Vec::new();
     for file in &args.checkpoints {
         let bytes = files::read(file, MAX_CHECKPOINT_BYTES as u64)?;
-        let opened = Checkpoint::open(&bytes, &root);
-        let opened = opened.map_err(|error| Failure::refused(format!("{}: {error}", file.display())))?;
+        let opened = Checkpoint::open_under(&bytes, &roots);
+        let opened = opened.map_err(|error| unknown(format!("{}: {error}", file.display())))?;
         marks.extend(opened.mark());
     }
     if let Some(Opened::Database(database)) = opened {
-        marks.extend(database.checkpoint(&root).map_err(Failure::refused)?);
+        let own = database.checkpoint(&roots);
+        marks.extend(own.map_err(|error| unknown(error.to_string()))?);
     }
     Ok(marks)
 }
 
 fn show(limit: u64, place: &Place, out: &Output) -> Result<()> {
-    let opened = place.open()?;
+    let opened = place.open_to_read()?;
     let newest: Vec<Entry> = match &opened {
         Opened::Hub(hub) => page(&hub.get(&format!("audit?limit={}", limit.min(PAGE)))?)?,
         Opened::Database(_) => {
@@ -167,7 +197,7 @@ fn show(limit: u64, place: &Place, out: &Output) -> Result<()> {
 }
 
 fn export(output: &Path, force: bool, place: &Place, out: &Output) -> Result<()> {
-    let opened = place.open()?;
+    let opened = place.open_to_read()?;
     let mut text = Vec::new();
     let mut count = 0_u64;
     for entry in of(&opened) {
@@ -183,7 +213,7 @@ fn export(output: &Path, force: bool, place: &Place, out: &Output) -> Result<()>
 }
 
 fn checkpoint(output: &Path, force: bool, place: &Place, out: &Output) -> Result<()> {
-    let Opened::Hub(hub) = place.open()? else {
+    let Opened::Hub(hub) = place.open_to_read()? else {
         return Err(Failure::usage("a checkpoint is signed by the hub: ask it with --hub, without a database").into());
     };
     let answer = hub.get("audit/checkpoint")?;

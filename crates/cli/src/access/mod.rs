@@ -35,14 +35,23 @@ pub(crate) enum Opened {
 }
 
 impl Place {
-    /// Opens what the options name.
+    /// Opens what the options name, to change something. A database that isn't there is made.
     pub(crate) fn open(&self) -> Result<Opened> {
+        self.open_by(Offline::open)
+    }
+
+    /// Opens what the options name, to look at it. A database stays as it is.
+    pub(crate) fn open_to_read(&self) -> Result<Opened> {
+        self.open_by(Offline::open_existing)
+    }
+
+    fn open_by(&self, open: fn(&str) -> Result<Offline, OfflineError>) -> Result<Opened> {
         let url = match (&self.database, &self.config) {
             (Some(url), _) => url.clone(),
             (None, Some(config)) => url_of(config)?,
             (None, None) => return Ok(Opened::Hub(Box::new(Hub::new(&self.hub)?))),
         };
-        Ok(Opened::Database(Offline::open(&url).map_err(failed)?))
+        Ok(Opened::Database(open(&url).map_err(failed)?))
     }
 }
 

@@ -77,7 +77,7 @@ fn new(name: &str, roles: &[Role], expires_days: u64, place: &Place, out: &Outpu
 }
 
 fn list(place: &Place, out: &Output) -> Result<()> {
-    let tokens = match place.open()? {
+    let tokens = match place.open_to_read()? {
         Opened::Database(database) => database.tokens().map_err(failed)?,
         Opened::Hub(hub) => hub.get("tokens")?,
     };

@@ -4,10 +4,10 @@ use crate::exit::Failure;
 use crate::files;
 use anyhow::Result;
 use floorhand_bundle::{
-    Digest, DocumentError, Domain, Envelope, MAX_ROOT_BYTES, PublicKey, RoleKeys, TrustRoot, Verified, cbor,
+    Digest, DocumentError, Domain, Envelope, MAX_ROOT_BYTES, PublicKey, RoleKeys, RootChain, TrustRoot, Verified, cbor,
 };
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A root whose signatures may be missing.
 pub(super) struct Document {
@@ -28,6 +28,26 @@ pub(super) struct Signatures {
 pub fn read(path: &Path) -> Result<Verified<TrustRoot>> {
     let bytes = files::read(path, MAX_ROOT_BYTES as u64)?;
     TrustRoot::open_pinned(&bytes).map_err(|error| Failure::refused(format!("{}: {error}", path.display())).into())
+}
+
+/// Reads trust roots, the oldest first: that one came to this machine by a trusted way, and each signs for the next.
+pub fn read_chain(paths: &[PathBuf]) -> Result<RootChain> {
+    let read = |path: &PathBuf| files::read(path, MAX_ROOT_BYTES as u64);
+    let roots = paths.iter().map(read).collect::<Result<Vec<_>>>()?;
+    chain(paths.iter().map(PathBuf::as_path).zip(roots.iter().map(Vec::as_slice)))
+}
+
+/// The chain of roots, which has to hold in all that a device would ask for.
+pub(super) fn chain<'a>(roots: impl IntoIterator<Item = (&'a Path, &'a [u8])>) -> Result<RootChain> {
+    let mut chain: Option<RootChain> = None;
+    for (path, bytes) in roots {
+        let refused = |error| Failure::refused(format!("{}: {error}", path.display()));
+        match &mut chain {
+            None => chain = Some(RootChain::new(TrustRoot::open_pinned(bytes).map_err(refused)?)),
+            Some(chain) => chain.extend(bytes).map_err(refused)?,
+        }
+    }
+    chain.ok_or_else(|| Failure::usage("there is no trust root").into())
 }
 
 impl Document {

@@ -1,11 +1,11 @@
 //! `floorhand root verify`: whether enough people have signed, and who is missing.
 
-use super::document::{Document, Signatures};
+use super::document::{self, Document, Signatures};
 use crate::exit::Failure;
 use crate::output::{Output, Tone};
 use anyhow::Result;
 use clap::Args;
-use floorhand_bundle::{RootChain, TrustRoot};
+use floorhand_bundle::TrustRoot;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -40,19 +40,8 @@ pub(super) fn run(args: &VerifyArgs, out: &Output) -> Result<()> {
 
 /// What signatures don't tell: versions, the fleet, keys that come back.
 fn check_chain(documents: &[Document], paths: &[&PathBuf]) -> Result<()> {
-    let mut chain: Option<RootChain> = None;
-    for (document, path) in documents.iter().zip(paths) {
-        let refused = |error| Failure::refused(format!("{}: {error}", path.display()));
-        match &mut chain {
-            None => {
-                chain = Some(RootChain::new(
-                    TrustRoot::open_pinned(&document.bytes).map_err(refused)?,
-                ))
-            }
-            Some(chain) => chain.extend(&document.bytes).map_err(refused)?,
-        }
-    }
-    Ok(())
+    let roots = documents.iter().zip(paths);
+    document::chain(roots.map(|(document, path)| (path.as_path(), document.bytes.as_slice()))).map(drop)
 }
 
 /// Tells of each root who has signed it, of its own root keys and of those of the one before; true when enough have.

@@ -2,6 +2,7 @@
 
 use crate::common::Shop;
 use serde_json::Value;
+use sqlx::{ConnectOptions as _, SqliteConnection, raw_sql, sqlite::SqliteConnectOptions};
 
 /// A shop with a hub's configuration.
 fn shop() -> Shop {
@@ -112,4 +113,64 @@ fn the_audit_log_is_exported_verified_and_found_out() {
         "{}",
         no_root.stderr
     );
+}
+
+/// What somebody does to the database who has it in hand.
+fn tamper(shop: &Shop, statements: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let options = SqliteConnectOptions::new().filename(shop.path("hub.db"));
+        let mut database: SqliteConnection = options.connect().await.unwrap();
+        raw_sql(statements).execute(&mut database).await.unwrap();
+        sqlx::Connection::close(database).await.unwrap();
+    });
+}
+
+#[test]
+fn looking_makes_changes_and_mends_nothing() {
+    let shop = shop();
+    let look = |args: &[&str]| shop.run(&[args, &["--config", "hub.toml"]].concat());
+    for args in [
+        &["audit", "verify"][..],
+        &["audit", "show"],
+        &["audit", "export", "--output", "log.jsonl"],
+        &["hub", "token", "ls"],
+    ] {
+        look(args).failed(1, "there is none at hub.db");
+        assert!(
+            !shop.path("hub.db").exists() && !shop.path("log.jsonl").exists(),
+            "{args:?}"
+        );
+    }
+    token(&shop, &["new", "root", "--role", "admin"]).ok();
+    token(&shop, &["new", "anna", "--role", "admin"]).ok();
+    tamper(&shop, "DROP TRIGGER audit_no_delete; DROP TRIGGER audit_no_update");
+    for _ in 0..2 {
+        let told = look(&["audit", "verify"]).failed(3, "somebody took audit_no_update, audit_no_delete away");
+        assert!(
+            !told.stderr.contains("broken"),
+            "its entries are whole: {}",
+            told.stderr
+        );
+    }
+    look(&["audit", "show"]).ok();
+    look(&["hub", "token", "ls"]).ok();
+    tamper(&shop, "DELETE FROM audit WHERE seq = 2");
+    let told = look(&["audit", "verify"]).failed(3, "entry 2 and all after it were cut off");
+    assert!(told.stderr.contains("audit_no_delete"), "{}", told.stderr);
+    tamper(&shop, "UPDATE audit_head SET seq = 0");
+    let told = look(&["audit", "verify"]).failed(3, "audit_no_delete");
+    assert!(
+        !told.stderr.contains("broken"),
+        "its count alone is believed in nothing: {}",
+        told.stderr
+    );
+    tamper(
+        &shop,
+        "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)",
+    );
+    look(&["audit", "verify"]).failed(1, "an older hub wrote it");
 }

@@ -3,7 +3,7 @@
 
 use super::Mark;
 use floorhand_bundle::cbor::{self, CborError};
-use floorhand_bundle::{DocumentError, Domain, Envelope, EnvelopeError, FleetId, Role, Signer, TrustRoot};
+use floorhand_bundle::{DocumentError, Domain, Envelope, EnvelopeError, FleetId, Role, RootChain, Signer, TrustRoot};
 use serde::{Deserialize, Serialize};
 
 /// A checkpoint has a few short fields.
@@ -71,6 +71,17 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Opens one that a hub of any of these roots has signed: those from before the hub's key was rotated count still. Who
+    /// has an old key can make a whole log look broken with it, and no broken one look whole.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] under the newest root, when none of them lists who signed it.
+    pub fn open_under(bytes: &[u8], roots: &RootChain) -> Result<Self, CheckpointError> {
+        let opened = Self::open(bytes, roots.newest());
+        let earlier = || roots.iter().skip(1).find_map(|root| Self::open(bytes, root).ok());
+        opened.or_else(|error| earlier().ok_or(error))
+    }
+
     /// The entry that it knows; `None` where there was none.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
@@ -85,6 +96,7 @@ impl Checkpoint {
 mod tests {
     use super::*;
     use crate::testing::{key, root};
+    use floorhand_bundle::RoleKeys;
 
     #[test]
     fn only_the_hub_vouches_for_the_log() {
@@ -113,5 +125,30 @@ mod tests {
             Checkpoint::open(&foreign, &root()),
             Err(CheckpointError::Fleet { .. })
         ));
+    }
+
+    #[test]
+    fn a_checkpoint_from_before_the_key_was_rotated_counts_where_its_root_is_known() {
+        let checkpoint = Checkpoint {
+            fleet: "plant-a".parse().unwrap(),
+            seq: 7,
+            hash: "ab".repeat(32),
+            time_ms: 1,
+        };
+        let next = TrustRoot {
+            version: 2,
+            assignment: RoleKeys::any_of(vec![key(3).public()]),
+            ..root().into_inner()
+        };
+        let next = next.seal(&[&key(1)]).unwrap();
+        let mut both = RootChain::new(root());
+        both.extend(&next).unwrap();
+        let newest = RootChain::new(TrustRoot::open_pinned(&next).unwrap());
+        let [old, new, forged] = [2, 3, 1].map(|seed| checkpoint.seal(&key(seed)).unwrap());
+        assert_eq!(Checkpoint::open_under(&old, &both).unwrap(), checkpoint);
+        assert_eq!(Checkpoint::open_under(&new, &both).unwrap(), checkpoint);
+        assert_eq!(Checkpoint::open_under(&new, &newest).unwrap(), checkpoint);
+        assert!(Checkpoint::open_under(&old, &newest).is_err());
+        assert!(Checkpoint::open_under(&forged, &both).is_err());
     }
 }

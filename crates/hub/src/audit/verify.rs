@@ -51,7 +51,7 @@ pub enum Finding {
     Replaced,
     /// A checkpoint knows another entry under its number: the chain was written anew up to there.
     Rewritten,
-    /// It and all after it are gone: a checkpoint knows of more.
+    /// It and all after it are gone: a checkpoint, or the database's own count, knows of more.
     Truncated,
 }
 
@@ -89,9 +89,24 @@ impl fmt::Display for Broken {
             ),
             Finding::Truncated => write!(
                 f,
-                "entry {seq} and all after it were cut off: the checkpoint knows of more"
+                "entry {seq} and all after it were cut off: the checkpoint, or the database's own count, knows of more"
             ),
         }
+    }
+}
+
+impl Verdict {
+    /// Holds it against how many entries were written, as something says that is worth less than a checkpoint: fewer were
+    /// cut off, and more prove nothing.
+    #[must_use]
+    pub fn with_written(mut self, written: u64) -> Self {
+        if self.broken.is_none() && self.entries < written {
+            self.broken = Some(Broken {
+                seq: self.entries + 1,
+                finding: Finding::Truncated,
+            });
+        }
+        self
     }
 }
 
@@ -311,6 +326,15 @@ mod tests {
         check(|all| all.truncate(4), &[], None);
         check(|all| all.truncate(4), &[mark(5)], Some((5, Finding::Truncated)));
         check(Vec::clear, &[mark(5)], Some((1, Finding::Truncated)));
+        let cut = |written| {
+            let four = chain().into_iter().take(4).map(Ok::<_, Infallible>);
+            verify(four, &[]).unwrap().with_written(written).broken
+        };
+        let cut_off = Broken {
+            seq: 5,
+            finding: Finding::Truncated,
+        };
+        assert_eq!([3, 4, 5].map(cut), [None, None, Some(cut_off)]);
         check(rewrite, &[mark(3)], None);
         check(rewrite, &[mark(6)], Some((6, Finding::Rewritten)));
     }

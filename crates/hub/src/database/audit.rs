@@ -5,21 +5,36 @@
 use super::{Database, DatabaseError, During as _, Writing, signed, unsigned};
 use crate::access::Actor;
 use crate::audit::{Checkpoint, Entry, Note};
-use sqlx::Executor as _;
+use sqlx::{AssertSqlSafe, Executor as _};
 
 /// What is being done, for errors.
 const APPEND: &str = "write the audit log";
 
-/// SQLite: no entry is changed, removed, or put in the place of another.
-const SQLITE_TRIGGERS: [&str; 3] = [
-    "CREATE TRIGGER IF NOT EXISTS audit_no_update BEFORE UPDATE ON audit \
-     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
-    "CREATE TRIGGER IF NOT EXISTS audit_no_delete BEFORE DELETE ON audit \
-     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
-    "CREATE TRIGGER IF NOT EXISTS audit_no_replace BEFORE INSERT ON audit \
-     WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq OR previous = NEW.previous OR hash = NEW.hash) \
-     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+/// SQLite: no entry is changed, removed, or put in the place of another. Each name, and what SQLite then has in its schema.
+const SQLITE_TRIGGERS: [(&str, &str); 3] = [
+    (
+        "audit_no_update",
+        "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit \
+         BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+    ),
+    (
+        "audit_no_delete",
+        "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit \
+         BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+    ),
+    (
+        "audit_no_replace",
+        "CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit \
+         WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq OR previous = NEW.previous OR hash = NEW.hash) \
+         BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+    ),
 ];
+/// PostgreSQL's triggers, as `tgtype` has them: before each row that is updated or deleted, before the statement TRUNCATE.
+const POSTGRES_NAMES: [(&str, i64); 2] = [("audit_no_change", 27), ("audit_no_truncate", 34)];
+/// PostgreSQL: those of the log that are on, have no condition, and do what they were made for.
+const POSTGRES_ARMED: &str = "SELECT t.tgname::text, t.tgtype::bigint FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid \
+     WHERE t.tgrelid = 'audit'::regclass AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL \
+     AND p.prosrc = 'BEGIN RAISE EXCEPTION ''the audit log is append-only''; END'";
 /// PostgreSQL: the same, and no TRUNCATE. Two hubs that start at once take turns.
 const POSTGRES_TRIGGERS: &str = "DO $$ BEGIN \
      PERFORM pg_advisory_xact_lock(5207412); \
@@ -66,19 +81,62 @@ impl From<EntryRow> for Entry {
 }
 
 impl Database {
-    /// Has the database refuse to change what was written.
-    pub(super) async fn guard_audit(&self) -> Result<(), DatabaseError> {
+    /// Has the database refuse to change what was written. That it didn't, although there were entries, is written down:
+    /// otherwise a start would wipe the trace of whoever took a trigger away.
+    pub(super) async fn guard_audit(&self, now_ms: u64) -> Result<(), DatabaseError> {
         let operation = "guard the audit log";
-        let mut connection = self.pool.acquire().await.during(operation)?;
-        let statements = if self.sqlite {
-            &SQLITE_TRIGGERS[..]
-        } else {
-            &[POSTGRES_TRIGGERS]
-        };
-        for statement in statements {
-            connection.execute(*statement).await.during(operation)?;
+        // In this order: another hub that starts with the same new database makes its triggers before its first entry.
+        let written = self.audit_written().await?;
+        let lost = self.lost_guards().await?;
+        if !self.sqlite {
+            let mut connection = self.pool.acquire().await.during(operation)?;
+            connection.execute(POSTGRES_TRIGGERS).await.during(operation)?;
+        } else if !lost.is_empty() {
+            self.guard_sqlite(operation).await?;
         }
-        Ok(())
+        if lost.is_empty() || written == 0 {
+            return Ok(());
+        }
+        tracing::error!("the audit log's table had lost {}; verify the log", lost.join(", "));
+        let note = Note::new("audit.guard", "").with_names("lost", lost.into_iter());
+        self.note(&note, now_ms).await
+    }
+
+    async fn guard_sqlite(&self, operation: &'static str) -> Result<(), DatabaseError> {
+        let mut writing = self.write(operation).await?;
+        for (name, statement) in SQLITE_TRIGGERS {
+            // One of the same name may do something else.
+            let drop = AssertSqlSafe(format!("DROP TRIGGER IF EXISTS {name}"));
+            writing.transaction.execute(drop).await.during(operation)?;
+            writing.transaction.execute(statement).await.during(operation)?;
+        }
+        writing.commit(operation).await
+    }
+
+    /// The triggers that keep entries from being changed and aren't there as they were made. A hub makes them at its start,
+    /// so somebody has taken them away since.
+    pub(crate) async fn lost_guards(&self) -> Result<Vec<&'static str>, DatabaseError> {
+        let operation = "look for the audit log's triggers";
+        if self.sqlite {
+            let found = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit'";
+            let found: Vec<(String, String)> = sqlx::query_as(found).fetch_all(&self.pool).await.during(operation)?;
+            let is_there = |own: &(&str, &str)| found.iter().any(|one| one.0 == own.0 && one.1 == own.1);
+            return Ok(lost(&SQLITE_TRIGGERS, is_there));
+        }
+        let found = sqlx::query_as(POSTGRES_ARMED).fetch_all(&self.pool).await;
+        let found: Vec<(String, i64)> = found.during(operation)?;
+        let is_there = |own: &(&str, i64)| found.iter().any(|one| one.0 == own.0 && one.1 == own.1);
+        Ok(lost(&POSTGRES_NAMES, is_there))
+    }
+
+    /// How many entries were written, as the row says that writers queue for. It proves nothing: who has the database can
+    /// set it. But entries that are fewer were cut off.
+    pub(crate) async fn audit_written(&self) -> Result<u64, DatabaseError> {
+        let written: Option<i64> = sqlx::query_scalar("SELECT seq FROM audit_head WHERE id = 1")
+            .fetch_optional(&self.pool)
+            .await
+            .during("read the audit log")?;
+        Ok(written.map_or(0, unsigned))
     }
 
     /// Writes down something that isn't in the database itself.
@@ -138,6 +196,11 @@ impl Database {
         })?;
         Ok(Some((unsigned(seq), sealed)))
     }
+}
+
+/// The names of those that aren't there.
+fn lost<T>(all: &[(&'static str, T)], is_there: impl Fn(&(&'static str, T)) -> bool) -> Vec<&'static str> {
+    all.iter().filter(|one| !is_there(one)).map(|one| one.0).collect()
 }
 
 impl Writing<'_> {

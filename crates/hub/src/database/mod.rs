@@ -10,6 +10,7 @@ mod audit;
 mod bundles;
 mod devices;
 mod enrolment;
+mod existing;
 mod records;
 mod roots;
 mod telemetry;
@@ -39,6 +40,13 @@ const MAX_CONNECTIONS: u32 = 8;
 /// A request that hasn't got a connection by then is told so.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What was committed is there after a power cut; another process's write is waited for.
+const SQLITE_SETTINGS: [&str; 3] = [
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA busy_timeout = 10000",
+];
+
 /// Why the database didn't do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseError {
@@ -65,6 +73,27 @@ pub(crate) enum DatabaseError {
         /// The highest that this hub knows.
         known: i64,
     },
+    /// Its tables are those of an earlier version, and it was opened to be read only.
+    #[error(
+        "database: an older hub wrote it: its tables are of version {found}, and {own} reads those of version {known}; \
+         use the version of that hub, or start the new hub on it, which brings them to its own",
+        own = env!("CARGO_PKG_VERSION")
+    )]
+    Older {
+        /// The highest version of its tables.
+        found: i64,
+        /// The version that this hub knows.
+        known: i64,
+    },
+    /// There is no file.
+    #[error("database: there is none at {path}; name the data directory or the database that the hub has")]
+    Absent {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// It is a database, and not a hub's.
+    #[error("database: it has no tables of a hub: {0}; name the database that the hub has")]
+    Foreign(sqlx::Error),
     /// A value in it isn't what this version writes.
     #[error("database: {what} is damaged: {problem}; restore it from a backup")]
     Damaged {
@@ -108,25 +137,9 @@ struct Writing<'a> {
 impl Database {
     /// Opens the database of a URL (`sqlite://PATH` or `postgres://...`) and brings its tables to this version.
     pub(crate) async fn open(url: &str) -> Result<Self, DatabaseError> {
-        sqlx::any::install_default_drivers();
-        let sqlite = url.starts_with("sqlite:");
-        let options = AnyConnectOptions::from_str(url).during("read its URL")?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if sqlite {
-                        connection.execute("PRAGMA journal_mode = WAL").await?;
-                        connection.execute("PRAGMA synchronous = FULL").await?;
-                        connection.execute("PRAGMA busy_timeout = 10000").await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_with(options)
-            .await
-            .during("open")?;
+        let sqlite = is_sqlite(url);
+        let settings = if sqlite { &SQLITE_SETTINGS[..] } else { &[] };
+        let pool = connect(url, settings).await?;
         let migrations = sqlx::migrate!("./migrations");
         if let Err(error) = migrations.run(&pool).await {
             let known = migrations.iter().map(|one| one.version).max().unwrap_or(0);
@@ -145,7 +158,7 @@ impl Database {
             writer: Mutex::new(()),
             last_record_id: AtomicI64::new(last),
         };
-        database.guard_audit().await?;
+        database.guard_audit(crate::clock::now_ms()).await?;
         Ok(database)
     }
 
@@ -190,6 +203,30 @@ impl Database {
             _turn: turn,
         })
     }
+}
+
+fn is_sqlite(url: &str) -> bool {
+    url.starts_with("sqlite:")
+}
+
+/// Connections to the database of a URL, each of which begins with these statements.
+async fn connect(url: &str, settings: &'static [&'static str]) -> Result<AnyPool, DatabaseError> {
+    sqlx::any::install_default_drivers();
+    let options = AnyConnectOptions::from_str(url).during("read its URL")?;
+    AnyPoolOptions::new()
+        .max_connections(MAX_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                for setting in settings {
+                    connection.execute(*setting).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+        .during("open")
 }
 
 impl Writing<'_> {

@@ -167,3 +167,48 @@ async fn two_hubs_on_one_database_write_one_chain() {
     assert_eq!(hubs[0].audit_head().await.unwrap().unwrap().0, 40);
     assert_eq!(broken(&hubs[1], &[]).await, None);
 }
+
+#[tokio::test]
+async fn triggers_that_were_taken_away_are_told_until_a_start_and_then_by_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = crate::testing::database_url(dir.path()).await;
+    let database = Database::open(&url).await.unwrap();
+    let lost = async || {
+        Database::open_existing(&url)
+            .await
+            .unwrap()
+            .lost_guards()
+            .await
+            .unwrap()
+    };
+    assert!(lost().await.is_empty());
+    fill(&database, 3).await;
+    let spared = if database.sqlite {
+        "DROP TRIGGER audit_no_delete; CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT 1; END"
+    } else {
+        "ALTER TABLE audit DISABLE TRIGGER audit_no_change; DROP TRIGGER audit_no_truncate ON audit"
+    };
+    execute(&database, spared).await.unwrap();
+    let expected: &[&str] = if database.sqlite {
+        &["audit_no_delete"]
+    } else {
+        &["audit_no_change", "audit_no_truncate"]
+    };
+    assert_eq!(lost().await, expected, "one that does nothing is none");
+    execute(&database, "DELETE FROM audit").await.unwrap();
+    let looked_at = Database::open_existing(&url).await.unwrap();
+    assert_eq!(looked_at.lost_guards().await.unwrap(), expected, "a look mends nothing");
+    assert_eq!(looked_at.audit_written().await.unwrap(), 3, "so all three were cut off");
+    looked_at.close().await;
+    database.close().await;
+    let started = Database::open(&url).await.unwrap();
+    assert!(lost().await.is_empty());
+    assert!(execute(&started, "DELETE FROM audit").await.is_err());
+    let told = started.audit_after(0, 10).await.unwrap();
+    let brief: Vec<(u64, &str)> = told.iter().map(|entry| (entry.seq, entry.action.as_str())).collect();
+    assert_eq!(brief, [(4, "audit.guard")]);
+    assert!(told[0].details.contains(expected[0]), "{}", told[0].details);
+    started.close().await;
+    let again = Database::open(&url).await.unwrap();
+    assert_eq!(again.audit_written().await.unwrap(), 4, "it is told once");
+}
