@@ -10,7 +10,7 @@ use crate::audit::Note;
 use crate::database::{Database, DatabaseError, SessionRow, TokenRow, unsigned};
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Requests of one identity: a script that asks in a loop is slowed, a page or a rollout never.
@@ -85,6 +85,8 @@ pub(crate) struct Door {
     wrong: Buckets<IpAddr>,
     proven: Mutex<Proven>,
     told: Mutex<Told>,
+    /// The last minute in which the use of a token couldn't be noted, and that was told.
+    unnoted_minute: AtomicU64,
 }
 
 /// Hashes of credentials that were right, the last ones.
@@ -115,6 +117,7 @@ impl Door {
             wrong: Buckets::new(WRONG, MAX_KEYS),
             proven: Mutex::default(),
             told: Mutex::default(),
+            unnoted_minute: AtomicU64::new(0),
         }
     }
 
@@ -214,9 +217,12 @@ impl Door {
                 }
                 Ok(Some(actor))
             }
-            // A cookie that is over isn't an attempt; whoever has it logs in again.
-            Err(Denied::Wrong(_)) if method == Method::Session => Ok(None),
             Err(Denied::Wrong(problem)) => {
+                self.disprove(&hash);
+                // A cookie that is over isn't an attempt; whoever has it logs in again.
+                if method == Method::Session {
+                    return Ok(None);
+                }
                 // It was looked at before: an empty bucket has refused already.
                 let _ = self.wrong.take(&from, 1.0, now_ms);
                 self.tell(database, from, &problem, now_ms).await;
@@ -231,7 +237,7 @@ impl Door {
             && let Some(row) = database.token(hash).await?
         {
             let actor = of_row(&row, now_ms)?;
-            database.note_use(&row, now_ms).await?;
+            self.note_use(database, &row, now_ms).await;
             return Ok(actor);
         }
         // Hashes are compared, so the time it takes tells nothing of the token.
@@ -244,6 +250,17 @@ impl Door {
                 Ok(of_identity(identity.name, identity.roles))
             }
             _ => Err(Denied::Wrong("this hub knows no such token".to_owned())),
+        }
+    }
+
+    /// Whoever has a token that holds is let in, whether or not its use can be noted: a full disk must not lock out those
+    /// who come to see what is wrong.
+    async fn note_use(&self, database: &Database, row: &TokenRow, now_ms: u64) {
+        if let Err(error) = database.note_use(row, now_ms).await {
+            let minute = now_ms / 60_000;
+            if self.unnoted_minute.swap(minute, Ordering::Relaxed) != minute {
+                tracing::warn!("failed to note the use of tokens: {error}");
+            }
         }
     }
 
@@ -278,6 +295,14 @@ impl Door {
             && let Some(oldest) = proven.order.pop_front()
         {
             proven.known.remove(&oldest);
+        }
+    }
+
+    /// A credential that holds no longer is a wrong one like any other.
+    fn disprove(&self, hash: &str) {
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        if proven.known.remove(hash) {
+            proven.order.retain(|known| known != hash);
         }
     }
 
@@ -357,7 +382,7 @@ fn refused(error: &Refused) -> Denied {
 }
 
 /// Whose address it is: one with IPv6 has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
             Some(v4) => IpAddr::V4(v4),
@@ -368,125 +393,4 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::database::NewToken;
-    use crate::database::tests::database;
-
-    const NOW_MS: u64 = 1_800_000_000_000;
-    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-
-    async fn add(database: &Database, name: &str, roles: &str, expires_ms: u64) -> String {
-        let token = tokens::draw().unwrap();
-        let new = NewToken {
-            name: name.to_owned(),
-            hash: tokens::hash(&token),
-            roles: roles.to_owned(),
-            is_admin: roles == "admin",
-            expires_ms,
-        };
-        assert_eq!(
-            database.add_token(&new, NOW_MS).await.unwrap(),
-            crate::database::Added::New
-        );
-        token
-    }
-
-    fn bearer(text: &str) -> Shown {
-        Shown::Bearer(text.to_owned())
-    }
-
-    #[tokio::test]
-    async fn the_first_token_closes_the_door_for_good() {
-        let (_dir, database) = database().await;
-        let door = Door::new(None, None, true);
-        let enter = async |shown: Shown| door.enter(&database, &shown, HOME, NOW_MS).await;
-        assert_eq!(enter(Shown::Nothing).await.unwrap(), Actor::anybody());
-        assert!(matches!(enter(bearer("made up")).await, Err(Denied::Wrong(_))));
-        let elsewhere = Door::new(None, None, false);
-        let nobody = elsewhere.enter(&database, &Shown::Nothing, HOME, NOW_MS).await;
-        assert!(
-            matches!(nobody, Err(Denied::Missing)),
-            "others can reach it: it was never open"
-        );
-        let token = add(&database, "root", "admin", 0).await;
-        assert!(matches!(enter(Shown::Nothing).await, Err(Denied::Missing)));
-        assert_eq!(enter(bearer(&token)).await.unwrap().name, "root");
-        database.revoke_token("root", NOW_MS).await.unwrap();
-        assert!(matches!(enter(bearer(&token)).await, Err(Denied::Wrong(why)) if why.contains("revoked")));
-        assert!(matches!(enter(Shown::Nothing).await, Err(Denied::Missing)));
-        let restarted = Door::new(None, None, true);
-        assert!(!restarted.is_open(&database).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn what_a_browser_sends_is_for_looking() {
-        let (_dir, database) = database().await;
-        let door = Door::new(None, None, true);
-        let token = add(&database, "root", "admin", NOW_MS + 1000).await;
-        let look = Roles::of(&[Role::Viewer]);
-        let (cookie, good_ms) = door.log_in(&database, &token, HOME, NOW_MS).await.unwrap();
-        assert_eq!(good_ms, SESSION_MS);
-        let enter = async |shown: Shown, now_ms: u64| door.enter(&database, &shown, HOME, now_ms).await;
-        let by_cookie = enter(Shown::Cookie(cookie.clone()), NOW_MS).await.unwrap();
-        let by_password = enter(Shown::Password(token.clone()), NOW_MS).await.unwrap();
-        assert_eq!((by_cookie.roles, by_password.roles), (look, look));
-        assert_eq!(
-            enter(bearer(&token), NOW_MS).await.unwrap().roles,
-            Roles::of(&[Role::Admin])
-        );
-        assert!(
-            matches!(enter(bearer(&cookie), NOW_MS).await, Err(Denied::Wrong(_))),
-            "a cookie is no token"
-        );
-        let later = NOW_MS + 1000;
-        assert!(matches!(enter(bearer(&token), later).await, Err(Denied::Wrong(why)) if why.contains("expired")));
-        assert!(matches!(
-            enter(Shown::Cookie(cookie), later).await,
-            Err(Denied::Missing)
-        ));
-    }
-
-    #[tokio::test]
-    async fn guesses_are_slowed_and_written_down_in_bounds() {
-        let (_dir, database) = database().await;
-        let token = "0123456789abcdef0123456789abcdef";
-        let door = Door::new(Some(token), None, true);
-        let enter = async |text: &str, from: IpAddr| door.enter(&database, &bearer(text), from, NOW_MS).await;
-        let far: IpAddr = "2001:db8::1".parse().unwrap();
-        assert!(enter(token, far).await.is_ok());
-        for guess in 0..10 {
-            assert!(matches!(enter(&guess.to_string(), far).await, Err(Denied::Wrong(_))));
-        }
-        assert!(matches!(enter("guess", far).await, Err(Denied::TooOften(5000))));
-        let neighbour = "2001:db8::ffff:1".parse().unwrap();
-        assert!(matches!(enter("guess", neighbour).await, Err(Denied::TooOften(_))));
-        assert!(
-            enter(token, far).await.is_ok(),
-            "who was let in before isn't locked out by others"
-        );
-        assert!(matches!(enter("guess", HOME).await, Err(Denied::Wrong(_))));
-        let told = database.audit_after(0, 100).await.unwrap();
-        assert_eq!(told.len(), TOLD_EACH_MINUTE as usize, "the eleventh is left out");
-        assert!(
-            told.iter()
-                .all(|entry| entry.action == "login.refused" && entry.subject == "2001:db8::")
-        );
-        let next = door.enter(&database, &bearer("guess"), HOME, NOW_MS + 60_000).await;
-        assert!(matches!(next, Err(Denied::Wrong(_))));
-        let last = database.audit_after(10, 100).await.unwrap().remove(0);
-        assert!(last.details.contains("\"left_out_before\":1"), "{}", last.details);
-    }
-
-    #[tokio::test]
-    async fn one_identity_has_its_share() {
-        let (_dir, database) = database().await;
-        let door = Door::new(None, None, true);
-        for _ in 0..1000 {
-            assert!(door.enter(&database, &Shown::Nothing, HOME, NOW_MS).await.is_ok());
-        }
-        let refused = door.enter(&database, &Shown::Nothing, HOME, NOW_MS).await;
-        assert!(matches!(refused, Err(Denied::TooOften(10))));
-        assert!(door.enter(&database, &Shown::Nothing, HOME, NOW_MS + 10).await.is_ok());
-    }
-}
+mod tests;
