@@ -1,6 +1,7 @@
 //! Connections: so many at a time and no more, from one address and in all, each within its times. A connection costs
 //! memory and a file descriptor, and somebody who opens it and says nothing shall not hold it.
 
+use crate::access::door::network;
 use axum::Router;
 use axum::extract::Request;
 use hyper::server::conn::http1;
@@ -140,7 +141,7 @@ impl Server {
     }
 }
 
-/// One of the connections of an address. It gives its place back when it ends.
+/// One of the connections of an address, with IPv6 of its network. It gives its place back when it ends.
 struct Place {
     from: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
     address: IpAddr,
@@ -148,9 +149,11 @@ struct Place {
 
 impl Place {
     fn take(from: &Arc<Mutex<BTreeMap<IpAddr, usize>>>, address: IpAddr) -> Option<Self> {
+        let is_local = address.to_canonical().is_loopback();
+        let address = network(address);
         let mut counts = from.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
-        if *count >= MAX_FROM_ONE && !address.is_loopback() {
+        if *count >= MAX_FROM_ONE && !is_local {
             return None;
         }
         *count += 1;
@@ -224,16 +227,21 @@ mod tests {
 
     #[test]
     fn one_address_has_its_share() {
-        let from = Arc::default();
-        let [far, near] = ["192.0.2.1", "127.0.0.1"].map(|address| address.parse().unwrap());
-        let mut places: Vec<Place> = (0..MAX_FROM_ONE).map(|_| Place::take(&from, far).unwrap()).collect();
-        assert!(Place::take(&from, far).is_none());
-        assert!(Place::take(&from, "192.0.2.2".parse().unwrap()).is_some());
-        places.pop();
-        assert!(Place::take(&from, far).is_some());
-        let local: Vec<Option<Place>> = (0..=MAX_FROM_ONE).map(|_| Place::take(&from, near)).collect();
-        assert!(local.iter().all(Option::is_some));
-        drop((places, local));
-        assert!(from.lock().unwrap().is_empty());
+        for (far, same, other, near) in [
+            ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "127.0.0.1"),
+            ("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1", "::1"),
+        ] {
+            let from = Arc::default();
+            let take = |address: &str| Place::take(&from, address.parse().unwrap());
+            let mut places: Vec<Place> = (0..MAX_FROM_ONE).map(|_| take(far).unwrap()).collect();
+            assert!(take(far).is_none() && take(same).is_none(), "{far} and {same} are one");
+            assert!(take(other).is_some(), "{other} is another");
+            places.pop();
+            assert!(take(same).is_some());
+            let local: Vec<Option<Place>> = (0..=MAX_FROM_ONE).map(|_| take(near)).collect();
+            assert!(local.iter().all(Option::is_some));
+            drop((places, local));
+            assert!(from.lock().unwrap().is_empty());
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! `/login`: a person's token for a cookie, with which a browser may look. Changes take the token itself, so a page of
 //! somebody else that has the browser send something gains nothing.
 
+use super::api::in_time;
 use super::{App, guard, problem};
 use crate::access::door::Denied;
 use crate::access::{Actor, Kind, tokens};
 use crate::fleet::HubError;
 use crate::http::listener::Peer;
 use axum::Form;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, FromRequest as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use maud::{DOCTYPE, html};
@@ -36,8 +37,13 @@ pub(crate) async fn page(State(app): State<App>) -> Result<Response, HubError> {
 pub(crate) async fn log_in(
     State(app): State<App>,
     Extension(Peer(from)): Extension<Peer>,
-    Form(Login { token }): Form<Login>,
+    request: Request,
 ) -> Response {
+    let Login { token } = match in_time(Form::from_request(request, &app), app.body_within).await {
+        Ok(Ok(Form(login))) => login,
+        Ok(Err(error)) => return error.into_response(),
+        Err(late) => return late.into_response(),
+    };
     let now_ms = app.hub.now_ms();
     match app.door.log_in(&app.hub.database, token.trim(), from, now_ms).await {
         Ok((cookie, good_ms)) => with_cookie(&app, &cookie, good_ms / 1000, "/"),
@@ -47,11 +53,14 @@ pub(crate) async fn log_in(
 }
 
 /// Ends the browser's login.
-pub(crate) async fn log_out(State(app): State<App>, headers: HeaderMap) -> Result<Response, HubError> {
+pub(crate) async fn log_out(
+    State(app): State<App>,
+    Extension(Peer(from)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, HubError> {
     if let Some(cookie) = guard::cookie(&headers, cookie_name(app.tls)) {
         // Whose login it was is told by the entry of its beginning; here nobody has shown a token.
         let shown = crate::access::door::Shown::Cookie(cookie.clone());
-        let from = std::net::Ipv4Addr::LOCALHOST.into();
         let entered = app.door.enter(&app.hub.database, &shown, from, app.hub.now_ms()).await;
         let actor = entered.ok().filter(|actor| actor.kind != Kind::Anybody);
         let hash = tokens::hash(&cookie);

@@ -39,8 +39,8 @@ use tokio::sync::{Semaphore, watch};
 const MAX_JSON_BYTES: usize = 512 * 1024;
 /// Callers that wait for an answer at the same time, a connection each.
 const MAX_WAITING: usize = 256;
-/// JSON comes within this time: half a megabyte over the slowest link that anybody has.
-const JSON_TIMEOUT: Duration = Duration::from_secs(30);
+/// A body that is no bundle comes within this time: half a megabyte over the slowest link that anybody has.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Uploads at the same time: each is in memory while it comes.
 const MAX_UPLOADS: usize = 2;
 
@@ -51,6 +51,8 @@ pub(crate) struct App {
     door: Arc<Door>,
     waiting: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    /// How long a body that is no bundle may take.
+    body_within: Duration,
     /// Turns true when the hub ends, so that nobody waits any longer.
     stopping: watch::Receiver<bool>,
     /// Whether it listens on loopback, and so has to know by itself that a browser isn't led here by somebody else.
@@ -80,7 +82,7 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, service: Service
         Ok(false) => {}
         Err(error) => tracing::error!("failed to look for tokens: {error}"),
     }
-    let router = router(hub, door, (loopback, tls.is_some()), stopping.clone());
+    let router = router(app(hub, door, (loopback, tls.is_some()), stopping.clone()));
     let stop = async move {
         // An error means that the sender is gone, and with it the program.
         drop(stopping.wait_for(|stop| *stop).await);
@@ -88,16 +90,20 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>, service: Service
     listener::serve(listener, router, tls, stop).await;
 }
 
-fn router(hub: Arc<Hub>, door: Door, (loopback, tls): (bool, bool), stopping: watch::Receiver<bool>) -> Router {
-    let app = App {
+fn app(hub: Arc<Hub>, door: Door, (loopback, tls): (bool, bool), stopping: watch::Receiver<bool>) -> App {
+    App {
         hub,
         door: Arc::new(door),
         waiting: Arc::new(Semaphore::new(MAX_WAITING)),
         uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+        body_within: BODY_WITHIN,
         stopping,
         loopback,
         tls,
-    };
+    }
+}
+
+fn router(app: App) -> Router {
     routes::router()
         .fallback(async || HubError::NotFound("no such page; see /openapi.json".to_owned()))
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::check))

@@ -33,7 +33,7 @@ impl Api {
         let hub = Arc::new(hub);
         let (stop, stopping) = watch::channel(false);
         let door = Door::new(hub.settings.api_token.as_deref(), None, loopback);
-        let router = router(Arc::clone(&hub), door, (loopback, false), stopping);
+        let router = router(app(Arc::clone(&hub), door, (loopback, false), stopping));
         Self {
             router,
             hub,
@@ -544,4 +544,41 @@ async fn enrolling_needs_no_operators_token_and_making_tokens_does() {
         .body(Body::from(wish.to_string()))
         .unwrap();
     assert_eq!(api.send(shown).await.0, 409, "this hub makes no certificates");
+}
+
+/// A body of which nothing comes.
+struct Silent;
+
+impl axum::body::HttpBody for Silent {
+    type Data = axum::body::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let (_dir, hub, _sent) = hub().await;
+    let (_stop, stopping) = watch::channel(false);
+    let mut app = app(Arc::new(hub), Door::new(None, None, true), (true, false), stopping);
+    assert_eq!(app.body_within, Duration::from_secs(30), "what operating.md says");
+    app.body_within = Duration::from_millis(50);
+    let router = router(app);
+    for (path, kind) in [
+        ("/login", "application/x-www-form-urlencoded"),
+        ("/api/v1/roots", "application/octet-stream"),
+        ("/api/v1/deployments", "application/json"),
+        ("/api/v1/enrol", "application/json"),
+    ] {
+        let request = builder("POST", path).header(header::CONTENT_TYPE, kind);
+        let answer = router.clone().oneshot(request.body(Body::new(Silent)).unwrap());
+        // Without a limit it would be waited for until the connection ends, here for good.
+        let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
+        assert_eq!(answer.unwrap().unwrap().status(), 408, "{path}");
+    }
 }

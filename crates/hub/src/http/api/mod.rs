@@ -10,6 +10,7 @@ pub(crate) mod roots;
 pub(crate) mod tokens;
 
 use crate::fleet::HubError;
+use crate::http::App;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
@@ -27,10 +28,10 @@ const MAX_LIMIT: u32 = 1000;
 /// A body of JSON. Its content type has to say so: a page of another site can't send that unasked.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     type Rejection = HubError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, HubError> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, HubError> {
         let content_type = request
             .headers()
             .get(CONTENT_TYPE)
@@ -40,7 +41,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "expected a body of content type application/json".to_owned(),
             ));
         }
-        let bytes = whole(request, state, crate::http::JSON_TIMEOUT).await?;
+        let bytes = whole(request, app, app.body_within).await?;
         let bytes = bytes.map_err(|error| unread(&error, "the body", crate::http::MAX_JSON_BYTES))?;
         serde_json::from_slice(&bytes)
             .map(Self)
@@ -51,14 +52,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 /// A body of JSON, or none, which stands for the default.
 pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJsonBody<T> {
+impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalJsonBody<T> {
     type Rejection = HubError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, HubError> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, HubError> {
         if request.headers().get(CONTENT_TYPE).is_none() {
             return Ok(Self(T::default()));
         }
-        JsonBody::from_request(request, state)
+        JsonBody::from_request(request, app)
             .await
             .map(|JsonBody(body)| Self(body))
     }
@@ -78,16 +79,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// A body, if it comes in time: somebody who sends a byte now and then must not hold a place for good.
+/// A body's bytes, if they come in time.
 async fn whole<S: Send + Sync>(
     request: Request,
     state: &S,
     within: Duration,
 ) -> Result<Result<Bytes, BytesRejection>, HubError> {
+    in_time(Bytes::from_request(request, state), within).await
+}
+
+/// What is read of a body, if it comes in time: somebody who sends a byte now and then must not hold a place for good.
+pub(super) async fn in_time<T>(reading: impl Future<Output = T>, within: Duration) -> Result<T, HubError> {
     let late = |_| HubError::Late(format!("the body didn't come within {} s", within.as_secs()));
-    tokio::time::timeout(within, Bytes::from_request(request, state))
-        .await
-        .map_err(late)
+    tokio::time::timeout(within, reading).await.map_err(late)
 }
 
 /// Why a body couldn't be read, of which `most` bytes are taken.

@@ -1,12 +1,11 @@
 //! `/api/v1/roots`: whose signatures count, and how far the fleet is with the newest root.
 
-use super::unread;
+use super::{unread, whole};
 use crate::fleet::HubError;
 use crate::http::App;
 use crate::http::models::{Problem, RoleView, RootView};
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use floorhand_bundle::{MAX_ROOT_BYTES, RoleKeys, TrustRoot, Verified};
 use std::collections::BTreeMap;
@@ -37,7 +36,7 @@ pub(crate) async fn publish(
     mut request: Request,
 ) -> Result<(StatusCode, Json<RootView>), HubError> {
     DefaultBodyLimit::max(MAX_ROOT_BYTES + 2).apply(&mut request);
-    let bytes = Bytes::from_request(request, &app).await;
+    let bytes = whole(request, &app, app.body_within).await?;
     let bytes = bytes.map_err(|error| unread(&error, "the trust root", MAX_ROOT_BYTES))?;
     let taken = app.hub.take_root(&bytes).await?;
     let status = if taken.new { StatusCode::CREATED } else { StatusCode::OK };

@@ -347,7 +347,7 @@ async fn with_tls_browsers_are_told_to_stay_with_it() {
     let (_dir, hub, _sent) = hub().await;
     let (_stop, stopping) = watch::channel(false);
     let door = Door::new(Some("0123456789abcdef0123456789abcdef"), None, false);
-    let router = router(Arc::new(hub), door, (false, true), stopping);
+    let router = router(app(Arc::new(hub), door, (false, true), stopping));
     let form = builder("POST", "/login").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     let login = form.body(Body::from("token=0123456789abcdef0123456789abcdef")).unwrap();
     let response = router.oneshot(login).await.unwrap();
@@ -430,4 +430,17 @@ async fn the_log_is_read_by_the_page_and_vouched_for() {
     all.pop();
     let verdict = audit::verify(all.into_iter().map(Ok::<_, Infallible>), &[mark]).unwrap();
     assert_eq!(verdict.broken.unwrap().finding, audit::Finding::Truncated);
+}
+
+#[tokio::test]
+async fn a_logout_is_charged_to_whoever_asks() {
+    let (api, _) = closed().await;
+    for number in 0..150 {
+        let mut out = builder("POST", "/logout").header(header::COOKIE, "floorhand=made-up");
+        let from = IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + number));
+        out.extensions_mut().unwrap().insert(Peer(from));
+        assert_eq!(api.raw(out.body(Body::empty()).unwrap()).await.0, 303);
+    }
+    let health = api.raw(request("GET", "/healthz", None)).await.0;
+    assert_eq!(health, 200, "who asks from this machine has used nothing up");
 }
