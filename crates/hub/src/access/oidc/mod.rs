@@ -12,8 +12,7 @@ use jsonwebtoken::{Algorithm, Validation};
 use keys::{Key, KeySet};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Tokens of usual issuers have one or two kilobytes.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -100,7 +99,10 @@ pub(crate) enum Refused {
 pub(crate) struct Oidc {
     settings: Settings,
     fetcher: Arc<fetch::Fetcher>,
+    /// Held for a look only, never while the issuer is asked.
     cache: Mutex<Cache>,
+    /// Whoever asks the issuer, and those who can't go on without the answer.
+    fetching: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +112,40 @@ struct Cache {
     /// `None` before the first.
     tried_ms: Option<u64>,
     problem: String,
+}
+
+/// What the hub knows of a key.
+enum Found {
+    /// The issuer has it.
+    Fresh(Arc<Key>),
+    /// The issuer had it, and should be asked again; believed until it answers.
+    Old(Arc<Key>),
+    /// It isn't known, or not believed any more.
+    Nothing,
+}
+
+impl Cache {
+    /// Whether the issuer's keys were had so lately that they are believed.
+    fn is_known(&self, now_ms: u64) -> bool {
+        self.fetched_ms > 0 && now_ms.saturating_sub(self.fetched_ms) < STALE_MS
+    }
+
+    fn find(&self, header: &Header, now_ms: u64) -> Found {
+        let is_fresh = self.fetched_ms > 0 && now_ms.saturating_sub(self.fetched_ms) < FRESH_MS;
+        match self.keys.find(header.kid.as_deref()) {
+            Some(key) if is_fresh => Found::Fresh(key),
+            Some(key) if self.is_known(now_ms) => Found::Old(key),
+            _ => Found::Nothing,
+        }
+    }
+}
+
+/// The key, if it is for the algorithm that the token says.
+fn fitting(key: Arc<Key>, header: &Header) -> Result<Arc<Key>, Refused> {
+    if key.algorithm != header.algorithm {
+        return Err(Refused::OtherAlgorithm(keys::name(header.algorithm).to_owned()));
+    }
+    Ok(key)
 }
 
 /// A token's header, as far as it decides.
@@ -130,6 +166,7 @@ impl Oidc {
             settings,
             fetcher,
             cache: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
         })
     }
 
@@ -145,37 +182,53 @@ impl Oidc {
     }
 
     /// The key that a header names, asking the issuer for it where that is needed and hasn't just been done.
+    ///
+    /// An issuer that is slow holds up those whose key isn't known, and the one who asks: others, who can be judged, don't
+    /// wait for the answer to somebody's made-up key id.
     async fn key(&self, header: &Header, now_ms: u64) -> Result<Arc<Key>, Refused> {
-        let mut cache = self.cache.lock().await;
-        let age_ms = now_ms.saturating_sub(cache.fetched_ms);
-        let found = cache.keys.find(header.kid.as_deref());
-        let is_fresh = cache.fetched_ms > 0 && age_ms < FRESH_MS;
-        if found.is_none() || !is_fresh {
-            self.refresh(&mut cache, now_ms).await;
+        let found = self.cache().find(header, now_ms);
+        let turn = match found {
+            Found::Fresh(key) => return fitting(key, header),
+            Found::Old(key) => match self.fetching.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => return fitting(key, header),
+            },
+            Found::Nothing => self.fetching.lock().await,
+        };
+        // Somebody else may have got it meanwhile.
+        if let Found::Fresh(key) = self.cache().find(header, now_ms) {
+            return fitting(key, header);
         }
-        let is_known = cache.fetched_ms > 0 && now_ms.saturating_sub(cache.fetched_ms) < STALE_MS;
-        if !is_known {
-            return Err(Refused::Unavailable(cache.problem.clone()));
+        self.refresh(now_ms).await;
+        drop(turn);
+        let cache = self.cache();
+        match cache.find(header, now_ms) {
+            Found::Fresh(key) | Found::Old(key) => fitting(key, header),
+            Found::Nothing if cache.is_known(now_ms) => {
+                Err(Refused::UnknownKey(header.kid.clone().unwrap_or_default()))
+            }
+            Found::Nothing => Err(Refused::Unavailable(cache.problem.clone())),
         }
-        let kid = header.kid.clone().unwrap_or_default();
-        let found = cache.keys.find(header.kid.as_deref());
-        let key = found.ok_or(Refused::UnknownKey(kid))?;
-        if key.algorithm != header.algorithm {
-            return Err(Refused::OtherAlgorithm(keys::name(header.algorithm).to_owned()));
-        }
-        Ok(key)
     }
 
-    async fn refresh(&self, cache: &mut Cache, now_ms: u64) {
-        if cache
-            .tried_ms
-            .is_some_and(|tried| now_ms.saturating_sub(tried) < FETCH_EVERY_MS)
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the issuer for its keys, unless that has just been done. By whoever has the turn, so that it isn't asked twice
+    /// at once.
+    async fn refresh(&self, now_ms: u64) {
         {
-            return;
+            let mut cache = self.cache();
+            let is_due = |tried: u64| now_ms.saturating_sub(tried) >= FETCH_EVERY_MS;
+            if !cache.tried_ms.is_none_or(is_due) {
+                return;
+            }
+            cache.tried_ms = Some(now_ms);
         }
-        cache.tried_ms = Some(now_ms);
         let fetcher = Arc::clone(&self.fetcher);
         let fetched = tokio::task::spawn_blocking(move || fetcher.keys()).await;
+        let mut cache = self.cache();
         match fetched.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(keys) => {
                 tracing::info!(issuer = %self.settings.issuer, keys = keys.len(), "fetched the issuer's keys");

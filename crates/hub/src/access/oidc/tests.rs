@@ -115,6 +115,8 @@ struct Issuer {
     url: String,
     keys: Arc<std::sync::Mutex<Vec<Value>>>,
     fetched: Arc<AtomicUsize>,
+    /// Its keys are answered one for each permit.
+    open: Arc<tokio::sync::Semaphore>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -125,12 +127,15 @@ impl Issuer {
         let (keys, fetched) = (Arc::new(std::sync::Mutex::new(keys)), Arc::new(AtomicUsize::new(0)));
         let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys"), "more": true});
         let (shown, counted) = (Arc::clone(&keys), Arc::clone(&fetched));
+        let open = Arc::new(tokio::sync::Semaphore::new(1000));
+        let opened = Arc::clone(&open);
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(async move || Json(discovery)))
             .route(
                 "/keys",
                 get(async move || {
                     counted.fetch_add(1, Ordering::Relaxed);
+                    opened.acquire().await.unwrap().forget();
                     let keys = shown.lock().unwrap().clone();
                     Json(json!({ "keys": keys }))
                 }),
@@ -140,6 +145,7 @@ impl Issuer {
             url,
             keys,
             fetched,
+            open,
             serving,
         }
     }
@@ -379,4 +385,41 @@ async fn an_issuer_that_is_another_or_away_is_not_believed() {
     hub.fetcher = Arc::new(fetch::Fetcher::new(&hub.settings.issuer, None).unwrap());
     let refused = hub.identify(&minted(&ed, "ed", &issuer.claims()), NOW_MS).await;
     assert!(matches!(refused, Err(Refused::Unavailable(why)) if why.contains("of another issuer")));
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_slow_holds_up_only_whose_key_is_not_known() {
+    let ed = Signer::ed(1);
+    let issuer = Issuer::start(vec![ed.jwk("k1")]).await;
+    let hub = Arc::new(issuer.hub());
+    let known = minted(&ed, "k1", &issuer.with("exp", json!(NOW_S + 10_000)));
+    let made_up = minted(&ed, "made-up", &issuer.claims());
+    let (first, second) = tokio::join!(hub.identify(&known, NOW_MS), hub.identify(&known, NOW_MS));
+    assert!(
+        first.is_ok() && second.is_ok(),
+        "whoever comes while the keys are fetched first waits for them"
+    );
+    assert_eq!(issuer.fetched(), 1);
+    let asks = |token: &str, now_ms: u64| {
+        let (hub, token) = (Arc::clone(&hub), token.to_owned());
+        tokio::spawn(async move { hub.identify(&token, now_ms).await })
+    };
+    issuer.open.forget_permits(1000);
+    // The one who asks is held up: somebody with a made-up key id, then whoever comes first when the keys have grown old.
+    for (asked, asker, now_ms) in [(2, &made_up, NOW_MS + 60_000), (3, &known, NOW_MS + 60_000 + FRESH_MS)] {
+        let held_up = asks(asker, now_ms);
+        let is_asked = async {
+            while issuer.fetched() < asked {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(std::time::Duration::from_secs(60), is_asked).await;
+        assert!(in_time.is_ok(), "the issuer was not asked");
+        // No other task runs between here and the answer, unless this one has to wait for it.
+        assert!(hub.identify(&known, now_ms).await.is_ok());
+        assert!(!held_up.is_finished(), "the answer was waited for");
+        issuer.open.add_permits(1);
+        assert_eq!(held_up.await.unwrap().is_ok(), asker == &known);
+        assert_eq!(issuer.fetched(), asked);
+    }
 }
