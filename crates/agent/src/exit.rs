@@ -15,7 +15,8 @@ Exit codes:
   3  the configuration, or a file that it names, is wrong: starting again won't help
   4  the state directory can't be used: locked by another process, of a newer version, full or not readable
   5  not reachable: the agent isn't running, or the broker doesn't answer
-  6  refused: a signature, an address or a digest does not hold of what was to be imported, or came with an enrolment";
+  6  refused: a signature, an address or a digest does not hold of what was to be imported, or came with an enrolment;
+     or the hub refused the token";
 
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
