@@ -444,6 +444,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_has_the_key_of_a_device_that_was_removed_is_nobody() {
+        let (_dir, hub, mut sent) = registered().await;
+        hub.take(BATCH, &batch(vec![finding(1, 1, 0.5)], vec![])).await;
+        assert_eq!(acks(&mut sent).len(), 1);
+        assert!(hub.database.unregister("press-1", NOW_MS).await.unwrap());
+        let before = hub.database.totals().await.unwrap();
+        hub.take(BATCH, &batch(vec![finding(2, 2, 0.5)], vec![])).await;
+        hub.take(HELLO, &hello("press-1", 1, 1).seal(&key(9)).unwrap()).await;
+        assert_eq!(hub.counters.unknown_devices.value(), 2);
+        assert!(hub.database.device("press-1").await.unwrap().is_none());
+        assert_eq!(hub.database.totals().await.unwrap(), before);
+        assert!(sent.try_recv().is_err(), "nothing is acknowledged or answered");
+    }
+
+    #[tokio::test]
     async fn a_device_that_lacks_its_assignment_gets_it_again() {
         let (_dir, hub, mut sent) = registered().await;
         let (bytes, digest) = bundle("1.0.0", 1);
