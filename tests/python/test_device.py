@@ -186,6 +186,11 @@ def test_commands_and_acks() -> None:
     }
     assert root().open_order("ack", VECTORS["ack"], "press-07", ISSUED_MS) == document
     same("ack", fh.seal("ack", document, [ONLINE]))
+    document = {
+        "device": "press-07", "boot_id": BOOT_ID - 1, "ranges": [], "gaps": [{"first": 10, "last": 20}],
+    }
+    assert root().open_order("ack", VECTORS["ack.gaps"], "press-07", ISSUED_MS) == document
+    same("ack.gaps", fh.seal("ack", document, [ONLINE]))
 
 
 def bundle_id() -> dict:

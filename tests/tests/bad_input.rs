@@ -63,6 +63,7 @@ impl Watcher {
                 device: device.clone(),
                 boot_id: batch.boot_id,
                 ranges: ranges.collect(),
+                gaps: vec![],
             };
             self.publish(&device, Down::Ack, ack.seal(&hub)?).await?;
             for record in batch.records {

@@ -27,10 +27,7 @@ impl AckCheck {
         let now_ms = trust.now_ms(floor_ms);
         let open = |root| Ack::open(bytes, root, &self.device, now_ms).map_err(|error| error.to_string());
         match trust.root().and_then(open) {
-            Ok(ack) => {
-                let ranges = ack.ranges.iter().map(|range| (range.first, range.last)).collect();
-                telemetry.ack(ack.boot_id, ranges);
-            }
+            Ok(ack) => telemetry.ack(&ack),
             Err(problem) => self.refused(&problem, telemetry),
         }
     }

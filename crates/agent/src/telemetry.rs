@@ -18,7 +18,7 @@ use crate::fleet::Fleet;
 use crate::notify::Heartbeat;
 use drain::Drain;
 use floorhand_bundle::{DeviceId, SecretKey};
-use floorhand_protocol::{Event, RecordBody, Severity, Up, UpBatch};
+use floorhand_protocol::{Ack, Event, RecordBody, SeqRange, Severity, Up, UpBatch};
 use floorhand_store::{Ballast, BatchLimits, Spool, Vault};
 use queue::{Acked, Queue, Report, Taken};
 use std::collections::VecDeque;
@@ -125,8 +125,13 @@ impl Telemetry {
     }
 
     /// The hub has signed for these.
-    pub(crate) fn ack(&self, boot_id: u64, ranges: Vec<(u64, u64)>) {
-        self.queue.ack(Acked { boot_id, ranges });
+    pub(crate) fn ack(&self, ack: &Ack) {
+        let pairs = |ranges: &[SeqRange]| ranges.iter().map(|range| (range.first, range.last)).collect();
+        self.queue.ack(Acked {
+            boot_id: ack.boot_id,
+            ranges: pairs(&ack.ranges),
+            gaps: pairs(&ack.gaps),
+        });
     }
 
     /// The fleet connection stands, or has ended.
@@ -187,11 +192,7 @@ impl Thread {
     fn take(&mut self, taken: Taken, waiting: &mut VecDeque<Report>) -> Option<SyncSender<()>> {
         waiting.extend(taken.reports);
         self.drain.lost(taken.lost);
-        let acks: Vec<_> = taken
-            .acks
-            .iter()
-            .map(|Acked { boot_id, ranges }| (*boot_id, ranges.as_slice()))
-            .collect();
+        let acks: Vec<_> = taken.acks.iter().map(Acked::borrowed).collect();
         self.drain.acknowledged(&acks, monotonic_ms());
         if let Some(connected) = taken.connected {
             self.drain.connected(connected, monotonic_ms());

@@ -281,12 +281,20 @@ fn orders(keys: &Keys, vectors: &mut Vectors) -> Result<()> {
         };
         vectors.insert(format!("command.{name}"), command.seal(&keys.online)?);
     }
-    let ack = Ack {
+    let of_records = Ack {
         device: "press-07".parse()?,
         boot_id: BOOT_ID,
         ranges: vec![SeqRange { first: 0, last: 4 }, SeqRange { first: 7, last: 300 }],
+        gaps: vec![],
     };
-    vectors.insert("ack".to_owned(), ack.seal(&keys.online)?);
+    let of_gaps = Ack {
+        boot_id: BOOT_ID - 1,
+        ranges: vec![],
+        gaps: vec![SeqRange { first: 10, last: 20 }],
+        ..of_records.clone()
+    };
+    vectors.insert("ack".to_owned(), of_records.seal(&keys.online)?);
+    vectors.insert("ack.gaps".to_owned(), of_gaps.seal(&keys.online)?);
     Ok(())
 }
 

@@ -123,8 +123,12 @@ pub struct Ack {
     pub device: DeviceId,
     /// The boot whose sequence numbers these are.
     pub boot_id: u64,
-    /// What was stored.
+    /// The numbers of records that were stored.
     pub ranges: Vec<SeqRange>,
+    /// The gaps that were stored, each by its ends. Apart from the records: a device may drop a record that it has sent, so
+    /// the same number can be in both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<SeqRange>,
 }
 
 impl Assignment {
@@ -366,5 +370,24 @@ mod tests {
         );
         assert!(Assignment::open(&sealed, &root(), &device, 0).is_err());
         assert!(Ack::open(&sealed, &root(), &device, 0).is_err());
+    }
+
+    #[test]
+    fn an_ack_names_gaps_apart_from_records() {
+        let device: DeviceId = "press-07".parse().unwrap();
+        let range = |first, last| SeqRange { first, last };
+        let mut ack = Ack {
+            device: device.clone(),
+            boot_id: 7,
+            ranges: vec![],
+            gaps: vec![range(1, 9)],
+        };
+        let opened = |ack: &Ack| Ack::open(&ack.seal(&key(2)).unwrap(), &root(), &device, 0).unwrap();
+        assert_eq!(*opened(&ack), ack);
+        // Without gaps it is what it was before there were any in it.
+        ack.gaps.clear();
+        let payload = cbor::encode("ack", &ack).unwrap();
+        assert!(!payload.windows(4).any(|part| part == b"gaps"));
+        assert_eq!(*opened(&ack), ack);
     }
 }

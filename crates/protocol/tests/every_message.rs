@@ -64,6 +64,13 @@ impl Source {
         (0..self.number() % 4).map(|_| of(self)).collect()
     }
 
+    fn range(&mut self) -> SeqRange {
+        SeqRange {
+            first: self.number(),
+            last: self.number(),
+        }
+    }
+
     fn digest(&mut self) -> Digest {
         Digest::of(&self.number().to_be_bytes())
     }
@@ -225,10 +232,8 @@ fn check_signed(domain: Domain, source: &mut Source) {
         Domain::Ack => check(&Ack {
             device: source.name(),
             boot_id: source.number(),
-            ranges: source.list(|source| SeqRange {
-                first: source.number(),
-                last: source.number(),
-            }),
+            ranges: source.list(Source::range),
+            gaps: source.list(Source::range),
         }),
         Domain::UpBatch => check(&batch(source)),
         Domain::Hello => check(&Hello {

@@ -73,8 +73,8 @@ pub use partial::PartialBlob;
 pub use peek::Peek;
 pub use roots::Roots;
 pub use spool::{
-    Batch, BatchLimits, Cursor, Gap, MAX_RECORD_BYTES, Medium, MediumFile, NewRecord, Order, Priority, RealMedium,
-    Record, Spool, SpoolConfig, SpoolError, SpoolStats,
+    Acknowledged, Batch, BatchLimits, Cursor, Gap, MAX_RECORD_BYTES, Medium, MediumFile, NewRecord, Order, Priority,
+    RealMedium, Record, Spool, SpoolConfig, SpoolError, SpoolStats,
 };
 pub use state::StateFile;
 pub use store::{FORMAT_VERSION, Store, StoreOptions};

@@ -142,7 +142,7 @@ fn act(tape: &Tape<Mark>, spool: &mut Spool, next: &mut u64, random: &mut Random
             let gaps = spool.report_gaps().unwrap();
             tape.mark(Mark::Forgetting(gaps.clone()));
             for gap in &gaps {
-                spool.ack(gap.boot_id, &[(gap.first, gap.last)]).unwrap();
+                spool.ack_gaps(gap.boot_id, &[(gap.first, gap.last)]).unwrap();
             }
             tape.mark(Mark::Forgot);
         }

@@ -2,13 +2,17 @@
 //!
 //! No clock and no network: time comes in, and a message goes to whoever calls.
 
-use super::flow::{Flow, Lane};
+#[cfg(test)]
+mod tests;
+
+use super::flow::{Flow, Lane, Waiting};
 use super::queue::Report;
 use crate::limiter::Limiter;
 use floorhand_bundle::{DeviceId, cbor};
 use floorhand_protocol::{Event, Gap, MAX_BATCH_BYTES, MAX_RECORD_BYTES, Record, RecordBody, Severity, UpBatch};
 use floorhand_store::{
-    Ballast, Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolConfig, SpoolError, SpoolStats, Vault,
+    Acknowledged, Ballast, Batch, BatchLimits, Cursor, NewRecord, Order, Priority, Spool, SpoolConfig, SpoolError,
+    SpoolStats, Vault,
 };
 use std::borrow::Cow;
 
@@ -211,8 +215,8 @@ impl Drain {
         }
     }
 
-    /// The hub has signed for these: boots, and ranges of their sequence numbers.
-    pub(super) fn acknowledged(&mut self, acks: &[(u64, &[(u64, u64)])], now_ms: u64) {
+    /// The hub has signed for these.
+    pub(super) fn acknowledged(&mut self, acks: &[Acknowledged<'_>], now_ms: u64) {
         if acks.is_empty() {
             return;
         }
@@ -223,8 +227,8 @@ impl Drain {
                 now_ms,
             );
         }
-        for (boot_id, ranges) in acks {
-            self.flow.acknowledged(*boot_id, ranges, now_ms);
+        for ack in acks {
+            self.flow.acknowledged(ack, now_ms);
         }
     }
 
@@ -276,7 +280,7 @@ impl Drain {
     }
 
     /// The next batch of records, and what has to be acknowledged of it.
-    fn records(&mut self, order: Order) -> Result<(UpBatch, Vec<(u64, u64)>), SpoolError> {
+    fn records(&mut self, order: Order) -> Result<(UpBatch, Vec<Waiting>), SpoolError> {
         let found = self.spool.next_batch(&mut self.cursor, self.limits, order)?;
         let Some(batch) = found else {
             return Ok((self.empty(), Vec::new()));
@@ -299,7 +303,10 @@ impl Drain {
             tracing::warn!(boot_id, seqs = ?unreadable, "telemetry in the spool can't be read and is declared as lost");
             self.spool.give_up(boot_id, &unreadable)?;
         }
-        let waiting = records.iter().map(|record| (boot_id, record.seq)).collect();
+        let waiting = records
+            .iter()
+            .map(|record| Waiting::Record(boot_id, record.seq))
+            .collect();
         let up = UpBatch {
             boot_id,
             historical,
@@ -309,10 +316,11 @@ impl Drain {
         Ok((up, waiting))
     }
 
-    /// The gaps to be reported, and their last numbers, by which the hub acknowledges them.
-    fn gaps(&mut self) -> Result<(UpBatch, Vec<(u64, u64)>), SpoolError> {
+    /// The gaps to be reported, and what has to be acknowledged of that: each of them.
+    fn gaps(&mut self) -> Result<(UpBatch, Vec<Waiting>), SpoolError> {
         let gaps = self.spool.report_gaps()?;
-        let waiting = gaps.iter().map(|gap| (gap.boot_id, gap.last)).collect();
+        let waiting = gaps.iter().map(|gap| Waiting::Gap(gap.boot_id, gap.first, gap.last));
+        let waiting = waiting.collect();
         let gaps = gaps.iter().map(|gap| Gap {
             boot_id: gap.boot_id,
             first: gap.first,

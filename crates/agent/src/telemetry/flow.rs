@@ -9,6 +9,7 @@
 //! Randomness comes from the boot id: devices that connect at once begin their backfill at different times.
 
 use super::timeout::Timeout;
+use floorhand_store::Acknowledged;
 use std::collections::VecDeque;
 
 /// Live batches that were sent and not acknowledged: one under way while the hub writes the other.
@@ -34,12 +35,32 @@ pub(super) enum Lane {
     Gaps,
 }
 
+/// A part of a message that has to be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// A record: boot and number.
+    Record(u64, u64),
+    /// A gap: boot, first and last number.
+    Gap(u64, u64, u64),
+}
+
+impl Waiting {
+    fn is_in(&self, ack: &Acknowledged<'_>) -> bool {
+        match *self {
+            Self::Record(boot, seq) => {
+                boot == ack.boot_id && ack.ranges.iter().any(|&(first, last)| first <= seq && seq <= last)
+            }
+            Self::Gap(boot, first, last) => boot == ack.boot_id && ack.gaps.contains(&(first, last)),
+        }
+    }
+}
+
 /// A message that was sent.
 #[derive(Debug)]
 struct Sent {
     lane: Lane,
-    /// What isn't acknowledged yet: boot and sequence number, of a gap its last.
-    waiting: Vec<(u64, u64)>,
+    /// What isn't acknowledged yet.
+    waiting: Vec<Waiting>,
     sent_ms: u64,
     /// Whether the time to its acknowledgement says something.
     measures: bool,
@@ -138,8 +159,8 @@ impl Flow {
         self.connected && underway < most && now_ms >= from_ms
     }
 
-    /// A message has gone out with these: boot and sequence number, of a gap its last.
-    pub(super) fn sent(&mut self, lane: Lane, waiting: Vec<(u64, u64)>, now_ms: u64) {
+    /// A message has gone out with these.
+    pub(super) fn sent(&mut self, lane: Lane, waiting: Vec<Waiting>, now_ms: u64) {
         let timeout = self.timeouts.of(lane);
         let (timeout_ms, measures) = (timeout.ms(), timeout.sent());
         let resend_ms = now_ms + timeout_ms + self.random_below(timeout_ms / 4);
@@ -163,11 +184,9 @@ impl Flow {
     }
 
     /// The hub has signed for these.
-    pub(super) fn acknowledged(&mut self, boot_id: u64, ranges: &[(u64, u64)], now_ms: u64) {
+    pub(super) fn acknowledged(&mut self, ack: &Acknowledged<'_>, now_ms: u64) {
         for sent in &mut self.sent {
-            sent.waiting.retain(|&(boot, seq)| {
-                boot != boot_id || !ranges.iter().any(|&(first, last)| first <= seq && seq <= last)
-            });
+            sent.waiting.retain(|waiting| !waiting.is_in(ack));
             if sent.waiting.is_empty() && sent.measures {
                 self.timeouts
                     .of(sent.lane)
@@ -220,21 +239,42 @@ mod tests {
 
     const NOW_MS: u64 = 1_000_000;
 
+    fn records(of: &[(u64, u64)]) -> Vec<Waiting> {
+        of.iter().map(|&(boot, seq)| Waiting::Record(boot, seq)).collect()
+    }
+
+    fn ack(boot_id: u64, ranges: &[(u64, u64)]) -> Acknowledged<'_> {
+        let gaps = &[];
+        Acknowledged { boot_id, ranges, gaps }
+    }
+
     #[test]
     fn every_lane_has_its_bound_and_an_ack_makes_room() {
         let mut flow = flow();
         assert_eq!(flow.lanes(NOW_MS), [Live, Gaps, Backfill]);
-        flow.sent(Live, vec![(7, 1), (7, 2)], NOW_MS);
-        flow.sent(Live, vec![(7, 3)], NOW_MS);
-        flow.sent(Backfill, vec![(3, 1)], NOW_MS);
-        flow.sent(Gaps, vec![(3, 9), (7, 0)], NOW_MS);
+        flow.sent(Live, records(&[(7, 1), (7, 2)]), NOW_MS);
+        flow.sent(Live, records(&[(7, 3)]), NOW_MS);
+        flow.sent(Backfill, records(&[(3, 1)]), NOW_MS);
+        flow.sent(Gaps, vec![Waiting::Gap(3, 2, 9), Waiting::Gap(7, 0, 0)], NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), []);
-        flow.acknowledged(7, &[(2, 2)], NOW_MS);
-        flow.acknowledged(3, &[(9, 9)], NOW_MS);
+        flow.acknowledged(&ack(7, &[(2, 2)]), NOW_MS);
+        let of_gaps = |boot_id, gaps| {
+            let ranges = &[];
+            Acknowledged { boot_id, ranges, gaps }
+        };
+        flow.acknowledged(&of_gaps(3, &[(2, 9)]), NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), [], "a part is not enough");
-        flow.acknowledged(7, &[(0, 1)], NOW_MS);
+        flow.acknowledged(&ack(7, &[(0, 1)]), NOW_MS);
+        assert_eq!(
+            flow.lanes(NOW_MS + 5000),
+            [Live],
+            "a record of this number isn't the gap"
+        );
+        flow.acknowledged(&of_gaps(7, &[(0, 1)]), NOW_MS);
+        assert_eq!(flow.lanes(NOW_MS + 5000), [Live], "nor is another gap");
+        flow.acknowledged(&of_gaps(7, &[(0, 0)]), NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), [Live, Gaps]);
-        flow.acknowledged(3, &[(1, 1)], NOW_MS);
+        flow.acknowledged(&ack(3, &[(1, 1)]), NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), [Live, Gaps, Backfill]);
         flow.connected(false, NOW_MS);
         assert_eq!(flow.lanes(NOW_MS + 5000), []);
@@ -245,11 +285,11 @@ mod tests {
         let mut flow = flow();
         let (mut now_ms, mut waits) = (NOW_MS, Vec::new());
         for _ in 0..6 {
-            flow.sent(Backfill, vec![(3, 1)], now_ms);
-            flow.sent(Live, vec![(7, now_ms)], now_ms);
+            flow.sent(Backfill, records(&[(3, 1)]), now_ms);
+            flow.sent(Live, records(&[(7, now_ms)]), now_ms);
             let sent_ms = now_ms;
             while flow.overdue(now_ms).iter().all(|lane| *lane != Backfill) {
-                flow.acknowledged(7, &[(0, u64::MAX)], now_ms);
+                flow.acknowledged(&ack(7, &[(0, u64::MAX)]), now_ms);
                 now_ms += 100;
             }
             waits.push(now_ms - sent_ms);
@@ -258,12 +298,12 @@ mod tests {
             assert!((least_ms..=least_ms * 5 / 4 + 100).contains(wait_ms), "{waits:?}");
         }
         for (seq, least_ms) in [(1, 120_000), (2, 3000)] {
-            flow.sent(Backfill, vec![(3, seq)], now_ms);
+            flow.sent(Backfill, records(&[(3, seq)]), now_ms);
             assert_eq!(flow.overdue(now_ms + least_ms - 1), []);
-            flow.acknowledged(3, &[(seq, seq)], now_ms + 1000);
+            flow.acknowledged(&ack(3, &[(seq, seq)]), now_ms + 1000);
             now_ms += 1000;
         }
-        flow.sent(Backfill, vec![(3, 3)], now_ms);
+        flow.sent(Backfill, records(&[(3, 3)]), now_ms);
         assert_eq!(
             flow.overdue(now_ms + 3750),
             [Backfill],
@@ -277,8 +317,8 @@ mod tests {
         let mut order = Vec::new();
         for seq in 0..15 {
             let lane = flow.lanes(NOW_MS).into_iter().find(|lane| *lane != Gaps).unwrap();
-            flow.sent(lane, vec![(7, seq)], NOW_MS);
-            flow.acknowledged(7, &[(seq, seq)], NOW_MS);
+            flow.sent(lane, records(&[(7, seq)]), NOW_MS);
+            flow.acknowledged(&ack(7, &[(seq, seq)]), NOW_MS);
             order.push(lane);
         }
         let of_backfill: Vec<_> = (0..15).filter(|at| order[*at] == Backfill).collect();

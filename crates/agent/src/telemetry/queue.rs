@@ -4,6 +4,7 @@
 //! the thread is told of the connection, and that it shall end, is a value and not a message: it can't be lost.
 
 use floorhand_protocol::{Priority, RecordBody};
+use floorhand_store::Acknowledged;
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,11 +20,22 @@ const ACKS: usize = 256;
 /// A report and when it was made.
 pub(super) type Report = (u64, RecordBody);
 
-/// What the hub has signed for: sequence numbers of one boot, both ends included.
-#[derive(Debug)]
+/// What the hub has signed for, of one boot: ranges of records' numbers and gaps, both ends included.
+#[derive(Debug, Clone)]
 pub(super) struct Acked {
     pub(super) boot_id: u64,
     pub(super) ranges: Vec<(u64, u64)>,
+    pub(super) gaps: Vec<(u64, u64)>,
+}
+
+impl Acked {
+    pub(super) fn borrowed(&self) -> Acknowledged<'_> {
+        Acknowledged {
+            boot_id: self.boot_id,
+            ranges: &self.ranges,
+            gaps: &self.gaps,
+        }
+    }
 }
 
 /// All that came since the thread last looked.

@@ -4,6 +4,7 @@
 //! By default an hour with a 24th of the budget; `FLOORHAND_SPOOL_DAY=whole` runs the day.
 
 use super::drain::{Drain, Encoded, encode};
+use super::queue::Acked;
 use floorhand_bundle::Digest;
 use floorhand_protocol::{Finding, Metrics, Prediction, RecordBody, Severity, UpBatch};
 use floorhand_store::{BatchLimits, Cursor, Order, Priority, Spool, SpoolConfig, Store, StoreOptions};
@@ -103,38 +104,36 @@ struct Hub {
     duplicates: u64,
 }
 
-/// A boot, and ranges of its sequence numbers.
-type Ack = (u64, Vec<(u64, u64)>);
-type Acks = Vec<Ack>;
-
 impl Hub {
-    fn take(&mut self, batch: &UpBatch, now_ms: u64) -> Acks {
+    fn take(&mut self, batch: &UpBatch, now_ms: u64) -> Vec<Acked> {
         assert!(batch.records.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-        let mut acked: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-        let rows = self.rows.entry(batch.boot_id).or_default();
+        let (boot_id, mut ranges) = (batch.boot_id, Vec::<(u64, u64)>::new());
+        let rows = self.rows.entry(boot_id).or_default();
         for record in &batch.records {
-            acked.entry(batch.boot_id).or_default().insert(record.seq);
+            match ranges.last_mut() {
+                Some(last) if last.1 + 1 == record.seq => last.1 = record.seq,
+                _ => ranges.push((record.seq, record.seq)),
+            }
             if rows.insert(record.seq, now_ms).is_some() {
                 self.duplicates += 1;
             } else if batch.historical {
                 self.historical.insert((batch.boot_id, record.seq));
             }
         }
+        // Several acks for one batch are allowed.
+        let of_records = |ranges: &[(u64, u64)]| Acked {
+            boot_id,
+            ranges: ranges.to_vec(),
+            gaps: vec![],
+        };
+        let mut acks: Vec<Acked> = ranges.chunks(100).map(of_records).collect();
         for gap in &batch.gaps {
-            acked.entry(gap.boot_id).or_default().extend([gap.first, gap.last]);
             self.gaps.insert((gap.boot_id, gap.first, gap.last), gap.count);
-        }
-        let mut acks = Acks::new();
-        for (boot, seqs) in acked {
-            let mut ranges: Vec<(u64, u64)> = Vec::new();
-            for seq in seqs {
-                match ranges.last_mut() {
-                    Some(last) if last.1 + 1 == seq => last.1 = seq,
-                    _ => ranges.push((seq, seq)),
-                }
-            }
-            // Several acks for one batch are allowed.
-            acks.extend(ranges.chunks(100).map(|ranges| (boot, ranges.to_vec())));
+            acks.push(Acked {
+                boot_id: gap.boot_id,
+                ranges: vec![],
+                gaps: vec![(gap.first, gap.last)],
+            });
         }
         acks
     }
@@ -144,7 +143,7 @@ impl Hub {
 struct Link {
     random: Random,
     up: BTreeMap<(u64, u64), UpBatch>,
-    down: BTreeMap<(u64, u64), Ack>,
+    down: BTreeMap<(u64, u64), Acked>,
     sent: u64,
     historical_sent: u64,
     faults: u64,
@@ -300,11 +299,11 @@ impl Simulation {
         if with_news && now_ms.is_multiple_of(DELAY_MS) {
             self.make(RECORDS_PER_SECOND * DELAY_MS / 1000, true);
         }
-        let mut acks: Acks = Vec::new();
+        let mut acks: Vec<Acked> = Vec::new();
         while let Some(entry) = self.link.down.first_entry().filter(|entry| entry.key().0 <= now_ms) {
             acks.push(entry.remove());
         }
-        let acks: Vec<_> = acks.iter().map(|(boot, ranges)| (*boot, ranges.as_slice())).collect();
+        let acks: Vec<_> = acks.iter().map(Acked::borrowed).collect();
         let Self { drain, link, hub, .. } = self;
         let drain = drain.as_mut().unwrap();
         drain.acknowledged(&acks, now_ms);

@@ -8,7 +8,9 @@ use crate::access::limits::Rate;
 use crate::database::{DeviceRow, Telemetry};
 use crate::rules;
 use floorhand_bundle::{DeviceId, PublicKey};
-use floorhand_protocol::{Ack, Answer, Down, Fetch, Gap, Hello, Presence, SeqRange, Topic, Up, UpBatch};
+use floorhand_protocol::{
+    Ack, Answer, Down, Fetch, Hello, Presence, SeqRange, Topic, Up, UpBatch,
+};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -27,7 +29,7 @@ pub(super) const MESSAGE_BYTES: Rate = Rate {
 };
 /// Devices whose rate is remembered: more than one hub is meant for.
 pub(super) const MAX_SENDERS: usize = 20_000;
-/// Ranges in one ack, at most 30 bytes each: below `MAX_ACK_BYTES` with its envelope.
+/// Ranges or gaps in one ack, at most 30 bytes each: below `MAX_ACK_BYTES` with its envelope.
 const RANGES_PER_ACK: usize = 1000;
 
 impl Hub {
@@ -185,15 +187,8 @@ impl Hub {
             return Ok(());
         }
         let key = self.signing_key()?;
-        for (boot_id, ranges) in acknowledged(&batch) {
-            for ranges in ranges.chunks(RANGES_PER_ACK) {
-                let ack = Ack {
-                    device: device.clone(),
-                    boot_id,
-                    ranges: ranges.to_vec(),
-                };
-                self.send(device, Down::Ack, ack.seal(key).map_err(refused)?).await;
-            }
+        for ack in acks(&batch) {
+            self.send(device, Down::Ack, ack.seal(key).map_err(refused)?).await;
         }
         Ok(())
     }
@@ -233,22 +228,32 @@ impl Hub {
     }
 }
 
-/// The sequence numbers of a batch by boot: those of its records, and both ends of each gap, by which a device knows that
-/// the gap was taken. Numbers between the ends of a gap can belong to records that are still to come.
-fn acknowledged(batch: &UpBatch) -> BTreeMap<u64, Vec<SeqRange>> {
-    let mut seqs: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    seqs.entry(batch.boot_id)
-        .or_default()
-        .extend(batch.records.iter().map(|record| record.seq));
-    for Gap {
-        boot_id, first, last, ..
-    } in &batch.gaps
-    {
-        seqs.entry(*boot_id).or_default().extend([*first, *last]);
+/// Acks for all of a batch: the numbers of its records, and its gaps, by boot, each by its ends. A gap says nothing of records
+/// whose numbers lie in it, nor they of the gap.
+fn acks(batch: &UpBatch) -> Vec<Ack> {
+    let ack = |boot_id| Ack {
+        device: batch.device.clone(),
+        boot_id,
+        ranges: Vec::new(),
+        gaps: Vec::new(),
+    };
+    let mut gaps: BTreeMap<u64, Vec<SeqRange>> = BTreeMap::new();
+    for gap in &batch.gaps {
+        let (first, last) = (gap.first, gap.last);
+        gaps.entry(gap.boot_id).or_default().push(SeqRange { first, last });
     }
-    seqs.into_iter()
-        .map(|(boot_id, seqs)| (boot_id, rules::ranges(seqs)))
-        .collect()
+    let of_gaps = gaps.iter().flat_map(|(boot_id, gaps)| {
+        gaps.chunks(RANGES_PER_ACK).map(move |gaps| Ack {
+            gaps: gaps.to_vec(),
+            ..ack(*boot_id)
+        })
+    });
+    let ranges = rules::ranges(batch.records.iter().map(|record| record.seq));
+    let of_records = ranges.chunks(RANGES_PER_ACK).map(|ranges| Ack {
+        ranges: ranges.to_vec(),
+        ..ack(batch.boot_id)
+    });
+    of_records.chain(of_gaps).collect()
 }
 
 fn public_key(row: &DeviceRow) -> Result<PublicKey, HubError> {
@@ -273,7 +278,7 @@ mod tests {
     use super::*;
     use crate::fleet::Outgoing;
     use crate::testing::{NOW_MS, bundle, finding, hello, hub, key, report, root};
-    use floorhand_protocol::{Assignment, JobStatus, Outcome, Record, RecordBody, Step};
+    use floorhand_protocol::{Assignment, Gap, JobStatus, Outcome, Record, RecordBody, Step};
     use tokio::sync::mpsc;
 
     const HELLO: &str = "fh/v1/plant-a/d/press-1/up/hello";
@@ -315,7 +320,7 @@ mod tests {
         );
         hub.take(BATCH, &batch(vec![finding(0, 1, 0.5)], vec![])).await;
         assert_eq!(
-            (hub.counters.throttled.value(), acks(&mut sent)),
+            (hub.counters.throttled.value(), acked(&mut sent)),
             (1, vec![]),
             "neither taken nor acknowledged"
         );
@@ -329,7 +334,11 @@ mod tests {
         assert_eq!(hub.counters.throttled.value(), 2, "bytes count, too");
     }
 
-    fn acks(sent: &mut mpsc::Receiver<Outgoing>) -> Vec<(u64, Vec<(u64, u64)>)> {
+    type Acked = (u64, Vec<(u64, u64)>, Vec<(u64, u64)>);
+
+    /// What was acknowledged: of which boot, which records, which gaps.
+    fn acked(sent: &mut mpsc::Receiver<Outgoing>) -> Vec<Acked> {
+        let pairs = |ranges: &[SeqRange]| ranges.iter().map(|range| (range.first, range.last)).collect();
         let device = "press-1".parse().unwrap();
         std::iter::from_fn(|| sent.try_recv().ok())
             .map(|outgoing| {
@@ -338,10 +347,7 @@ mod tests {
                     ("fh/v1/plant-a/d/press-1/down/ack", false)
                 );
                 let ack = Ack::open(&outgoing.payload, &root(), &device, NOW_MS).unwrap();
-                (
-                    ack.boot_id,
-                    ack.ranges.iter().map(|range| (range.first, range.last)).collect(),
-                )
+                (ack.boot_id, pairs(&ack.ranges), pairs(&ack.gaps))
             })
             .collect()
     }
@@ -360,8 +366,8 @@ mod tests {
         for _ in 0..2 {
             hub.take(BATCH, &bytes).await;
             assert_eq!(
-                acks(&mut sent),
-                [(2, vec![(10, 10), (20, 20)]), (5, vec![(3, 4), (9, 9)])]
+                acked(&mut sent),
+                [(5, vec![(3, 4), (9, 9)], vec![]), (2, vec![], vec![(10, 20)])]
             );
         }
         assert_eq!((hub.counters.records.value(), hub.counters.duplicates.value()), (3, 3));
@@ -380,16 +386,15 @@ mod tests {
         // One that was joined of others is wider than it counts, and can lie around one that was told before.
         for gaps in [vec![gap(5, 11, 15, 5)], vec![gap(5, 1, 40, 9), gap(4, 7, 7, 1)]] {
             for _ in 0..3 {
-                let ends = |boot| -> Vec<u64> {
-                    let of_boot = gaps.iter().filter(|gap| gap.boot_id == boot);
-                    of_boot.flat_map(|gap| [gap.first, gap.last]).collect()
-                };
                 hub.take(BATCH, &batch(vec![], gaps.clone())).await;
-                for (boot, ranges) in acks(&mut sent) {
-                    let named = |seq: &u64| ranges.iter().any(|(first, last)| first <= seq && seq <= last);
-                    assert!(ends(boot).iter().all(named), "{boot}: {ranges:?}");
-                    assert!(!named(&20), "a number that nobody sent is acknowledged");
+                let mut told = Vec::new();
+                for (boot, ranges, ends) in acked(&mut sent) {
+                    assert_eq!(ranges, [], "a number that nobody sent is acknowledged");
+                    told.extend(ends.iter().map(|(first, last)| (boot, *first, *last)));
                 }
+                let mut expected: Vec<_> = gaps.iter().map(|gap| (gap.boot_id, gap.first, gap.last)).collect();
+                expected.sort_unstable();
+                assert_eq!(told, expected);
             }
         }
         assert_eq!(hub.database.totals().await.unwrap().lost, 15);
@@ -407,9 +412,9 @@ mod tests {
             })
             .collect();
         hub.take(BATCH, &batch(records, vec![])).await;
-        let acks = acks(&mut sent);
+        let acks = acked(&mut sent);
         assert_eq!(
-            acks.iter().map(|(_, ranges)| ranges.len()).collect::<Vec<_>>(),
+            acks.iter().map(|(_, ranges, _)| ranges.len()).collect::<Vec<_>>(),
             [1000, 1]
         );
     }

@@ -126,15 +126,20 @@ pub(super) fn report(txn: &WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Forgets the gaps of a boot that were reported and lie in what was acknowledged. The hub stores a gap as a whole and
-/// names its ends; the last number was dropped, so it can be acknowledged for nothing else.
-pub(super) fn acknowledge(txn: &WriteTransaction, ordinal: u64, ranges: &[(u64, u64)]) -> Result<(), redb::Error> {
+/// Forgets the gaps of a boot that were reported and acknowledged, each by its ends. An acknowledged record says nothing of
+/// a gap, even where its number lies in one: it was sent first, and dropped then.
+pub(super) fn acknowledge(
+    txn: &WriteTransaction,
+    ordinal: u64,
+    acknowledged: &[(u64, u64)],
+) -> Result<(), redb::Error> {
     let mut reported = txn.open_table(REPORTED)?;
-    reported.retain_in((ordinal, 0)..=(ordinal, u64::MAX), |_, (last_dropped, _)| {
-        !ranges
-            .iter()
-            .any(|&(first, last)| first <= last_dropped && last_dropped <= last)
-    })?;
+    for &(first, last) in acknowledged {
+        let found = reported.get((ordinal, first))?.map(|value| value.value().0);
+        if found == Some(last) {
+            reported.remove((ordinal, first))?;
+        }
+    }
     Ok(())
 }
 

@@ -45,7 +45,7 @@ const MAKE_ROOM_TRIES: u32 = 8;
 /// What is dropped at once beyond what has to be, where the file was full before the records counted so much.
 const MAKE_ROOM_PART: u64 = 16;
 
-/// Ranges taken from one acknowledgement: the hub acknowledges batches, which are runs of sequence numbers.
+/// Ranges taken from one acknowledgement, and gaps: the hub acknowledges batches, which are runs of sequence numbers.
 const MAX_ACK_RANGES: usize = 4096;
 
 /// What goes last when the budget is full.
@@ -68,6 +68,18 @@ pub struct NewRecord<'a> {
     pub time_ms: u64,
     /// The record, opaque.
     pub payload: &'a [u8],
+}
+
+/// What the hub has signed for, of one boot. Records and gaps are named apart: a record that was sent may be dropped before
+/// its acknowledgement comes, and that says nothing of the gap then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged<'a> {
+    /// The boot.
+    pub boot_id: u64,
+    /// Ranges of the numbers of records, both ends included.
+    pub ranges: &'a [(u64, u64)],
+    /// Gaps by their first and last number.
+    pub gaps: &'a [(u64, u64)],
 }
 
 /// What the spool holds and has lost.
@@ -286,32 +298,40 @@ impl Spool {
             .read("read", |txn| read::next_batch(txn, boot, cursor, limits, order))
     }
 
-    /// Deletes records that the hub has taken, and forgets gaps that it has: `ranges` of sequence numbers of one boot, both
-    /// ends included. Returns how many records went. Unknown boots and numbers are no error: an acknowledgement may come
-    /// twice.
+    /// Deletes records that the hub has taken: `ranges` of sequence numbers of one boot, both ends included. Returns how many
+    /// went. Unknown boots and numbers are no error: an acknowledgement may come twice.
     ///
     /// # Errors
     /// When there are too many ranges, the disk is full, or the system refuses; nothing is deleted then.
     pub fn ack(&mut self, boot_id: u64, ranges: &[(u64, u64)]) -> Result<u64, SpoolError> {
-        self.ack_all(&[(boot_id, ranges)])
+        let gaps = &[];
+        self.ack_all(&[Acknowledged { boot_id, ranges, gaps }])
     }
 
-    /// [`Spool::ack`] for several at once, in one transaction.
+    /// Forgets gaps of one boot that were reported and that the hub has: those with these very ends.
     ///
     /// # Errors
     /// As [`Spool::ack`].
-    pub fn ack_all(&mut self, acks: &[(u64, &[(u64, u64)])]) -> Result<u64, SpoolError> {
-        if let Some((_, ranges)) = acks.iter().find(|(_, ranges)| ranges.len() > MAX_ACK_RANGES) {
-            return Err(SpoolError::TooManyRanges {
-                count: ranges.len(),
-                max: MAX_ACK_RANGES,
-            });
+    pub fn ack_gaps(&mut self, boot_id: u64, gaps: &[(u64, u64)]) -> Result<(), SpoolError> {
+        let ranges = &[];
+        self.ack_all(&[Acknowledged { boot_id, ranges, gaps }]).map(drop)
+    }
+
+    /// [`Spool::ack`] and [`Spool::ack_gaps`] for several boots at once, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Spool::ack`].
+    pub fn ack_all(&mut self, acks: &[Acknowledged<'_>]) -> Result<u64, SpoolError> {
+        let counts = acks.iter().flat_map(|ack| [ack.ranges.len(), ack.gaps.len()]);
+        if let Some(count) = counts.max().filter(|count| *count > MAX_ACK_RANGES) {
+            let max = MAX_ACK_RANGES;
+            return Err(SpoolError::TooManyRanges { count, max });
         }
         self.ready()?;
         let before = self.totals.records();
         self.write("acknowledge in", true, |txn, boot, totals| {
             acks.iter()
-                .try_for_each(|(boot_id, ranges)| tables::acknowledge(txn, totals, *boot_id, ranges, boot.ordinal))
+                .try_for_each(|ack| tables::acknowledge(txn, totals, ack, boot.ordinal))
         })?;
         Ok(before - self.totals.records())
     }
@@ -335,8 +355,8 @@ impl Spool {
         self.access.read("read gaps of", gaps::list)
     }
 
-    /// Gaps to be sent to the hub: the same again until [`Spool::ack`] has named the last number of each, then those that
-    /// have come up since. What is dropped in the meantime makes gaps of its own.
+    /// Gaps to be sent to the hub: the same again until [`Spool::ack_gaps`] has named each, then those that have come up
+    /// since. What is dropped in the meantime makes gaps of its own.
     ///
     /// # Errors
     /// When the disk is full, the system refuses or the file is damaged.

@@ -19,7 +19,7 @@ enum Step {
     /// A boot, counted back from the current one, and a range.
     Ack(usize, u64, u64),
     Report,
-    /// Acknowledges some of the reported gaps, as the hub does: by their ends.
+    /// Acknowledges some of the reported gaps, by their ends.
     AckGaps(Vec<bool>),
     HoldBack(u64),
     Reopen,
@@ -126,8 +126,6 @@ impl Model {
                 .collect();
             gone.into_iter().for_each(|key| self.remove(key));
         }
-        self.reported
-            .retain(|gap| gap.boot_id != boot_id || !(first..=last).contains(&gap.last));
     }
 
     /// Runs of dropped numbers that weren't reported.
@@ -260,10 +258,8 @@ fn run(steps: Vec<Step>) {
             Step::AckGaps(which) => {
                 let gaps = model.reported.clone();
                 for gap in gaps.iter().zip(which).filter(|(_, take)| *take).map(|(gap, _)| gap) {
-                    spool
-                        .ack(gap.boot_id, &[(gap.first, gap.first), (gap.last, gap.last)])
-                        .unwrap();
-                    model.ack(gap.boot_id, (gap.last, gap.last));
+                    spool.ack_gaps(gap.boot_id, &[(gap.first, gap.last)]).unwrap();
+                    model.reported.retain(|reported| reported != gap);
                 }
             }
             Step::HoldBack(below) => {

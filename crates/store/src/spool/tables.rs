@@ -8,7 +8,7 @@ use redb::{ReadableTable as _, Table, TableDefinition, WriteTransaction};
 
 use super::config::{SpoolConfig, charge};
 use super::gaps::{self, GapTable};
-use super::{NewRecord, Priority, SpoolStats};
+use super::{Acknowledged, NewRecord, Priority, SpoolStats};
 
 pub(super) type Key = (u64, u64);
 pub(super) type RecordTable<'txn> = Table<'txn, Key, &'static [u8]>;
@@ -324,14 +324,14 @@ pub(super) fn make_room(
     totals.save(txn)
 }
 
-/// Deletes the records of a boot that lie in `ranges`, and the gaps that were reported with an end in them.
+/// Deletes the records and forgets the reported gaps of a boot that were acknowledged.
 pub(super) fn acknowledge(
     txn: &WriteTransaction,
     totals: &mut Totals,
-    boot_id: u64,
-    ranges: &[(u64, u64)],
+    acknowledged: &Acknowledged<'_>,
     current: u64,
 ) -> Result<(), redb::Error> {
+    let Acknowledged { boot_id, ranges, gaps } = *acknowledged;
     for ordinal in ordinals_of(txn, boot_id)? {
         for (definition, priority) in RECORDS.into_iter().zip(PRIORITIES) {
             let mut table = txn.open_table(definition)?;
@@ -342,7 +342,7 @@ pub(super) fn acknowledge(
                 })?;
             }
         }
-        gaps::acknowledge(txn, ordinal, ranges)?;
+        gaps::acknowledge(txn, ordinal, gaps)?;
         forget_boot_if_empty(txn, ordinal, current)?;
     }
     totals.save(txn)
