@@ -46,8 +46,8 @@ pub use record::{
 };
 pub use topic::{Down, Topic, TopicError, Up};
 pub use up::{
-    Answer, Deployment, Hello, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_HELLO_BYTES, MAX_RECORD_BYTES, Outcome, Presence,
-    Running, UpBatch,
+    Answer, Deployment, Hello, MAX_ANSWER_BYTES, MAX_BATCH_BYTES, MAX_BATCH_GAPS, MAX_HELLO_BYTES, MAX_RECORD_BYTES,
+    Outcome, Presence, Running, UpBatch,
 };
 
 /// The largest MQTT packet that either side sends or takes, in bytes: the largest message and room for its topic.

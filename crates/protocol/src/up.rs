@@ -13,6 +13,8 @@ pub const MAX_HELLO_BYTES: usize = 8 * 1024;
 pub const MAX_BATCH_BYTES: usize = 192 * 1024;
 /// The largest single record in bytes, so that every record fits into a batch.
 pub const MAX_RECORD_BYTES: usize = 32 * 1024;
+/// The most gaps in an up batch. A device that has more joins neighbours.
+pub const MAX_BATCH_GAPS: usize = 512;
 /// The largest answer in bytes: log lines, mostly.
 pub const MAX_ANSWER_BYTES: usize = 192 * 1024;
 /// The largest presence message in bytes.

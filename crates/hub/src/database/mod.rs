@@ -11,6 +11,7 @@ mod bundles;
 mod devices;
 mod enrolment;
 mod existing;
+mod gaps;
 mod records;
 mod roots;
 mod telemetry;

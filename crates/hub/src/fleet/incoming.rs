@@ -9,7 +9,7 @@ use crate::database::{DeviceRow, Telemetry};
 use crate::rules;
 use floorhand_bundle::{DeviceId, PublicKey};
 use floorhand_protocol::{
-    Ack, Answer, Down, Fetch, Hello, Presence, SeqRange, Topic, Up, UpBatch,
+    Ack, Answer, Down, Fetch, Gap, Hello, MAX_BATCH_GAPS, Presence, SeqRange, Topic, Up, UpBatch,
 };
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -165,13 +165,7 @@ impl Hub {
 
     async fn take_batch(&self, device: &DeviceId, row: &DeviceRow, payload: &[u8]) -> Result<(), HubError> {
         let batch = UpBatch::open(payload, device, &public_key(row)?).map_err(refused)?;
-        let seqs = batch.records.iter().map(|record| record.seq);
-        let of_gaps = batch.gaps.iter().flat_map(|gap| [gap.first, gap.last]);
-        if seqs.chain(of_gaps).any(|seq| i64::try_from(seq).is_err()) {
-            return Err(HubError::Refused(
-                "up batch: a sequence number is above 2^63-1".to_owned(),
-            ));
-        }
+        check_numbers(&batch)?;
         let telemetry = Telemetry {
             device: device.as_str(),
             boot_id: batch.boot_id,
@@ -228,6 +222,30 @@ impl Hub {
     }
 }
 
+/// What a batch says of numbers makes sense, and is no more than a device has to say at once.
+fn check_numbers(batch: &UpBatch) -> Result<(), HubError> {
+    let seqs = batch.records.iter().map(|record| record.seq);
+    let of_gaps = batch.gaps.iter().flat_map(|gap| [gap.first, gap.last]);
+    if seqs.chain(of_gaps).any(|seq| i64::try_from(seq).is_err()) {
+        return Err(refused("up batch: a sequence number is above 2^63-1"));
+    }
+    let (count, most) = (batch.gaps.len(), MAX_BATCH_GAPS);
+    if count > most {
+        return Err(refused(format!(
+            "up batch: it has {count} gaps, and none has more than {most}"
+        )));
+    }
+    for Gap { first, last, count, .. } in &batch.gaps {
+        // The numbers are below 2^63.
+        if first > last || *count == 0 || *count > last - first + 1 {
+            return Err(refused(format!(
+                "up batch: a gap from {first} to {last} can't be of {count} records"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Acks for all of a batch: the numbers of its records, and its gaps, by boot, each by its ends. A gap says nothing of records
 /// whose numbers lie in it, nor they of the gap.
 fn acks(batch: &UpBatch) -> Vec<Ack> {
@@ -278,7 +296,7 @@ mod tests {
     use super::*;
     use crate::fleet::Outgoing;
     use crate::testing::{NOW_MS, bundle, finding, hello, hub, key, report, root};
-    use floorhand_protocol::{Assignment, Gap, JobStatus, Outcome, Record, RecordBody, Step};
+    use floorhand_protocol::{Assignment, JobStatus, Outcome, Record, RecordBody, Step};
     use tokio::sync::mpsc;
 
     const HELLO: &str = "fh/v1/plant-a/d/press-1/up/hello";
@@ -399,6 +417,75 @@ mod tests {
         }
         assert_eq!(hub.database.totals().await.unwrap().lost, 15);
         assert_eq!(hub.database.gaps("", 10).await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn gaps_that_make_no_sense_or_are_too_many_are_refused() {
+        let (_dir, hub, mut sent) = registered().await;
+        let gap = |first, last, count| Gap {
+            boot_id: 5,
+            first,
+            last,
+            count,
+        };
+        let most = i64::MAX as u64;
+        let too_many: Vec<Gap> = (0..=MAX_BATCH_GAPS as u64).map(|at| gap(2 * at, 2 * at, 1)).collect();
+        let refused = [
+            vec![gap(2, 1, 1)],
+            vec![gap(1, 2, 0)],
+            vec![gap(1, 2, 3)],
+            vec![gap(1, most + 1, 1)],
+            too_many.clone(),
+        ];
+        for gaps in &refused {
+            hub.take(BATCH, &batch(vec![finding(7, 1, 0.5)], gaps.clone())).await;
+        }
+        assert_eq!(hub.counters.refused.value(), refused.len() as u64);
+        assert_eq!(
+            (acked(&mut sent), hub.database.totals().await.unwrap().lost),
+            (vec![], 0)
+        );
+        hub.take(BATCH, &batch(vec![], too_many[1..].to_vec())).await;
+        hub.take(BATCH, &batch(vec![], vec![gap(0, most, most)])).await;
+        assert_eq!(hub.counters.refused.value(), refused.len() as u64);
+        assert_eq!(acked(&mut sent).len(), 2);
+    }
+
+    /// A device that declares all it will ever send as lost, again and again, costs no other one anything but its turn.
+    #[tokio::test]
+    async fn gaps_without_end_hold_up_nobody() {
+        let (_dir, hub, mut sent) = registered().await;
+        let (other, other_key) = ("press-2".parse().unwrap(), key(8));
+        let public = hex::encode(other_key.public().as_bytes());
+        hub.database.register(&other, &public, false, NOW_MS).await.unwrap();
+        let gap = |first, last| Gap {
+            boot_id: 5,
+            first,
+            last,
+            count: 1,
+        };
+        for report in 0..6 {
+            let gaps = (0..512).map(|at| gap(report * 512 + at, 1 << 62)).collect();
+            hub.take(BATCH, &batch(vec![], gaps)).await;
+        }
+        for seq in 5000..5005 {
+            hub.take(BATCH, &batch(vec![finding(seq, 1, 0.5)], vec![])).await;
+        }
+        assert_eq!(acked(&mut sent).len(), 11, "it is served itself");
+        let honest = UpBatch {
+            device: other,
+            boot_id: 5,
+            historical: false,
+            records: vec![finding(1, 1, 0.5), finding(4, 1, 0.5)],
+            gaps: vec![gap(2, 2), gap(3, 4)],
+        };
+        hub.take("fh/v1/plant-a/d/press-2/up/batch", &honest.seal(&other_key).unwrap())
+            .await;
+        assert!(sent.try_recv().is_ok());
+        let row = hub.database.device("press-2").await.unwrap().unwrap();
+        assert_eq!((row.records, row.lost), (2, 2));
+        let hostile = hub.database.device("press-1").await.unwrap().unwrap();
+        assert_eq!((hostile.records, hostile.lost), (5, 6 * 512));
     }
 
     #[tokio::test]
