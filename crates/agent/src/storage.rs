@@ -63,7 +63,7 @@ fn open_spool(config: &Config, store: &Store, boot_id: u64) -> Result<Spool, Str
         return Spool::open_on(medium, &path, boot_id, spool_config).map_err(|error| error.to_string());
     }
     let spool = match Spool::open(&path, boot_id, spool_config) {
-        Err(error @ (SpoolError::Full { .. } | SpoolError::Storage { .. })) => {
+        Err(error @ (SpoolError::BudgetUsedUp { .. } | SpoolError::Full { .. } | SpoolError::Storage { .. })) => {
             tracing::error!(%error, "telemetry can't be kept; what was committed is served, and it is tried again");
             Spool::open_later(&path, boot_id, spool_config)
         }

@@ -188,11 +188,11 @@ impl Drain {
         self.held.retain(|(priority, ..)| *priority == Priority::High);
         self.held.truncate(HELD);
         self.lost += (all - self.held.len()) as u64;
-        self.complain(
-            "telemetry can't be kept; free space on the state directory's disk",
-            error,
-            now_ms,
-        );
+        let what = match error {
+            SpoolError::BudgetUsedUp { .. } => "telemetry can't be kept; raise `telemetry.spool_budget_bytes`",
+            _ => "telemetry can't be kept; free space on the state directory's disk",
+        };
+        self.complain(what, error, now_ms);
         // What matters most is written into the room that was kept for it.
         if matches!(error, SpoolError::Full { .. }) && self.ballast.give_up() {
             self.short_of_room = true;

@@ -17,6 +17,16 @@ const PAGE_BYTES: u64 = 4096;
 /// Kept of the budget for transactions that make room: the pages they rewrite before they free any.
 const SPARE_BYTES: u64 = 64 << 10;
 
+/// What a refused growth says. No error of the disk: there, somebody could free some space.
+#[derive(Debug, thiserror::Error)]
+#[error("the spool's budget is used up")]
+pub(super) struct BudgetUsedUp;
+
+/// Whether an error is a refused growth.
+pub(super) fn is_used_up(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<BudgetUsedUp>())
+}
+
 /// What the file may take, shared with whoever writes transactions.
 #[derive(Debug)]
 pub(super) struct Cap {
@@ -87,10 +97,7 @@ impl<B: StorageBackend> StorageBackend for Capped<B> {
     fn set_len(&self, length: u64) -> io::Result<()> {
         if length > self.cap.usual_bytes().max(self.inherited.load(Relaxed)) {
             self.cap.refused.store(true, Relaxed);
-            return Err(io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                "the spool's budget is used up",
-            ));
+            return Err(io::Error::other(BudgetUsedUp));
         }
         self.inherited.fetch_min(length, Relaxed);
         self.inner.set_len(length)?;
@@ -147,7 +154,8 @@ mod tests {
         let file = Capped::new(InMemoryBackend::new(), Arc::clone(&cap)).unwrap();
         file.set_len(933_888).unwrap();
         assert!(!cap.take_refused());
-        assert!(file.set_len(933_889).is_err());
+        let refused = file.set_len(933_889).unwrap_err();
+        assert!(is_used_up(&refused) && !crate::error::is_full(&refused));
         assert!(cap.take_refused() && !cap.take_refused());
         assert_eq!(file.len().unwrap(), 933_888);
     }

@@ -137,6 +137,17 @@ pub enum SpoolError {
         /// The file.
         path: PathBuf,
     },
+    /// The file has its budget, and no room could be made in it.
+    #[error(
+        "{operation} spool {path}: its budget is used up and no room could be made in it; what is in it is untouched, \
+         raise `telemetry.spool_budget_bytes`", path = path.display()
+    )]
+    BudgetUsedUp {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// The disk or the user's quota is full.
     #[error("{operation} spool {path}: the disk is full; what is in the spool is untouched, free some space", path = path.display())]
     Full {

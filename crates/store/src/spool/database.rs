@@ -12,7 +12,7 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 
-use super::capped::{Cap, Capped};
+use super::capped::{Cap, Capped, is_used_up};
 use super::config::{SpoolConfig, SpoolError};
 use super::medium::{Backend, Medium};
 use super::tables::{self, Boot, Totals};
@@ -288,6 +288,7 @@ fn explain(path: &Path, operation: &'static str, error: redb::Error) -> SpoolErr
     let path = path.to_owned();
     match error {
         redb::Error::DatabaseAlreadyOpen => SpoolError::InUse { path },
+        redb::Error::Io(error) if is_used_up(&error) => SpoolError::BudgetUsedUp { operation, path },
         redb::Error::Io(error) if is_full(&error) => SpoolError::Full { operation, path },
         other => SpoolError::Storage {
             operation,

@@ -1,6 +1,7 @@
 //! What a spool's database lies on, where that isn't a file that redb opens by itself.
 //!
-//! Production doesn't come through here: redb has a file backend of its own, and it is used as it is. Tests put something in
+//! Production doesn't come through here: there, redb's own file backend lies below the bound on the file's length
+//! (`capped`). Tests put something in
 //! its place that records, fails or kills, and so see every write and every sync between two of which power can go.
 
 use std::fmt::Debug;

@@ -396,23 +396,28 @@ impl Spool {
 
     /// Opens the file again after an error that made the open one unusable.
     fn ready(&mut self) -> Result<(), SpoolError> {
-        if self.access.is_open() {
-            return Ok(());
+        while !self.access.is_open() {
+            let Opened {
+                mut boot,
+                mut totals,
+                moved_aside,
+            } = self.access.open(self.boot)?;
+            if moved_aside.is_some() {
+                self.moved_aside = moved_aside;
+            }
+            if self.opened && boot.next_seq > self.boot.next_seq {
+                boot.next_seq = self.boot.next_seq;
+                let take_back = |txn: &redb::WriteTransaction| undo::take_back(txn, boot, &mut totals);
+                if let Err(error) = self.access.write("take back in", take_back) {
+                    match self.access.may_grow(true) {
+                        // Ends: the file is longer the next time.
+                        Growth::Possible => continue,
+                        Growth::NotRefused | Growth::Exhausted => return Err(error),
+                    }
+                }
+            }
+            (self.boot, self.totals, self.opened) = (boot, totals, true);
         }
-        let Opened {
-            mut boot,
-            mut totals,
-            moved_aside,
-        } = self.access.open(self.boot)?;
-        if moved_aside.is_some() {
-            self.moved_aside = moved_aside;
-        }
-        if self.opened && boot.next_seq > self.boot.next_seq {
-            boot.next_seq = self.boot.next_seq;
-            self.access
-                .write("take back in", |txn| undo::take_back(txn, boot, &mut totals))?;
-        }
-        (self.boot, self.totals, self.opened) = (boot, totals, true);
         Ok(())
     }
 }

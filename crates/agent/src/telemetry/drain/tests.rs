@@ -115,3 +115,29 @@ fn a_gap_is_told_until_it_is_acknowledged_itself() {
     device.now_ms += 200_000;
     assert_eq!(gaps(&device.sent()), []);
 }
+
+/// A budget that is used up is no full disk: nobody is asked to free space, and the room that is kept for that stays.
+#[test]
+fn a_used_up_budget_is_no_full_disk() {
+    let mut device = Device::new();
+    let (operation, path) = ("append to", std::path::PathBuf::from("spool.redb"));
+    let used_up = SpoolError::BudgetUsedUp {
+        operation,
+        path: path.clone(),
+    };
+    let mut high = large();
+    high.0 = Priority::High;
+    device.drain.hold(vec![high, large()], &used_up, (0, 0));
+    assert!(device.dir.path().join("ballast").exists());
+    assert_eq!((device.drain.held.len(), device.drain.lost), (1, 1));
+    assert!(!device.drain.short_of_room);
+    device.drain.keep_encoded(Vec::new(), 0, 0);
+    assert_eq!(
+        device.drain.stats().records,
+        2,
+        "what was held, and the event of what was lost"
+    );
+    let full = SpoolError::Full { operation, path };
+    device.drain.hold(vec![large()], &full, (0, 0));
+    assert!(device.drain.short_of_room && !device.dir.path().join("ballast").exists());
+}
