@@ -14,7 +14,9 @@ use redb::{BackendError, StorageBackend};
 
 /// redb's page; its file is a number of them.
 const PAGE_BYTES: u64 = 4096;
-/// Kept of the budget for transactions that make room: the pages they rewrite before they free any.
+/// Kept of the budget for the first transaction that makes room in a file that has its usual length: the pages that it
+/// rewrites before it frees any. The file has its last length from then on, and anybody finds these pages: those that make
+/// room later live on what `FREE_PART` and `FIXED_BYTES` of the configuration leave free.
 const SPARE_BYTES: u64 = 64 << 10;
 
 /// What a refused growth says. No error of the disk: there, somebody could free some space.
@@ -46,7 +48,7 @@ impl Cap {
         })
     }
 
-    /// The longest file that leaves the spare.
+    /// The longest file that leaves the spare, for all that doesn't make room.
     pub(super) fn usual_bytes(&self) -> u64 {
         self.budget_bytes.saturating_sub(SPARE_BYTES) / PAGE_BYTES * PAGE_BYTES
     }

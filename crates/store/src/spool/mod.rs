@@ -44,6 +44,9 @@ pub const MAX_RECORD_BYTES: usize = 32 * 1024;
 const MAKE_ROOM_TRIES: u32 = 8;
 /// What is dropped at once beyond what has to be, where the file was full before the records counted so much.
 const MAKE_ROOM_PART: u64 = 16;
+/// So many appends that the file took in a row, and records may count a group more again: a file that is full early makes
+/// room about once in some minutes then, and one that was full by chance gets back to its budget within the hour.
+const APPENDS_UNTIL_MORE: u32 = 256;
 
 /// Ranges taken from one acknowledgement, and gaps: the hub acknowledges batches, which are runs of sequence numbers.
 const MAX_ACK_RANGES: usize = 4096;
@@ -102,8 +105,10 @@ pub struct SpoolStats {
 pub struct Spool {
     access: Access,
     config: SpoolConfig,
-    /// What records may count: by the configuration, or less where that proved too much for the file.
+    /// What records may count: by the configuration, or for a time less where that proved too much for the file.
     capacity_bytes: u64,
+    /// Appends that the file took since that last changed.
+    appends: u32,
     /// Records of this boot below it were held back.
     live_from: u64,
     /// The last transaction failed because the file has its budget.
@@ -163,6 +168,7 @@ impl Spool {
             access: Access::new(path.to_owned(), config, medium),
             config,
             capacity_bytes: config.capacity_bytes(),
+            appends: 0,
             live_from: 0,
             is_full: false,
             boot: Boot {
@@ -211,6 +217,7 @@ impl Spool {
             let next = self.boot.next_seq;
             return Ok(next..next);
         }
+        self.count_append();
         for _ in 0..MAKE_ROOM_TRIES {
             match self.try_append(lost, records) {
                 Err(_) if self.is_full => self.make_room()?,
@@ -234,10 +241,30 @@ impl Spool {
         })
     }
 
+    /// Lets records count more again, after a while in which the file was never full.
+    fn count_append(&mut self) {
+        let most = self.config.capacity_bytes();
+        if self.capacity_bytes >= most {
+            return;
+        }
+        self.appends += 1;
+        if self.appends >= APPENDS_UNTIL_MORE {
+            self.appends = 0;
+            self.capacity_bytes = most.min(self.capacity_bytes + self.config.group_bytes());
+        }
+    }
+
     /// Makes room where the records take more of the file than they count.
     fn make_room(&mut self) -> Result<(), SpoolError> {
-        let less = self.totals.bytes() / MAKE_ROOM_PART + self.config.group_bytes();
-        let capacity_bytes = self.totals.bytes().min(self.capacity_bytes).saturating_sub(less);
+        let held = self.totals.bytes();
+        let less = held / MAKE_ROOM_PART + self.config.group_bytes();
+        let mut capacity_bytes = held.min(self.capacity_bytes).saturating_sub(less);
+        let reserve_bytes = self.config.high_reserve_bytes;
+        if held > reserve_bytes {
+            // What has the reserve to itself stays. Only where the file is too short for the reserve itself, some of it goes.
+            capacity_bytes = capacity_bytes.max(reserve_bytes);
+        }
+        self.appends = 0;
         tracing::debug!(
             capacity_bytes,
             "the spool's file is full before its records count so much"

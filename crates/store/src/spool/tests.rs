@@ -503,3 +503,60 @@ fn a_smaller_budget_drops_what_is_too_much_and_shrinks_the_file() {
     assert!(path.metadata().unwrap().len() <= CONFIG.budget_bytes);
     assert_eq!(kept(&mut spool) + declared(&mut spool), 900);
 }
+
+/// Pairs of records of which each takes a page, though the two count little more than one: a file of them is full early.
+fn fill_badly(spool: &mut Spool, priority: Priority, pairs: usize) {
+    let (short, long) = (vec![3; 200], vec![3; 4000]);
+    for _ in 0..pairs {
+        spool
+            .append_batch(&[record(priority, &short), record(priority, &long)])
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_was_full_early_gets_back_to_its_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(&dir, 1);
+    fill_badly(&mut spool, Priority::Normal, 300);
+    let less = spool.capacity_bytes;
+    assert!(less < CONFIG.capacity_bytes(), "the records fit too well");
+    spool.ack(1, &[(0, u64::MAX)]).unwrap();
+    for _ in 0..APPENDS_UNTIL_MORE {
+        spool.append(record(Priority::Low, b"x")).unwrap();
+    }
+    assert_eq!(
+        spool.capacity_bytes,
+        (less + CONFIG.group_bytes()).min(CONFIG.capacity_bytes())
+    );
+    spool.appends = APPENDS_UNTIL_MORE;
+    while spool.capacity_bytes < CONFIG.capacity_bytes() {
+        spool.append(record(Priority::Low, b"x")).unwrap();
+        spool.appends = APPENDS_UNTIL_MORE;
+    }
+    fill(&mut spool, Priority::Normal, 432);
+    assert_eq!(spool.stats().bytes, CONFIG.capacity_bytes());
+}
+
+#[test]
+fn a_file_that_is_full_early_keeps_the_reserve() {
+    let dir = tempfile::tempdir().unwrap();
+    let pairs = 150;
+    let config = SpoolConfig {
+        high_reserve_bytes: pairs * (SpoolConfig::charge(200) + SpoolConfig::charge(4000)),
+        ..CONFIG
+    };
+    let mut spool = Spool::open(&dir.path().join("spool.redb"), 1, config).unwrap();
+    fill_badly(&mut spool, Priority::High, pairs as usize);
+    let high = spool.stats().high_bytes;
+    assert_eq!(high, config.high_reserve_bytes);
+    for _ in 0..8 {
+        fill_badly(&mut spool, Priority::Normal, 100);
+        assert_eq!(spool.stats().high_bytes, high, "of what has its room for itself");
+        assert!(spool.capacity_bytes >= config.high_reserve_bytes);
+    }
+    assert!(
+        spool.capacity_bytes < config.capacity_bytes(),
+        "the file was never full"
+    );
+}
