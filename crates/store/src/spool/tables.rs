@@ -183,10 +183,14 @@ pub(super) fn prepare(txn: &WriteTransaction, boot: Boot, suspect: bool) -> Resu
         None => boot,
     };
     boots.insert(boot.ordinal, (boot.id, boot.next_seq))?;
+    let earlier: Result<Vec<u64>, _> = boots
+        .range(..boot.ordinal)?
+        .map(|row| row.map(|(ordinal, _)| ordinal.value()))
+        .collect();
     drop(boots);
-    // Boots that ended with nothing left to send or to report.
-    if let Some((previous, _)) = latest {
-        forget_boot_if_empty(txn, previous, boot.ordinal)?;
+    // Boots with nothing left to send or to report: those that ended so, and those whose gap had to be forgotten.
+    for ordinal in earlier? {
+        forget_boot_if_empty(txn, ordinal, boot.ordinal)?;
     }
     Ok((boot, totals))
 }

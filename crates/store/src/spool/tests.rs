@@ -560,3 +560,32 @@ fn a_file_that_is_full_early_keeps_the_reserve() {
         "the file was never full"
     );
 }
+
+/// Every gap may be another boot's: those that are forgotten leave nothing behind.
+#[test]
+fn boots_whose_gap_was_forgotten_are_forgotten() {
+    use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
+    let database = redb::Builder::new()
+        .create_with_backend(redb::backends::InMemoryBackend::new())
+        .unwrap();
+    for id in 1..=gaps::MAX_GAPS + 100 {
+        let txn = database.begin_write().unwrap();
+        let boot = Boot {
+            id,
+            ordinal: 0,
+            next_seq: 1,
+        };
+        let (mut boot, mut totals) = tables::prepare(&txn, boot, false).unwrap();
+        let mut appending = Appending::begin(&txn, &CONFIG, CONFIG.capacity_bytes()).unwrap();
+        appending.lose(&mut boot, &mut totals, 1).unwrap();
+        appending.finish(&boot, &mut totals).unwrap();
+        txn.commit().unwrap();
+    }
+    let txn = database.begin_read().unwrap();
+    assert_eq!(txn.open_table(tables::GAPS).unwrap().len().unwrap(), gaps::MAX_GAPS);
+    // The last one's own forgetting shows at the next opening.
+    assert_eq!(
+        txn.open_table(tables::BOOTS).unwrap().len().unwrap(),
+        gaps::MAX_GAPS + 1
+    );
+}

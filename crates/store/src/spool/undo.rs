@@ -35,12 +35,43 @@ fn take_back_gaps(txn: &WriteTransaction, boot: Boot, totals: &mut Totals) -> Re
         else {
             return Ok(());
         };
-        let beyond = (last + 1 - boot.next_seq.max(first)).min(count);
+        // A gap begins with a number that was dropped: what is left of it counts one at least.
+        let left = u64::from(first < boot.next_seq);
+        let beyond = (last + 1 - boot.next_seq.max(first)).min(count.saturating_sub(left));
         totals.dropped = totals.dropped.saturating_sub(beyond);
         if first >= boot.next_seq {
             table.remove((ordinal, first))?;
         } else {
             table.insert((ordinal, first), (boot.next_seq - 1, count - beyond))?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::tables::prepare;
+
+    /// A hub refuses a gap that counts nothing.
+    #[test]
+    fn what_is_left_of_a_joined_gap_counts_its_first_number() {
+        let database = redb::Builder::new()
+            .create_with_backend(redb::backends::InMemoryBackend::new())
+            .unwrap();
+        let txn = database.begin_write().unwrap();
+        let boot = Boot {
+            id: 7,
+            ordinal: 0,
+            next_seq: 4,
+        };
+        let (boot, mut totals) = prepare(&txn, boot, false).unwrap();
+        totals.dropped = 4;
+        for (first, gap) in [(1, (5, 2)), (6, (7, 2))] {
+            txn.open_table(GAPS).unwrap().insert((0, first), gap).unwrap();
+        }
+        take_back(&txn, boot, &mut totals).unwrap();
+        let gaps = txn.open_table(GAPS).unwrap();
+        let left: Vec<_> = gaps.iter().unwrap().map(|row| row.unwrap().1.value()).collect();
+        assert_eq!((left, totals.dropped), (vec![(3, 1)], 1));
     }
 }
