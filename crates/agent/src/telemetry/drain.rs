@@ -47,6 +47,8 @@ pub(super) struct Drain {
     held: Vec<Encoded>,
     /// Reports for which there was no room, in the queue or on the disk, and which aren't declared as a gap yet.
     lost: u64,
+    /// Those that are declared, and that no event has told of yet.
+    untold: u64,
     /// The disk has no room, the ballast was given up: nothing but what matters most is kept.
     short_of_room: bool,
     /// When it was last tried to take the ballast.
@@ -70,6 +72,7 @@ impl Drain {
             cursor: Cursor::default(),
             held: Vec::new(),
             lost: 0,
+            untold: 0,
             refilled_ms: now_ms,
             limiter: Limiter::default(),
         }
@@ -114,8 +117,8 @@ impl Drain {
             encoded.retain(|(priority, ..)| *priority == Priority::High);
             self.lost += (all - encoded.len()) as u64;
         }
-        if self.lost > 0
-            && let Err(error) = self.declare(time_ms)
+        if (self.lost > 0 || self.untold > 0)
+            && let Err(error) = self.declare(time_ms, now_ms)
         {
             return self.hold(encoded, &error, (time_ms, now_ms));
         }
@@ -132,13 +135,20 @@ impl Drain {
         self.refill(now_ms);
     }
 
-    /// Gives what was lost its numbers, and says so.
-    fn declare(&mut self, time_ms: u64) -> Result<(), SpoolError> {
-        let lost = self.lost;
-        let message = format!("{lost} reports were dropped because the disk was full or could not keep up");
-        let told = encode((time_ms, event("telemetry-overflow", "spool", message))).and_then(|told| self.seal(told));
+    /// Gives what was lost its numbers, and says so from time to time: an event for each loss would take the very room that
+    /// was short, and push out others of the highest priority.
+    fn declare(&mut self, time_ms: u64, now_ms: u64) -> Result<(), SpoolError> {
+        let (lost, untold) = (self.lost, self.untold + self.lost);
+        let told = self.limiter.admit("spool", "overflow", now_ms).and_then(|_| {
+            let message = format!("{untold} reports were dropped because the disk was full or could not keep up");
+            self.seal(encode((time_ms, event("telemetry-overflow", "spool", message)))?)
+        });
+        if lost == 0 && told.is_none() {
+            return Ok(());
+        }
         let records: Vec<NewRecord<'_>> = told.iter().map(new_record).collect();
         let numbers = self.spool.append_after_loss(lost, &records)?;
+        self.untold = if told.is_some() { 0 } else { untold };
         self.lost = 0;
         self.tell_durable(numbers.end);
         Ok(())

@@ -116,6 +116,41 @@ fn a_gap_is_told_until_it_is_acknowledged_itself() {
     assert_eq!(gaps(&device.sent()), []);
 }
 
+/// What overflows again and again is declared each time, and told now and then: events have the highest priority.
+#[test]
+fn losses_are_told_from_time_to_time_and_declared_each_time() {
+    let mut device = Device::new();
+    device.drain.connected(true, 0);
+    let (mut told, mut declared) = (Vec::new(), 0);
+    for second in 0..100 {
+        device.now_ms = 20_000 + second * 1000;
+        if second < 70 {
+            device.drain.lost(3);
+        }
+        device.drain.keep_encoded(Vec::new(), device.now_ms, device.now_ms);
+        for batch in device.sent() {
+            let (ranges, gaps) = (
+                batch.records.iter().map(|record| (record.seq, record.seq)),
+                batch.gaps.iter().map(|gap| (gap.first, gap.last)),
+            );
+            device.ack(&ranges.collect::<Vec<_>>(), &gaps.collect::<Vec<_>>());
+            declared += batch.gaps.iter().map(|gap| gap.count).sum::<u64>();
+            told.extend(batch.records.into_iter().filter_map(|record| match record.body {
+                RecordBody::Event(event) => Some((second, event.kind, event.message)),
+                _ => None,
+            }));
+        }
+    }
+    let of_kind = |(second, kind, message): &(u64, String, String)| {
+        assert_eq!(kind, "telemetry-overflow");
+        let (count, _) = message.split_once(' ').unwrap();
+        (*second, count.parse::<u64>().unwrap())
+    };
+    let told: Vec<_> = told.iter().map(of_kind).collect();
+    assert_eq!(told, [(0, 3), (30, 90), (60, 90), (90, 27)], "the last, too");
+    assert_eq!(declared, 210);
+}
+
 /// A budget that is used up is no full disk: nobody is asked to free space, and the room that is kept for that stays.
 #[test]
 fn a_used_up_budget_is_no_full_disk() {
