@@ -541,7 +541,7 @@ fn a_file_that_was_full_early_gets_back_to_its_budget() {
 #[test]
 fn a_file_that_is_full_early_keeps_the_reserve() {
     let dir = tempfile::tempdir().unwrap();
-    let pairs = 150;
+    let pairs = 220;
     let config = SpoolConfig {
         high_reserve_bytes: pairs * (SpoolConfig::charge(200) + SpoolConfig::charge(4000)),
         ..CONFIG
@@ -550,8 +550,8 @@ fn a_file_that_is_full_early_keeps_the_reserve() {
     fill_badly(&mut spool, Priority::High, pairs as usize);
     let high = spool.stats().high_bytes;
     assert_eq!(high, config.high_reserve_bytes);
-    for _ in 0..8 {
-        fill_badly(&mut spool, Priority::Normal, 100);
+    for _ in 0..3 {
+        fill_badly(&mut spool, Priority::Normal, 40);
         assert_eq!(spool.stats().high_bytes, high, "of what has its room for itself");
         assert!(spool.capacity_bytes >= config.high_reserve_bytes);
     }
