@@ -29,15 +29,21 @@
 //! # Testing
 //!
 //! Everything is a function of its arguments. `tests/cases/oracle.json` holds what NumPy and SciPy give on recorded
-//! inputs, written by `tests/oracle.py`; `tests/oracle.rs` compares to 1e-9 relative.
+//! inputs, written by `tests/oracle.py`; `tests/oracle.rs` compares to 1e-9 relative. `tests/detectors` does the same for
+//! the streaming drift detectors with River's answers.
 
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
+pub mod adwin;
 pub mod chi_square;
+pub mod ddm;
+pub mod detection;
 pub mod episode;
+pub mod hddm;
 pub mod moments;
+pub mod page_hinkley;
 pub mod psi;
 pub mod range;
 pub mod scaling;
@@ -74,6 +80,15 @@ pub enum StatisticsError {
         /// The upper limit.
         max: f64,
     },
+    /// A detector's parameter that makes no sense.
+    Parameter {
+        /// The parameter.
+        name: &'static str,
+        /// What it was.
+        value: f64,
+        /// What it has to be.
+        expected: &'static str,
+    },
     /// Saved state that doesn't belong to this configuration.
     State(&'static str),
 }
@@ -93,6 +108,7 @@ impl fmt::Display for StatisticsError {
             Self::Bins(bins) => write!(f, "{bins} bins: there have to be 2 to {}", psi::MAX_BINS),
             Self::EmptyWindow => f.write_str("a window has to hold at least one sample"),
             Self::Limits { min, max } => write!(f, "limits {min} to {max}: the lower one has to be at most the upper"),
+            Self::Parameter { name, value, expected } => write!(f, "{name} is {value}: it has to be {expected}"),
             Self::State(what) => write!(f, "saved state doesn't fit the configuration: {what}"),
         }
     }

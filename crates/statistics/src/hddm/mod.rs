@@ -1,0 +1,40 @@
+//! HDDM: a mean that differs from what it was, beyond what chance allows for values from 0 to 1.
+//!
+//! Frías-Blanco, del Campo-Ávila, Ramos-Jiménez, Morales-Bueno, Ortiz-Díaz and Caballero-Mota 2015 (Online and
+//! non-parametric drift detection methods based on Hoeffding's bounds, IEEE Transactions on Knowledge and Data
+//! Engineering 27(3)). Nothing is assumed of the distribution but its bounds. [`HddmA`] compares plain means and is the
+//! better one for abrupt changes; [`HddmW`] compares means that forget and is the better one for gradual changes.
+//!
+//! Both find the point up to which the mean was lowest (highest for a fall), with the bound's width taken into account,
+//! and test whether the mean since is higher (lower). They warn at one confidence and alarm at a smaller one. Memory is
+//! some twenty numbers at most.
+//!
+//! # Differences
+//!
+//! Values outside of 0 to 1, for which the bounds don't hold, are left out, where River takes them; so are those that are
+//! no numbers.
+
+mod average;
+mod weighted;
+
+pub use average::{AverageConfig, AverageState, HddmA};
+pub use weighted::{HddmW, Side, WeightedConfig, WeightedMean, WeightedState};
+
+use crate::StatisticsError;
+
+/// Checks the two confidences, which both detectors have.
+fn check_confidences(drift: f64, warning: f64) -> Result<(), StatisticsError> {
+    let refuse = |name, value, expected| Err(StatisticsError::Parameter { name, value, expected });
+    if !(drift > 0.0 && drift < 1.0) {
+        return refuse("drift_confidence", drift, "above 0 and below 1");
+    }
+    if !(warning >= drift && warning < 1.0) {
+        return refuse("warning_confidence", warning, "at least drift_confidence and below 1");
+    }
+    Ok(())
+}
+
+/// What the bounds hold for. Not for NaN.
+fn is_usable(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
+}
