@@ -19,6 +19,19 @@
 //! are seen late or never; on a much larger one that term is lost and the first stands alone, which is right for values
 //! near a normal distribution. Bring values to a range of about 1.
 //!
+//! # False alarms
+//!
+//! Alarms per 10,000 samples of a stream without drift, at the defaults (`tests/detectors/false_alarms.rs`, 1,000 streams):
+//!
+//! | stream | alarms |
+//! |---|---|
+//! | zeros and ones with a rate of 0.05 to 0.5, uniform from 0 to 1, normal with a standard deviation of 0.1 or 1 | 0.002 or fewer |
+//! | normal with a standard deviation of 1, neighbours correlated by 0.9 | 62.5 |
+//! | means of 50 neighbours of that | 0.02 |
+//!
+//! The bound is for values that don't depend on each other. Where neighbours are correlated, as in most sensors' signals,
+//! push means of blocks that are several times as long as the correlation lasts.
+//!
 //! # Differences
 //!
 //! As in River, the whole window is given up after an alarm, where the paper keeps the newer part: [`Adwin::mean`] and

@@ -6,6 +6,21 @@
 //!
 //! Memory is five numbers. p runs over everything since the last alarm, so a change after a long quiet time is seen
 //! late: [`hddm`](crate::hddm) and [`adwin`](crate::adwin) are made for that.
+//!
+//! # False alarms
+//!
+//! Alarms per 10,000 samples of a stream without drift, at the defaults (`tests/detectors/false_alarms.rs`, 1,000 streams):
+//!
+//! | error rate | alarms | with a `warm_start` of 500 |
+//! |---|---|---|
+//! | 0.01 | 6.1 | 0.59 |
+//! | 0.05 | 1.5 | |
+//! | 0.2 | 0.44 | 0.10 |
+//! | 0.5 | 0.14 | |
+//!
+//! The lowest point is the lowest of many and so lies below the true rate: 3 standard deviations above it are not as rare
+//! as the normal distribution says. And while no error has come by the end of the warm start, p' and s' are 0 and the
+//! first error alarms: where fewer than a few errors come in `warm_start` samples, it has to be longer.
 
 use crate::{
     StatisticsError,

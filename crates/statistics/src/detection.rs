@@ -6,6 +6,27 @@
 //!
 //! Semantics and defaults are those of River 0.26.1, so that a detector chosen and tuned there does the same here: alarms
 //! and warnings come at the same samples (`tests/detectors`). Differences are named where they are.
+//!
+//! # Which one
+//!
+//! DDM and HDDM are for errors of a model whose labels arrive, and HDDM for anything from 0 to 1; ADWIN and Page-Hinkley
+//! are for any value. The share of drifts that each finds within 2,000 samples at its defaults, and after how many of them
+//! on average, where the drift comes 2,000 samples after the detector began (`tests/detectors/false_alarms.rs`, 1,000
+//! streams):
+//!
+//! | error rate from 0.1 to | ADWIN | HDDM-A | HDDM-W | DDM | Page-Hinkley |
+//! |---|---|---|---|---|---|
+//! | 0.15 | 58% in 1,113 | 28% in 1,273 | 3% in 786 | 76% in 713 | 87% in 1,184 |
+//! | 0.2 | 100% in 373 | 100% in 455 | 37% in 925 | 93% in 411 | 100% in 530 |
+//! | 0.4 | 100% in 72 | 100% in 63 | 100% in 55 | 100% in 134 | 100% in 154 |
+//!
+//! | mean of a normal distribution up by | ADWIN | Page-Hinkley | Page-Hinkley, `delta` 0.1 |
+//! |---|---|---|---|
+//! | 0.25 standard deviations | 100% in 433 | 99% in 198 | 100% in 302 |
+//! | 0.5 | 100% in 121 | 100% in 93 | 100% in 113 |
+//! | 1 | 100% in 49 | 100% in 43 | 100% in 49 |
+//!
+//! What DDM and Page-Hinkley are quicker in, they pay for with false alarms: each module states its own.
 
 /// Values beyond this are left out by detectors of unbounded values: squares of them, summed over any stream, stay finite.
 pub const MAX_MAGNITUDE: f64 = 1e100;

@@ -30,7 +30,7 @@
 //!
 //! Everything is a function of its arguments. `tests/cases/oracle.json` holds what NumPy and SciPy give on recorded
 //! inputs, written by `tests/oracle.py`; `tests/oracle.rs` compares to 1e-9 relative. `tests/detectors` does the same for
-//! the streaming drift detectors with River's answers.
+//! the streaming drift detectors with River's answers, and shows their false-alarm rates.
 
 #![cfg_attr(not(test), no_std)]
 

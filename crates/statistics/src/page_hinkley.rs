@@ -9,6 +9,24 @@
 //! Memory is six numbers. `delta` and `threshold` are in the values' own unit: with the defaults a shift of 1 takes
 //! about 50 samples to be seen, one of 0.1 about 500.
 //!
+//! # False alarms
+//!
+//! Alarms per 10,000 samples of a stream without drift, at the defaults (`tests/detectors/false_alarms.rs`, 1,000 streams):
+//!
+//! | stream | alarms |
+//! |---|---|
+//! | zeros and ones with a rate of 0.05 | 0.002 or fewer |
+//! | with a rate of 0.2 | 0.26 |
+//! | with a rate of 0.5 | 0.80 |
+//! | uniform from 0 to 1 | 0.015 |
+//! | normal with a standard deviation of 1 | 6.1 |
+//! | the same, at a `delta` of 0.1 | 0.31 |
+//! | the same, neighbours correlated by 0.9 (at the defaults) | 61.9 |
+//!
+//! The time between them grows with exp(2 delta threshold / variance): the defaults are for values from 0 to 1. For others,
+//! bring them to a standard deviation of 1 and take a `delta` of 0.1. Where neighbours are correlated, push means of
+//! blocks, as for [`adwin`](crate::adwin).
+//!
 //! # Differences
 //!
 //! Values that are no numbers or beyond [`MAX_MAGNITUDE`](crate::detection::MAX_MAGNITUDE) are left out, where in River

@@ -1,11 +1,13 @@
-//! The streaming drift detectors beside River.
+//! The streaming drift detectors: beside River, and on simulated streams with and without drift.
 
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a malformed case file should stop the test where it is"
+    reason = "a malformed case file should stop the test where it is, and figures are for people to read"
 )]
 
 mod any;
+mod false_alarms;
 mod oracle;
