@@ -1,4 +1,5 @@
-//! The streaming drift detectors: beside River, and on simulated streams with and without drift.
+//! The streaming drift detectors: beside River, on simulated streams with and without drift, and on
+//! the Harvard concept-drift streams.
 
 #![expect(
     clippy::indexing_slicing,
@@ -11,3 +12,4 @@
 mod any;
 mod false_alarms;
 mod oracle;
+mod streams;
