@@ -114,8 +114,13 @@ fn kind(root: &Path, path: &Path) -> &'static str {
     let below = path.strip_prefix(root).unwrap_or(path);
     let mut names = below.iter().map(|name| name.to_string_lossy().into_owned());
     let first = names.next().unwrap_or_default();
+    if first == "sealed" {
+        return kind_of_sealed(names);
+    }
     match (first.as_str(), names.count()) {
         ("", _) => "root",
+        ("roots", 1..) => "trust root",
+        ("roots", _) => "roots",
         ("blobs", 2..) => "blob",
         ("blobs", _) => "blobs",
         ("partial", 1..) => "partial",
@@ -127,6 +132,20 @@ fn kind(root: &Path, path: &Path) -> &'static str {
         ("format.tmp" | "format", _) => "format",
         ("spool.redb", _) => "spool",
         _ => "other",
+    }
+}
+
+/// What a file of the folder of sealed content is.
+fn kind_of_sealed(mut names: impl Iterator<Item = String>) -> &'static str {
+    let first = names.next().unwrap_or_default();
+    match (first.as_str(), names.count()) {
+        ("", _) => "sealed",
+        ("key.tmp" | "key", _) => "sealed/key",
+        ("blobs", 1..) => "sealed/blob",
+        ("blobs", _) => "sealed/blobs",
+        ("partial", 1..) => "sealed/partial",
+        ("partial", _) => "sealed/partials",
+        _ => "sealed/other",
     }
 }
 
@@ -237,4 +256,32 @@ impl MediumFile for Watched<Box<dyn MediumFile>> {
 
 fn half(bytes: &[u8]) -> &[u8] {
     bytes.get(..bytes.len() / 2).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_a_state_directory_has_its_name() {
+        let root = Path::new("/var/lib/floorhand");
+        for (path, expected) in [
+            ("", "root"),
+            ("blobs", "blobs"),
+            ("blobs/sha256/00", "blob"),
+            ("partial/00", "partial"),
+            ("gens/1/manifest.cose", "manifest"),
+            ("roots", "roots"),
+            ("roots/2.tmp", "trust root"),
+            ("sealed", "sealed"),
+            ("sealed/key.tmp", "sealed/key"),
+            ("sealed/blobs", "sealed/blobs"),
+            ("sealed/blobs/00", "sealed/blob"),
+            ("sealed/partial", "sealed/partials"),
+            ("sealed/partial/00", "sealed/partial"),
+            ("spool.redb", "spool"),
+        ] {
+            assert_eq!(kind(root, &root.join(path)), expected, "{path}");
+        }
+    }
 }

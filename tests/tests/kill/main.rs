@@ -1,7 +1,9 @@
 //! A device that is killed again and again, in deployments and with telemetry under way.
 //!
 //! Half of the kills hit a durable step by its name: the program, as it is built for tests, ends itself with SIGKILL before a
-//! step, in the middle of it or right behind it (`crates/store/src/kill.rs`). The other half hit at random moments. After
+//! step, in the middle of it or right behind it (`crates/store/src/kill.rs`). The other half hit at random moments. Steps that
+//! come in a first life alone are those of two newcomers, one of which encrypts what it keeps: their directories, the sealed
+//! key, a trust root. After
 //! them the device has to come up, serve a bundle that passed its trial, and remember what it had said.
 //!
 //! Such a storm is a crash loop, so the agent goes back to the bundle before the running one time and again. That is as it
@@ -37,7 +39,8 @@ fn whenever_it_is_killed_a_device_serves_what_was_committed_and_no_record_is_los
     let seed = setting("FLOORHAND_KILL_SEED", 1);
     let mut storm = Storm::begin(seed as u64)?;
     storm.learn_steps()?;
-    storm.kill_first_starts(kills / 5)?;
+    let enough = if kills >= WHOLE_RUN { HITS_OF_EACH_STEP } else { 0 };
+    storm.kill_first_starts(kills / 5, enough)?;
     let mut reckoned = storm.kills();
     while storm.kills() < kills {
         storm.kill_at_step()?;
@@ -47,7 +50,6 @@ fn whenever_it_is_killed_a_device_serves_what_was_committed_and_no_record_is_los
             storm.reckon()?;
         }
     }
-    let enough = if kills >= WHOLE_RUN { HITS_OF_EACH_STEP } else { 0 };
     storm.hit_each(enough)?;
     storm.reckon()?;
     say(&storm.report());

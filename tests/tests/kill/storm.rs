@@ -3,18 +3,22 @@
 use crate::HITS_OF_EACH_STEP;
 use crate::ledger::{Ledger, Sum};
 use anyhow::{Context as _, Result, ensure};
-use floorhand_tests::{Agent, Hub, PATIENCE, Site, say, wait_for, workspace};
+use floorhand_tests::{Agent, Hub, PATIENCE, Site, run_ok, say, wait_for, workspace};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const DEVICE: &str = "press-1";
-/// A device that is only ever started for the first time.
-const NEWCOMER: &str = "press-2";
+/// Devices that are only ever started for the first time: they make their directories and take a trust root. The second
+/// encrypts what it keeps.
+const NEWCOMERS: [&str; 2] = ["press-2", "press-3"];
+/// The key that the second of them encrypts with, hexadecimal.
+const STORAGE_KEY: &str = "6a1f0e5d7c3b29481706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a0";
 /// Bundles that pass their trial, in turn. More than a device keeps, so that each is fetched again.
 const GOOD: u64 = 4;
 /// The version of the one that doesn't.
@@ -38,7 +42,7 @@ pub(crate) struct Storm {
     site: Site,
     hub: Hub,
     agent: Agent,
-    newcomer: Agent,
+    newcomers: Vec<Newcomer>,
     steps: PathBuf,
     random: u64,
     deployed: u64,
@@ -51,11 +55,16 @@ pub(crate) struct Storm {
     often: BTreeMap<String, u64>,
     /// How often it was tried to hit each.
     aims: BTreeMap<String, usize>,
-    /// The first steps of a device's first life, which come in no other.
-    first: Vec<String>,
     ledger: Ledger,
     sum: Sum,
     seen: Seen,
+}
+
+/// A device that begins for the first time, again and again.
+struct Newcomer {
+    agent: Agent,
+    /// The first steps of its first life, which come in no other.
+    first: Vec<String>,
 }
 
 /// What the device has said, and may not take back.
@@ -72,7 +81,18 @@ impl Storm {
     pub(crate) fn begin(seed: u64) -> Result<Self> {
         let site = Site::new()?;
         let hub = site.start_hub_alone()?;
-        let (agent, newcomer) = (device(&site, &hub, DEVICE)?, device(&site, &hub, NEWCOMER)?);
+        let agent = device(&site, &hub, DEVICE, &json!({}))?;
+        let [plain, encrypted] = NEWCOMERS;
+        let store = json!({ "encryption_key": storage_key(&site)? });
+        let newcomers = [
+            device(&site, &hub, plain, &json!({}))?,
+            device(&site, &hub, encrypted, &json!({ "store": store }))?,
+        ];
+        let newcomers = newcomers.into_iter().map(|agent| Newcomer {
+            agent,
+            first: Vec::new(),
+        });
+        publish_root(&site, &hub)?;
         for major in 1..=BAD {
             hub.fleet_ok(&["push", &bundle(&site, major)?.to_string_lossy()])?;
         }
@@ -81,7 +101,7 @@ impl Storm {
             site,
             hub,
             agent,
-            newcomer,
+            newcomers: newcomers.collect(),
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             deployed: 0,
             kills: 0,
@@ -90,7 +110,6 @@ impl Storm {
             hits: BTreeMap::new(),
             often: BTreeMap::new(),
             aims: BTreeMap::new(),
-            first: Vec::new(),
             ledger: Ledger::default(),
             sum: Sum::default(),
             seen: Seen::default(),
@@ -106,20 +125,14 @@ impl Storm {
         let note = self.steps.to_string_lossy().into_owned();
         self.agent.start_with(&[("FLOORHAND_STEPS", &note)])?;
         self.wait_for_status()?;
-        let at_first = self.noted()?;
+        let at_first = noted(&self.steps)?;
         for _ in 0..DEPLOYMENTS {
             let version = self.deploy(false)?;
             self.wait_for_commit(version)?;
         }
         self.hub.fleet_ok(&["set-sampling", DEVICE, "1"])?;
-        let all = self.noted()?;
+        let all = noted(&self.steps)?;
         let later = all.get(at_first.len()..).unwrap_or_default();
-        let known = |name: &String| name != "killed";
-        self.hits = later
-            .iter()
-            .filter(|name| known(name))
-            .map(|name| (name.clone(), 0))
-            .collect();
         for name in later {
             *self.often.entry(name.clone()).or_default() += 1;
         }
@@ -130,15 +143,28 @@ impl Storm {
         // A deployment or two may go by without them.
         let few = 3 * DEPLOYMENTS as usize;
         let seldom = |name: &&String| later.iter().filter(|other| other == name).count() < few;
-        self.first = at_first.iter().filter(seldom).cloned().collect();
-        self.first.sort_unstable();
-        self.first.dedup();
+        self.kill()?;
+        for newcomer in &mut self.newcomers {
+            newcomer.first = newcomer
+                .first_life(&self.steps)?
+                .iter()
+                .filter(seldom)
+                .cloned()
+                .collect();
+            newcomer.first.sort_unstable();
+            newcomer.first.dedup();
+        }
+        let is_first = |name: &&String| self.newcomers.iter().any(|newcomer| newcomer.first.contains(name));
+        self.hits = later
+            .iter()
+            .filter(|name| !is_first(name))
+            .map(|name| (name.clone(), 0))
+            .collect();
+        let counts: Vec<usize> = self.newcomers.iter().map(|newcomer| newcomer.first.len()).collect();
         say(&format!(
-            "{} steps of a first start alone, {} of other lives",
-            self.first.len(),
+            "{counts:?} steps of first starts alone, {} of other lives",
             self.hits.len()
         ));
-        self.kill()?;
         ensure!(
             !self.hits.is_empty(),
             "no steps were noted: was the program built for debugging?"
@@ -146,37 +172,47 @@ impl Storm {
         Ok(())
     }
 
-    /// Kills a device that begins for the first time, each time at a step that comes in no later life.
-    pub(crate) fn kill_first_starts(&mut self, kills: usize) -> Result<()> {
-        for round in 0..kills {
-            let Some(step) = self.first.get(round % self.first.len().max(1)).cloned() else {
-                return Ok(());
-            };
-            drop(fs::remove_dir_all(self.newcomer.state_dir()));
-            let moment = ["before", "half", "after"].get(round / self.first.len().max(1) % 3);
-            let at = format!("{step}#1#{}", moment.copied().unwrap_or_default());
-            fs::write(&self.steps, "")?;
-            let note = self.steps.to_string_lossy().into_owned();
-            self.newcomer
-                .start_with(&[("FLOORHAND_KILL_AT", &at), ("FLOORHAND_STEPS", &note)])?;
-            let ended = self.newcomer.process()?.wait(LIFE);
-            ensure!(matches!(ended, Ok(None)), "{at}: {ended:?}\n{}", self.newcomer.tail());
-            ensure!(self.was_hit()?, "{at} was not come to\n{}", self.newcomer.tail());
-            *self.hits.entry(step).or_default() += 1;
-            self.kills += 1;
-            self.newcomer.start()?;
-            status(&mut self.newcomer)?;
-            self.newcomer.process()?.kill()?;
-            self.kills += 1;
-            self.at_random += 1;
-            self.checked += 1;
+    /// Kills devices that begin for the first time, in turn, each time at a step that comes in no later life: so often, and
+    /// at least at each of these steps `of_each` times.
+    pub(crate) fn kill_first_starts(&mut self, kills: usize, of_each: usize) -> Result<()> {
+        let most = self.newcomers.iter().map(|newcomer| newcomer.first.len()).max();
+        let rounds = kills.max(of_each * self.newcomers.len() * most.unwrap_or(0));
+        let begin = self.draw(1 << 16) as usize;
+        for round in 0..rounds {
+            let (of, turn) = (round % self.newcomers.len(), begin + round / self.newcomers.len());
+            self.kill_first_start(of, turn)?;
         }
+        Ok(())
+    }
+
+    fn kill_first_start(&mut self, of: usize, turn: usize) -> Result<()> {
+        let newcomer = self.newcomers.get_mut(of).context("no newcomer")?;
+        let count = newcomer.first.len().max(1);
+        let step = newcomer.first.get(turn % count).context("no steps were noted")?.clone();
+        let moment = ["before", "half", "after"].get(turn / count % 3);
+        let at = format!("{step}#1#{}", moment.copied().unwrap_or_default());
+        drop(fs::remove_dir_all(newcomer.agent.state_dir()));
+        fs::write(&self.steps, "")?;
+        let note = self.steps.to_string_lossy().into_owned();
+        let agent = &mut newcomer.agent;
+        agent.start_with(&[("FLOORHAND_KILL_AT", &at), ("FLOORHAND_STEPS", &note)])?;
+        let ended = agent.process()?.wait(PATIENCE);
+        ensure!(matches!(ended, Ok(None)), "{at}: {ended:?}\n{}", agent.tail());
+        ensure!(was_hit(&self.steps)?, "{at} was not come to\n{}", agent.tail());
+        agent.start()?;
+        status(agent)?;
+        agent.process()?.kill()?;
+        *self.hits.entry(step).or_default() += 1;
+        self.kills += 2;
+        self.at_random += 1;
+        self.checked += 1;
         Ok(())
     }
 
     /// Kills the device at the step that was hit least.
     pub(crate) fn kill_at_step(&mut self) -> Result<()> {
-        let least = self.hits.keys().filter(|name| !self.first.contains(name));
+        let is_first = |name: &&String| self.newcomers.iter().any(|newcomer| newcomer.first.contains(name));
+        let least = self.hits.keys().filter(|name| !is_first(name));
         let aims = |name: &&String| {
             let hits = self.hits.get(*name).copied().unwrap_or(0);
             (hits >= HITS_OF_EACH_STEP, self.aims.get(*name).copied().unwrap_or(0))
@@ -201,7 +237,7 @@ impl Storm {
         while self.agent.process()?.is_running() && begun.elapsed() < LIFE {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if self.was_hit()? {
+        if was_hit(&self.steps)? {
             self.agent.process()?.kill()?;
             *self.hits.entry(step).or_default() += 1;
         } else {
@@ -373,14 +409,6 @@ impl Storm {
         Ok(())
     }
 
-    fn noted(&self) -> Result<Vec<String>> {
-        Ok(fs::read_to_string(&self.steps)?.lines().map(str::to_owned).collect())
-    }
-
-    fn was_hit(&self) -> Result<bool> {
-        Ok(self.noted()?.last().is_some_and(|last| last == "killed"))
-    }
-
     fn draw(&mut self, below: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -410,6 +438,31 @@ impl Storm {
     }
 }
 
+impl Newcomer {
+    /// Lives for the first time until it has taken the trust root, and writes down the durable steps up to there.
+    fn first_life(&mut self, steps: &Path) -> Result<Vec<String>> {
+        fs::write(steps, "")?;
+        self.agent
+            .start_with(&[("FLOORHAND_STEPS", &steps.to_string_lossy())])?;
+        status(&mut self.agent)?;
+        let all = wait_for("a trust root on the disk", PATIENCE, || {
+            let noted = noted(steps)?;
+            Ok(noted.iter().any(|name| name == "fsync roots").then_some(noted))
+        });
+        let all = all.with_context(|| self.agent.tail())?;
+        self.agent.process()?.kill()?;
+        Ok(all)
+    }
+}
+
+fn noted(steps: &Path) -> Result<Vec<String>> {
+    Ok(fs::read_to_string(steps)?.lines().map(str::to_owned).collect())
+}
+
+fn was_hit(steps: &Path) -> Result<bool> {
+    Ok(noted(steps)?.last().is_some_and(|last| last == "killed"))
+}
+
 fn status(agent: &mut Agent) -> Result<Value> {
     let told = wait_for("an agent that answers", PATIENCE, || {
         ensure!(agent.process()?.is_running(), "the agent has ended");
@@ -429,22 +482,39 @@ fn status_of(state_dir: &Path) -> Option<Value> {
     reply.get("status").filter(|status| status.is_object()).cloned()
 }
 
-fn device(site: &Site, hub: &Hub, name: &str) -> Result<Agent> {
-    let agent = site.device(
-        name,
-        &json!({
-            "fleet_connection": { "broker": hub.broker },
-            "log": { "filter": "info,floorhand_agent=debug" },
-            "telemetry": { "metrics_interval_s": 1, "batch_delay_ms": 100 },
-            "source": [{
-                "type": "file",
-                "path": workspace().join("tests/skab/fixture/anomaly-free.csv"),
-                "rate_hz": 50.0,
-                "repeat": true,
-            }],
-            "sink": [{ "type": "jsonl", "path": site.path("results.jsonl") }],
-        }),
-    )?;
+/// A trust root after the pinned one, which each device takes when it comes first.
+fn publish_root(site: &Site, hub: &Hub) -> Result<()> {
+    let made = run_ok(&["--json", "root", "next", &site.text("root.cose")])?;
+    let made: Value = serde_json::from_str(&made)?;
+    let file = made.get("file").and_then(Value::as_str).context("no file")?;
+    run_ok(&["root", "sign", file, "--key", &site.text("offline.key")])?;
+    run_ok(&["root", "publish", "--hub", &hub.url, file]).map(drop)
+}
+
+fn storage_key(site: &Site) -> Result<String> {
+    let key = site.path("storage.key");
+    fs::write(&key, STORAGE_KEY)?;
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+    Ok(format!("file:{}", key.display()))
+}
+
+fn device(site: &Site, hub: &Hub, name: &str, more: &Value) -> Result<Agent> {
+    let mut config = json!({
+        "fleet_connection": { "broker": hub.broker },
+        "log": { "filter": "info,floorhand_agent=debug" },
+        "telemetry": { "metrics_interval_s": 1, "batch_delay_ms": 100 },
+        "source": [{
+            "type": "file",
+            "path": workspace().join("tests/skab/fixture/anomaly-free.csv"),
+            "rate_hz": 50.0,
+            "repeat": true,
+        }],
+        "sink": [{ "type": "jsonl", "path": site.path("results.jsonl") }],
+    });
+    if let (Some(config), Some(more)) = (config.as_object_mut(), more.as_object()) {
+        config.extend(more.clone());
+    }
+    let agent = site.device(name, &config)?;
     hub.fleet_ok(&["enroll", name, "--key", &site.text(&format!("{name}.pub"))])?;
     Ok(agent)
 }
