@@ -539,7 +539,7 @@ mod tests {
     async fn whoever_has_the_key_of_a_device_that_was_removed_is_nobody() {
         let (_dir, hub, mut sent) = registered().await;
         hub.take(BATCH, &batch(vec![finding(1, 1, 0.5)], vec![])).await;
-        assert_eq!(acks(&mut sent).len(), 1);
+        assert_eq!(acked(&mut sent).len(), 1);
         assert!(hub.database.unregister("press-1", NOW_MS).await.unwrap());
         let before = hub.database.totals().await.unwrap();
         hub.take(BATCH, &batch(vec![finding(2, 2, 0.5)], vec![])).await;
