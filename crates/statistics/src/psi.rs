@@ -9,7 +9,7 @@
 //! alarms on noise. [`threshold`] takes the larger of the two, so that a stable field passes it in about one of a thousand
 //! windows at most.
 
-use crate::{StatisticsError, chi_square};
+use crate::{StatisticsError, chi_square, drift::Criterion, tumbling::TumblingCounts};
 use alloc::{vec, vec::Vec};
 
 /// More bins than samples in a usual window tell nothing; bounds memory, too.
@@ -19,10 +19,10 @@ pub const MAX_BINS: usize = 256;
 pub const LEAST_DRIFT: f64 = 0.1;
 
 /// The share of windows without drift that stay below the threshold.
-pub const CONFIDENCE: f64 = 0.999;
+pub const CONFIDENCE: f64 = crate::drift::CONFIDENCE;
 
 /// Added to every bin of both sides.
-const HALF_COUNT: f64 = 0.5;
+pub(crate) const HALF_COUNT: f64 = 0.5;
 
 /// What a field looked like in training: bins and how many samples fell into each.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +94,12 @@ impl Reference {
         self.counts.len()
     }
 
+    /// The bin that a value falls into; none for a NaN.
+    #[must_use]
+    pub fn bin(&self, value: f64) -> Option<usize> {
+        (!value.is_nan()).then(|| bin(&self.edges, value))
+    }
+
     /// How many samples the reference was made of.
     #[must_use]
     pub fn total(&self) -> f64 {
@@ -124,42 +130,40 @@ impl PsiReport {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TumblingPsi {
     reference: Reference,
-    counts: Vec<u64>,
-    window: u64,
-    seen: u64,
+    criterion: Criterion,
+    counts: TumblingCounts,
 }
 
 impl TumblingPsi {
-    /// For windows of `window` samples.
+    /// For windows of `window` samples, with the threshold of [`threshold`].
     pub fn new(reference: Reference, window: u64) -> Result<Self, StatisticsError> {
-        if window == 0 {
-            return Err(StatisticsError::EmptyWindow);
-        }
-        let counts = vec![0; reference.bins()];
+        let counts = TumblingCounts::new(reference.bins(), window)?;
         Ok(Self {
             reference,
+            criterion: Criterion::standard(LEAST_DRIFT),
             counts,
-            window,
-            seen: 0,
         })
+    }
+
+    /// The same with another criterion; its least drift is a PSI.
+    #[must_use]
+    pub fn with_criterion(self, criterion: Criterion) -> Self {
+        Self { criterion, ..self }
     }
 
     /// Takes one sample in and reports when it fills the window. A NaN fills the window and falls into no bin; infinities
     /// fall into the outer bins. A window that is less than half numbers gives no report.
     pub fn push(&mut self, value: f64) -> Option<PsiReport> {
-        self.seen += 1;
-        if !value.is_nan()
-            && let Some(count) = self.counts.get_mut(bin(&self.reference.edges, value))
-        {
-            *count += 1;
-        }
-        if self.seen < self.window {
-            return None;
-        }
-        let report = self.report();
-        self.counts.fill(0);
-        self.seen = 0;
-        report
+        let counts = self.counts.push(self.reference.bin(value))?;
+        let samples: u64 = counts.iter().sum();
+        let current: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
+        let (bins, total) = (self.reference.bins(), self.reference.total());
+        let noise = |confidence| noise(confidence, bins, total, samples as f64);
+        Some(PsiReport {
+            psi: psi(&self.reference.counts, &current),
+            threshold: self.criterion.threshold(noise),
+            samples,
+        })
     }
 
     /// What the reference is.
@@ -171,36 +175,12 @@ impl TumblingPsi {
     /// Samples since the window began, and the numbers among them in each bin: all that the next report depends on.
     #[must_use]
     pub fn state(&self) -> (u64, &[u64]) {
-        (self.seen, &self.counts)
+        self.counts.state()
     }
 
     /// Goes on from what [`state`](Self::state) gave under the same reference and window.
     pub fn restore(&mut self, seen: u64, counts: &[u64]) -> Result<(), StatisticsError> {
-        if counts.len() != self.counts.len() {
-            return Err(StatisticsError::State("another number of bins"));
-        }
-        let total = counts.iter().try_fold(0_u64, |total, &count| total.checked_add(count));
-        if seen >= self.window || total.is_none_or(|total| total > seen) {
-            return Err(StatisticsError::State("more samples than the window holds"));
-        }
-        self.seen = seen;
-        self.counts.copy_from_slice(counts);
-        Ok(())
-    }
-
-    fn report(&self) -> Option<PsiReport> {
-        let samples: u64 = self.counts.iter().sum();
-        if samples * 2 < self.window {
-            return None;
-        }
-        let current: Vec<f64> = self.counts.iter().map(|&count| count as f64).collect();
-        let psi = psi(&self.reference.counts, &current);
-        let threshold = threshold(self.reference.bins(), self.reference.total(), samples as f64);
-        Some(PsiReport {
-            psi,
-            threshold,
-            samples,
-        })
+        self.counts.restore(seen, counts)
     }
 }
 
@@ -225,10 +205,15 @@ pub fn psi(reference: &[f64], current: &[f64]) -> f64 {
 /// [`CONFIDENCE`] with bins - 1 degrees of freedom times 1/n + 1/m, for n reference and m window samples.
 #[must_use]
 pub fn threshold(bins: usize, reference_samples: f64, window_samples: f64) -> f64 {
+    Criterion::standard(LEAST_DRIFT).threshold(|confidence| noise(confidence, bins, reference_samples, window_samples))
+}
+
+/// The index that noise reaches with a probability of 1 - `confidence`, a number between 0 and 1.
+#[must_use]
+pub fn noise(confidence: f64, bins: usize, reference_samples: f64, window_samples: f64) -> f64 {
     let degrees = u32::try_from(bins.saturating_sub(1)).unwrap_or(u32::MAX);
-    let quantile = chi_square::quantile(CONFIDENCE, degrees).unwrap_or(0.0);
-    let by_noise = quantile * (1.0 / reference_samples + 1.0 / window_samples);
-    if by_noise > LEAST_DRIFT { by_noise } else { LEAST_DRIFT }
+    let quantile = chi_square::quantile(confidence, degrees).unwrap_or(0.0);
+    quantile * (1.0 / reference_samples + 1.0 / window_samples)
 }
 
 /// The bin of a number: as many as there are edges at or below it (`numpy.searchsorted(edges, x, side="right")`).
