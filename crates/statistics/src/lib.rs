@@ -44,6 +44,7 @@ pub mod detection;
 pub mod drift;
 pub mod episode;
 pub mod hddm;
+pub mod jensen_shannon;
 pub mod moments;
 pub mod page_hinkley;
 pub mod psi;
