@@ -56,6 +56,7 @@ pub mod signal;
 pub mod spectrum;
 pub mod stuck;
 mod tumbling;
+pub mod wasserstein;
 
 use core::fmt;
 
