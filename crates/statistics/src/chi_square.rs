@@ -1,6 +1,6 @@
 //! The chi-square distribution: the cumulative probability, the probability beyond (p-value), and the inverse.
 //!
-//! The test of categories against a reference is `categorical`'s.
+//! The test of categories against a reference is [`crate::categorical`]'s.
 //!
 //! The regularised lower incomplete gamma function P(a, x) is a power series for x < a + 1 and a continued fraction
 //! beyond (NIST Digital Library of Mathematical Functions 8.7.1 and 8.9.2). The quantile is found by bisection on it, so

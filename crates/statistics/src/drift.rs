@@ -3,8 +3,8 @@
 //! A distance between a window and a reference is never 0: both are samples. A [`Criterion`] says where noise ends. By
 //! default that is where windows that didn't drift stay with a probability of 0.999 ([`CONFIDENCE`]), which each monitor
 //! works out from the numbers in window and reference, and never below the distance from which on a shift matters
-//! at all. What comes of it per device and day is `false_alarms`'s; where successive samples depend on each
-//! other, `calibration` finds the threshold in training data instead.
+//! at all. What comes of it per device and day is [`crate::false_alarms`]'s; where successive samples depend on each
+//! other, [`crate::calibration`] finds the threshold in training data instead.
 
 use crate::StatisticsError;
 
@@ -81,6 +81,19 @@ impl Criterion {
             Rule::Fixed(threshold) => threshold,
         }
     }
+
+    /// The same with the least drift times `factor`, for a statistic that grows with the number of samples.
+    pub(crate) fn scaled(self, factor: f64) -> Self {
+        match self.rule {
+            Rule::Noise { confidence, least } => Self {
+                rule: Rule::Noise {
+                    confidence,
+                    least: least * factor,
+                },
+            },
+            Rule::Fixed(_) => self,
+        }
+    }
 }
 
 /// What one full window showed.
@@ -120,8 +133,9 @@ mod tests {
         let criterion = Criterion::noise(0.99, 0.1).unwrap();
         assert_eq!(criterion.threshold(|confidence| confidence), 0.99);
         assert_eq!(criterion.threshold(|_| 0.05), 0.1);
+        assert_eq!(criterion.scaled(3.0).threshold(|_| 0.05), 0.1 * 3.0);
         let fixed = Criterion::fixed(0.3).unwrap();
-        assert_eq!(fixed.shared_by(7).unwrap().threshold(|_| 9.0), 0.3);
+        assert_eq!(fixed.shared_by(7).unwrap().scaled(2.0).threshold(|_| 9.0), 0.3);
     }
 
     #[test]

@@ -38,11 +38,13 @@
 extern crate alloc;
 
 pub mod adwin;
+pub mod categorical;
 pub mod chi_square;
 pub mod ddm;
 pub mod detection;
 pub mod drift;
 pub mod episode;
+pub mod false_alarms;
 pub mod hddm;
 pub mod jensen_shannon;
 pub mod kolmogorov_smirnov;
