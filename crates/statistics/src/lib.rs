@@ -38,6 +38,7 @@
 extern crate alloc;
 
 pub mod adwin;
+pub mod calibration;
 pub mod categorical;
 pub mod chi_square;
 pub mod ddm;
