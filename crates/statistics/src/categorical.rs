@@ -20,8 +20,8 @@
 //! than [`LARGE_EXPECTED`] times and is not the larger half, what the statistic is with as many samples in this cell as it has
 //! in a share `confidence` of windows: the quantile of the beta-binomial distribution of m samples whose share
 //! is known from the reference's count c, Beta(c + 1/2, n - c + 1/2). Without the third, a category with a share of 0.001
-//! raises a false alarm in 5 % of windows of 50 samples instead of 0.1 %. `README.md` of this crate has the table and the
-//! command.
+//! raises a false alarm in 5 % of windows of 50 samples. With it 0.2 % at most are stated, and simulation gives 0.15 %
+//! at most; the usual p < 0.05 raises 10 to 88 %. `README.md` of this crate has the tables and the commands.
 
 use crate::{
     StatisticsError, chi_square,

@@ -3,11 +3,18 @@
 //! PSI = sum over the bins of (q - p) ln(q / p), p and q being the bin's shares in reference and window, each with half a
 //! sample added to every bin so that an empty one doesn't make it infinite.
 //!
+//! # Threshold
+//!
 //! While both come from one distribution, PSI over (1/n + 1/m) is chi-square distributed with bins - 1 degrees of
 //! freedom for large counts, n being the reference's samples and m the window's (Yurdakul and Naranjo 2020, Journal of
-//! Risk Model Validation 14(4)). The usual rule "0.1 is drift" is therefore no rule for small windows: it
-//! alarms on noise. [`threshold`] takes the larger of the two, so that a stable field passes it in about one of a thousand
-//! windows at most.
+//! Risk Model Validation 14(4)). The usual rule "0.1 is drift" is therefore no rule for small windows: with 10 bins it
+//! raises a false alarm in 87 % of windows of 50 samples and 40 % of 100. [`threshold`] takes the larger of the two, so that
+//! a stable field passes it in about one of a thousand windows: 0.05 to 0.18 % in simulation, and hardly any where 0.1 is
+//! the larger (from 500 samples on). With empty bins clipped at 1e-4 instead of the half sample it would be 5 % at 50 samples.
+//! `README.md` of this crate has the tables and the commands.
+//!
+//! Beyond 0.999 the chi-square limit takes larger windows: at 0.9999 and 0.99999 about 10 samples in a bin raise three and
+//! eight times the stated alarms, from 20 in a bin on twice at most. [`crate::jensen_shannon`] keeps its rate there.
 
 use crate::{StatisticsError, chi_square, drift::Criterion, tumbling::TumblingCounts};
 use alloc::{vec, vec::Vec};
