@@ -32,6 +32,9 @@
 //! `tests/oracle.py` and `tests/oracle_distances.py`; the tests of the same names compare to 1e-9 relative. `tests/detectors`
 //! does the same for the streaming drift detectors with River's answers, and shows their false-alarm rates. What the drift
 //! monitors' thresholds do is simulated, with seeded random numbers: README.md has the tables.
+//! `tests/cases/transforms.json` is the same for windows over time, spectra, limits, classes and pixels, with pandas,
+//! scikit-learn, librosa and ONNX Runtime. `tests/monitoring_limits.rs` simulates how often alarms come without a cause,
+//! and `tests/bits.rs` holds digests that are the same on every machine.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -53,6 +56,7 @@ pub mod moments;
 pub mod page_hinkley;
 pub mod psi;
 pub mod range;
+pub mod rolling;
 pub mod sample;
 pub mod scaling;
 pub mod signal;
