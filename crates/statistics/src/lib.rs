@@ -48,8 +48,10 @@ pub mod ddm;
 pub mod detection;
 pub mod drift;
 pub mod episode;
+pub mod f_distribution;
 pub mod false_alarms;
 pub mod hddm;
+pub mod hysteresis;
 pub mod jensen_shannon;
 pub mod kolmogorov_smirnov;
 pub mod moments;
@@ -64,6 +66,7 @@ pub mod spectrum;
 pub mod stuck;
 mod tumbling;
 pub mod wasserstein;
+pub mod zscore;
 
 use core::fmt;
 
