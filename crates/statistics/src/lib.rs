@@ -56,6 +56,7 @@ pub mod jensen_shannon;
 pub mod kolmogorov_smirnov;
 pub mod moments;
 pub mod page_hinkley;
+pub mod pca;
 pub mod psi;
 pub mod range;
 pub mod rolling;
