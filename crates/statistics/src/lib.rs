@@ -66,6 +66,7 @@ pub mod rolling;
 pub mod sample;
 pub mod scaling;
 pub mod signal;
+pub mod softmax;
 pub mod spectrum;
 pub mod stuck;
 mod tumbling;
