@@ -54,6 +54,7 @@ pub mod false_alarms;
 pub mod frames;
 pub mod hddm;
 pub mod hysteresis;
+pub mod image;
 pub mod jensen_shannon;
 pub mod kolmogorov_smirnov;
 pub mod mel;
