@@ -1,5 +1,6 @@
 //! The program under test: found beside the tests, run to its end or in the background.
 
+use crate::say;
 use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::eventually;
 use std::ffi::OsStr;
@@ -98,6 +99,18 @@ pub fn run_ok<S: AsRef<OsStr>>(arguments: &[S]) -> Result<String> {
         ended.stderr
     );
     Ok(ended.stdout)
+}
+
+/// A Python that can do these imports: the one in `FLOORHAND_PYTHON`, or the system's. Where there is none it is told.
+#[must_use]
+pub fn python(imports: &str) -> Option<PathBuf> {
+    let python = std::env::var_os("FLOORHAND_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
+    let tried = Command::new(&python).args(["-c", imports]).output();
+    if tried.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    say("SKIPPED: needs a Python with what tests/python/requirements.txt names (FLOORHAND_PYTHON)");
+    None
 }
 
 /// Looks until there is something to see. It blocks: in an async test call it from the test's own function, which runs

@@ -2,22 +2,10 @@
 //! bytes as the Rust code.
 
 use anyhow::{Result, ensure};
-use floorhand_tests::{Hub, PATIENCE, Site, say, wait_for, workspace};
-use std::path::PathBuf;
+use floorhand_tests::{Hub, PATIENCE, Site, python, wait_for, workspace};
 use std::process::Command;
 
 const DEVICE: &str = "python-1";
-
-/// A Python that can import what is needed, or a word about why not.
-fn python(imports: &str) -> Option<PathBuf> {
-    let python = std::env::var_os("FLOORHAND_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
-    let tried = Command::new(&python).args(["-c", imports]).output();
-    if tried.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    say("SKIPPED: needs a Python with what tests/python/requirements.txt names (FLOORHAND_PYTHON)");
-    None
-}
 
 #[test]
 fn the_python_device_agrees_on_every_document() -> Result<()> {

@@ -6,7 +6,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::{Identity, Mosquitto, MosquittoConfig, MosquittoTls, Pki};
-use floorhand_tests::{Agent, Hub, PATIENCE, Plant, Site, rows, say, wait_for, workspace};
+use floorhand_tests::{Agent, Hub, PATIENCE, Plant, Site, python, rows, say, wait_for, workspace};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,7 @@ async fn skab_itself_is_scored_as_in_training() -> Result<()> {
         );
         return Ok(());
     };
-    let Some(python) = python() else {
-        say("SKIPPED: needs a Python with scikit-learn and onnxruntime: pip install -r tests/python/requirements.txt");
+    let Some(python) = python("import sklearn, onnx, onnxruntime") else {
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -71,14 +70,6 @@ fn skab() -> Option<PathBuf> {
     let data = std::env::var_os("FLOORHAND_DATA").map(PathBuf::from);
     let skab = data.unwrap_or_else(|| workspace().join("../shared/data")).join("skab");
     skab.join("anomaly-free.csv").is_file().then_some(skab)
-}
-
-fn python() -> Option<PathBuf> {
-    let python = std::env::var_os("FLOORHAND_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
-    let tried = Command::new(&python)
-        .args(["-c", "import sklearn, onnx, onnxruntime"])
-        .output();
-    tried.is_ok_and(|output| output.status.success()).then_some(python)
 }
 
 /// Trains the detector on SKAB and scores its recordings in Python.
