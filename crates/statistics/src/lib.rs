@@ -1,4 +1,13 @@
-//! What monitors and feature plugins compute: moments, vibration features, spectra, drift, stuck sensors, ranges.
+//! What monitors and feature plugins compute.
+//!
+//! - Of signals: [`moments`], [`signal`] (vibration features), [`spectrum`], [`frames`], [`window_function`], [`mel`], [`decibel`].
+//! - Of the last samples: [`rolling`], [`stuck`], [`range`](mod@range), [`scaling`].
+//! - Whether windows are distributed as a reference: [`psi`], [`jensen_shannon`], [`kolmogorov_smirnov`], [`wasserstein`],
+//!   [`categorical`]; [`drift`] has their thresholds, [`calibration`] fits them to correlated data, [`false_alarms`] says what
+//!   they mean a day.
+//! - Whether a stream has changed: [`adwin`], [`hddm`], [`ddm`], [`page_hinkley`].
+//! - Alarms: [`zscore`], [`pca`], [`hysteresis`], [`episode`].
+//! - A model's ends: [`image`] before it, [`softmax`] behind it.
 //!
 //! Shared by the plugins, their tests and training code. Owns formulas and nothing else: no tensors, no configuration, no
 //! files, no clock, no randomness. Memory is bounded by a window or a reference, never by the number of samples.
