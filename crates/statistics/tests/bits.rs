@@ -3,6 +3,8 @@
 //! The digests were the same for x86-64, optimised and not, and for wasm32 in wasmtime. A formula that is changed changes
 //! its own; nothing else may.
 
+mod simulation;
+
 use floorhand_statistics::{
     decibel::{self, Decibel},
     f_distribution,
@@ -15,26 +17,15 @@ use floorhand_statistics::{
     window_function::WindowFunction,
     zscore::{self, Baseline, ZScore},
 };
+use simulation::Random;
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Random(u64);
+/// From -1 to 1.
+fn value(random: &mut Random) -> f64 {
+    (random.bits() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From -1 to 1.
-    fn value(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-    }
-
-    fn values(&mut self, count: usize) -> Vec<f64> {
-        (0..count).map(|_| self.value()).collect()
-    }
+fn values(random: &mut Random, count: usize) -> Vec<f64> {
+    (0..count).map(|_| value(random)).collect()
 }
 
 /// FNV-1a of the bits, all NaN being one.
@@ -60,7 +51,7 @@ impl Digest {
 
 #[test]
 fn rolling_windows() {
-    let (mut random, mut digest) = (Random(1), Digest::new());
+    let (mut random, mut digest) = (Random::new(1), Digest::new());
     for extent in [
         Extent::Samples(37),
         Extent::Time {
@@ -71,8 +62,12 @@ fn rolling_windows() {
         let mut window = RollingWindow::new(extent).unwrap();
         let mut time_ms = 1_790_000_000_000;
         for step in 0..5_000 {
-            time_ms += (random.next() % 60) as i64 - 4;
-            let value = if step % 97 == 0 { f64::NAN } else { 1e4 + random.value() };
+            time_ms += (random.bits() % 60) as i64 - 4;
+            let value = if step % 97 == 0 {
+                f64::NAN
+            } else {
+                1e4 + value(&mut random)
+            };
             digest.bits(window.push(Sample { time_ms, value }) as u64);
             let summary = window.summary();
             let answers = [
@@ -89,7 +84,7 @@ fn rolling_windows() {
 
 #[test]
 fn z_scores() {
-    let (mut random, mut digest) = (Random(2), Digest::new());
+    let (mut random, mut digest) = (Random::new(2), Digest::new());
     for baseline in [Baseline::Rolling(30), Baseline::HalfLife(11.3)] {
         let config = zscore::Config {
             baseline,
@@ -98,7 +93,7 @@ fn z_scores() {
             ..zscore::Config::default()
         };
         let mut score = ZScore::new(config).unwrap();
-        for report in (0..5_000).filter_map(|_| score.push(random.value())) {
+        for report in (0..5_000).filter_map(|_| score.push(value(&mut random))) {
             digest.values([report.z, report.limit]);
             digest.bits(u64::from(report.raised));
         }
@@ -125,9 +120,9 @@ fn quantiles_and_limits() {
             digest.values(pca.q_limit(probability, denominator));
         }
     }
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for _ in 0..1_000 {
-        let distances = pca.distances(&random.values(4)).unwrap();
+        let distances = pca.distances(&values(&mut random, 4)).unwrap();
         digest.values([distances.t2, distances.q]);
     }
     assert_eq!(digest.0, LIMITS);
@@ -135,9 +130,9 @@ fn quantiles_and_limits() {
 
 #[test]
 fn classes() {
-    let (mut random, mut digest) = (Random(4), Digest::new());
+    let (mut random, mut digest) = (Random::new(4), Digest::new());
     for classes in 1..100 {
-        let mut values: Vec<f64> = random.values(classes).iter().map(|value| 20.0 * value).collect();
+        let mut values: Vec<f64> = values(&mut random, classes).iter().map(|value| 20.0 * value).collect();
         assert!(softmax::softmax(&mut values));
         digest.values(softmax::entropy(&values).into_iter().chain(softmax::margin(&values)));
         digest.values(values);
@@ -147,7 +142,7 @@ fn classes() {
 
 #[test]
 fn spectra_and_mel_bands() {
-    let (mut random, mut digest) = (Random(5), Digest::new());
+    let (mut random, mut digest) = (Random::new(5), Digest::new());
     for (scale, norm) in [(Scale::Slaney, Norm::Area), (Scale::Htk, Norm::Sum)] {
         let config = mel::Config {
             sample_rate_hz: 22_050.0,
@@ -168,7 +163,7 @@ fn spectra_and_mel_bands() {
         let mut spectrum = Spectrum::with_options(2048, options).unwrap();
         let mut bands = vec![0.0; 90];
         filters
-            .apply(spectrum.power(&random.values(2048)).unwrap(), &mut bands)
+            .apply(spectrum.power(&values(&mut random, 2048)).unwrap(), &mut bands)
             .unwrap();
         let mut levels = bands.clone();
         Decibel {
@@ -184,7 +179,7 @@ fn spectra_and_mel_bands() {
 
 #[test]
 fn pixels() {
-    let (mut random, mut digest) = (Random(6), Digest::new());
+    let (mut random, mut digest) = (Random::new(6), Digest::new());
     let normalization = Normalization {
         divisor: 255.0,
         mean: vec![0.485, 0.456, 0.406],
@@ -201,7 +196,7 @@ fn pixels() {
                 reverse_channels: width == 31,
             };
             let transform = ImageTransform::new(config).unwrap();
-            let frame: Vec<u8> = (0..transform.source_len()).map(|_| random.next() as u8).collect();
+            let frame: Vec<u8> = (0..transform.source_len()).map(|_| random.bits() as u8).collect();
             let mut result = vec![[0; 4]; transform.target_len()];
             transform.normalize(&frame, &normalization, &mut result).unwrap();
             result

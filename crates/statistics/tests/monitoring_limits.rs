@@ -1,10 +1,10 @@
 //! How often alarms come without a cause, and how often with one: simulations of z-scores, T² and Q.
 //!
 //! Seeded, so that every run sees the same samples. The tables in the documentation of `zscore` and `pca` are those of
-//! a run with `FLOORHAND_SIMULATION_SCALE=100`, printed by
+//! a run with `FLOORHAND_SIMULATION_FACTOR=100`, printed by
 //!
 //! ```text
-//! FLOORHAND_SIMULATION_SCALE=100 cargo test --release -p floorhand-statistics --test monitoring_limits -- --nocapture
+//! FLOORHAND_SIMULATION_FACTOR=100 cargo test --release -p floorhand-statistics --test monitoring_limits -- --nocapture
 //! ```
 
 #![expect(
@@ -13,38 +13,13 @@
 )]
 #![expect(clippy::indexing_slicing, reason = "small matrices of known size")]
 
+mod simulation;
+
 use floorhand_statistics::{
     pca::PrincipalComponents,
     zscore::{Baseline, Config, ZScore},
 };
-
-/// How many times more samples than the default.
-fn scale() -> u64 {
-    let scale = std::env::var("FLOORHAND_SIMULATION_SCALE");
-    scale.map_or(1, |scale| scale.parse().unwrap())
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014), and Box and Muller's normal variables of it.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Above 0, at most 1.
-    fn uniform(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = libm::sqrt(-2.0 * libm::log(self.uniform()));
-        radius * libm::cos(core::f64::consts::TAU * self.uniform())
-    }
-}
+use simulation::{Random, factor};
 
 /// First-order autoregressive samples of variance 1.
 struct Signal {
@@ -56,7 +31,7 @@ struct Signal {
 impl Signal {
     fn new(coefficient: f64, seed: u64) -> Self {
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             coefficient,
             value: 0.0,
         }
@@ -129,7 +104,7 @@ const BEYOND: [f64; 3] = [0.0455, 0.0027, 0.000_063];
 
 #[test]
 fn z_scores_are_beyond_the_limit_as_often_as_a_normal_variable() {
-    let samples = 20_000 * scale();
+    let samples = 20_000 * u64::from(factor());
     println!("beyond 2, 3 and 4 standard deviations of independent samples; a normal variable: {BEYOND:?}");
     for baseline in BASELINES {
         let rates = [2.0, 3.0, 4.0].map(|raise| beyond(baseline, raise, 0.0, samples));
@@ -150,7 +125,7 @@ fn z_scores_are_beyond_the_limit_as_often_as_a_normal_variable() {
 
 #[test]
 fn autocorrelated_samples_are_beyond_the_limit_up_to_six_times_as_often() {
-    let samples = 20_000 * scale();
+    let samples = 20_000 * u64::from(factor());
     for coefficient in [0.5, 0.9, 0.99] {
         for baseline in [Baseline::Rolling(20), Baseline::Rolling(100), Baseline::HalfLife(50.0)] {
             let rates = [2.0, 3.0, 4.0].map(|raise| beyond(baseline, raise, coefficient, samples));
@@ -162,7 +137,7 @@ fn autocorrelated_samples_are_beyond_the_limit_up_to_six_times_as_often() {
 
 #[test]
 fn shifts_are_found_by_their_size() {
-    let shifts = 100 * scale();
+    let shifts = 100 * u64::from(factor());
     for baseline in [Baseline::Rolling(20), Baseline::Rolling(100), Baseline::HalfLife(50.0)] {
         for raise in [3.0, 5.0] {
             let shares = [0.25, 0.5, 1.0, 3.0, 5.0, 8.0].map(|shift| found(baseline, raise, shift, shifts));
@@ -219,7 +194,7 @@ impl Plant {
     /// The shares of new rows with T² and Q above the limit, one sensor being off by so much.
     fn above(self, training_rows: usize, probability: f64, offset: f64, fits: u64) -> [f64; 2] {
         const NEW_ROWS: u64 = 100;
-        let mut random = Random(training_rows as u64);
+        let mut random = Random::new(training_rows as u64);
         let (mut t2, mut q) = (0_u64, 0_u64);
         for _ in 0..fits {
             let mut pca = self.fitted(training_rows, &mut random);
@@ -285,7 +260,7 @@ fn t2_and_q_are_above_their_limits_as_often_as_they_say() {
     let small = Plant { sensors: 6, things: 2 };
     let large = Plant { sensors: 20, things: 4 };
     let mut cases = vec![(small, 20), (small, 100), (small, 500), (large, 50), (large, 500)];
-    if scale() > 1 {
+    if factor() > 1 {
         cases.extend([
             (small, 50),
             (small, 200),
@@ -297,7 +272,7 @@ fn t2_and_q_are_above_their_limits_as_often_as_they_say() {
     }
     println!("shares of T² and Q above the limits of 0.99 and 0.999; with a sensor off by 1, 2 and 3");
     for (plant, rows) in cases {
-        let fits = if plant.sensors == 6 { 60 } else { 12 } * scale();
+        let fits = if plant.sensors == 6 { 60 } else { 12 } * u64::from(factor());
         let quiet = plant.above(rows, 0.99, 0.0, fits);
         let rare = plant.above(rows, 0.999, 0.0, fits);
         let powers = [1.0, 2.0, 3.0].map(|offset| plant.above(rows, 0.999, offset, fits));

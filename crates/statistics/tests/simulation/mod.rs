@@ -1,5 +1,11 @@
 //! Random numbers for the simulations: seeded, and the same bits on every machine.
 
+#![allow(dead_code, reason = "no test needs all of it")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a factor that is no number should stop the test where it is"
+)]
+
 /// A Weyl sequence whose bits are mixed (SplitMix64; Steele, Lea and Flood 2014, OOPSLA), and normal numbers from it in
 /// pairs (Box and Muller 1958).
 pub(crate) struct Random {
@@ -15,14 +21,17 @@ impl Random {
         }
     }
 
-    /// Evenly distributed over [0, 1).
-    pub(crate) fn uniform(&mut self) -> f64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.state;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        (bits >> 11) as f64 / (1_u64 << 53) as f64
+        bits ^ (bits >> 31)
+    }
+
+    /// Evenly distributed over [0, 1).
+    pub(crate) fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Normal with mean 0 and variance 1.
@@ -37,9 +46,13 @@ impl Random {
     }
 }
 
-/// How many windows a simulation runs: `default` in the everyday run, and times what `FLOORHAND_SIMULATION_FACTOR` says
-/// for the tables in README.md.
+/// What a simulation is larger by than in the everyday run: `FLOORHAND_SIMULATION_FACTOR`.
+pub(crate) fn factor() -> u32 {
+    let factor = std::env::var("FLOORHAND_SIMULATION_FACTOR");
+    factor.map_or(1, |factor| factor.parse().unwrap())
+}
+
+/// How many windows a simulation runs: `default` in the everyday run, and more for the tables in README.md.
 pub(crate) fn windows(default: u32) -> u32 {
-    let factor = std::env::var("FLOORHAND_SIMULATION_FACTOR").map_or(Ok(1), |factor| factor.parse());
-    default * factor.unwrap_or(1_u32)
+    default * factor()
 }
