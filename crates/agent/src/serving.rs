@@ -21,7 +21,7 @@ use floorhand_pipeline::decode::DecodeError;
 use floorhand_pipeline::{
     Loaded, Outcome, Processed, ResultHead, Sample, SampleError, Serving, StageEvent, Trial, finding_json, result_json,
 };
-use floorhand_protocol::{Finding, Mode, Parameters, Prediction, RecordBody, Severity};
+use floorhand_protocol::{Finding, Mode, Parameters, Phase, Prediction, RecordBody, Severity};
 use floorhand_tensor::Tensor;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
@@ -286,7 +286,7 @@ impl Server {
         self.window.latency.add(served.latency_us);
         let head = ResultHead {
             id: &sample.id,
-            time_ms: sample.time_ms,
+            time_ms: sample.time_ms(),
             sequence: served.sequence,
             bundle,
         };
@@ -362,11 +362,13 @@ impl Server {
                 stage: found.stage.clone(),
                 kind: finding.kind.clone(),
                 severity: severity(finding.severity),
+                phase: Some(phase(finding.phase)),
                 subject: finding.subject.clone(),
-                value: finding.value,
-                threshold: finding.threshold,
+                value: finding.value.unwrap_or(f64::NAN),
+                threshold: finding.threshold.unwrap_or(f64::NAN),
                 sample: processed.sequence,
                 message: finding.message.clone(),
+                details: finding.details.iter().cloned().collect(),
             }));
         }
     }
@@ -461,6 +463,14 @@ impl Server {
             .unwrap_or_default();
         let metrics = self.window.close(now_ms, bundle, plugins);
         self.setup.telemetry.report(RecordBody::Metrics(metrics));
+    }
+}
+
+fn phase(phase: floorhand_pipeline::Phase) -> Phase {
+    match phase {
+        floorhand_pipeline::Phase::Once => Phase::Once,
+        floorhand_pipeline::Phase::Raised => Phase::Raised,
+        floorhand_pipeline::Phase::Cleared => Phase::Cleared,
     }
 }
 

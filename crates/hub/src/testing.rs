@@ -95,11 +95,13 @@ pub(crate) fn finding(seq: u64, time_ms: u64, value: f64) -> Record {
         stage: "psi".to_owned(),
         kind: "drift".to_owned(),
         severity: Severity::Warning,
+        phase: None,
         subject: "x".to_owned(),
         value,
         threshold: 0.2,
         sample: 1,
         message: "x has drifted <b>far</b>".to_owned(),
+        details: BTreeMap::new(),
     };
     Record {
         seq,

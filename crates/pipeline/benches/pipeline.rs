@@ -171,7 +171,8 @@ fn sample() -> Sample {
     let newest = values.get(VALUES - BANDS..).unwrap();
     Sample {
         id: String::new(),
-        time_ms: 0,
+        time_ns: 0,
+        key: None,
         tensors: vec![
             Tensor::from_f32("mel", vec![1, VALUES as u64], &values).unwrap(),
             Tensor::from_f32("newest", vec![1, BANDS as u64], newest).unwrap(),

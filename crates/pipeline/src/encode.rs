@@ -4,6 +4,7 @@ use crate::pipeline::StageFinding;
 use floorhand_bundle::Digest;
 use floorhand_tensor::Tensor;
 use serde_json::{Map, Number, Value, json};
+use std::collections::BTreeMap;
 
 /// What stands above the outputs of a result: enough to trace it to everything it was made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +49,12 @@ pub fn finding_json(head: &ResultHead<'_>, found: &StageFinding) -> Value {
         "stage": found.stage,
         "kind": finding.kind,
         "severity": finding.severity,
+        "phase": finding.phase,
         "subject": finding.subject,
         "value": finding.value,
         "threshold": finding.threshold,
         "message": finding.message,
+        "details": finding.details.iter().cloned().collect::<BTreeMap<_, _>>(),
     })
 }
 

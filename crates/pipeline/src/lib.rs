@@ -39,7 +39,7 @@ pub use breaker::Breaker;
 pub use encode::{ResultHead, finding_json, result_json};
 pub use error::{LoadError, SampleError};
 pub use floorhand_plugin_host::{
-    CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Severity, Stats as HostStats,
+    CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Phase, Severity, Stats as HostStats,
     compile_worker,
 };
 pub use golden::{GoldenError, GoldenReport, run_golden};
@@ -49,13 +49,33 @@ pub use stage::{StageEvent, StageTelemetry};
 
 use floorhand_tensor::Tensor;
 
+/// Nanoseconds of a millisecond: samples and plugins have the first, sources and records the second.
+const MS: u64 = 1_000_000;
+
 /// One sample, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// The id that its source gave it; empty where it gave none.
     pub id: String,
-    /// Its own time in milliseconds since 1970 UTC; that of its arrival where its source gave none.
-    pub time_ms: u64,
+    /// Its own time in nanoseconds since 1970 UTC; that of its arrival where its source gave none.
+    pub time_ns: u64,
+    /// What it is of, e.g. a machine, where a decoder says so.
+    pub key: Option<String>,
     /// Its tensors, as the bundle's inputs say.
     pub tensors: Vec<Tensor>,
+}
+
+impl Sample {
+    /// Its own time in whole milliseconds since 1970 UTC.
+    #[must_use]
+    pub const fn time_ms(&self) -> u64 {
+        self.time_ns / MS
+    }
+
+    /// Gives a sample without a time of its own that of its arrival, in milliseconds since 1970 UTC.
+    pub const fn arrived(&mut self, time_ms: u64) {
+        if self.time_ns == 0 {
+            self.time_ns = time_ms.saturating_mul(MS);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::error::{LoadError, SampleError};
 use crate::stage::{Read, Stage, StageEvent, StageTelemetry};
 use floorhand_bundle::{Gates, Golden, InputSpec, ModelSpec, PipelineSpec, StageSpec};
 use floorhand_inference::{LoadOptions, Model};
-use floorhand_plugin_host::{Context, Finding, Host, Monitor, Origin, Processor};
+use floorhand_plugin_host::{Context, Field, Finding, Given, Host, Monitor, Origin, Processor};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
 use std::time::Instant;
 
@@ -59,6 +59,8 @@ pub struct Pipeline {
     allow_nan: bool,
     postprocess: Vec<Stage<Processor>>,
     monitors: Vec<Stage<Monitor>>,
+    /// Whether the model's outputs have to be kept beside those of postprocessing.
+    predictions_seen: bool,
     sequence: u64,
 }
 
@@ -66,6 +68,8 @@ pub struct Pipeline {
 #[derive(Default)]
 struct Seen {
     features: Option<Vec<Tensor>>,
+    /// What the model gave, where something comes behind it and a monitor wants to see it.
+    prediction: Option<Vec<Tensor>>,
     outputs: Option<Vec<Tensor>>,
 }
 
@@ -77,13 +81,29 @@ impl Pipeline {
         host: &Host,
     ) -> Result<Self, LoadError> {
         let model = load_model(&spec.model, read)?;
-        let preprocess = load_stages(&spec.preprocess, read, host)?;
-        let postprocess = load_stages(&spec.postprocess, read, host)?;
+        let inputs: Vec<Given> = spec.inputs.iter().map(given_input).collect();
+        let (preprocess, features) = load_stages(&spec.preprocess, read, host, inputs.clone())?;
+        let prediction = model.signature().outputs.iter().cloned().map(given_plain).collect();
+        let (postprocess, output) = load_stages(&spec.postprocess, read, host, Vec::clone(&prediction))?;
+        let watchable = [
+            (Origin::Input, inputs),
+            (Origin::Features, features),
+            (Origin::Prediction, prediction),
+            (Origin::Output, output),
+        ];
+        let watchable = watchable.into_iter().flat_map(|(origin, given)| {
+            let seen = move |given| Given { origin, ..given };
+            given.into_iter().map(seen)
+        });
+        let watchable: Vec<Given> = watchable.collect();
         let monitors = spec
             .monitors
             .iter()
-            .map(|spec| Stage::load(spec, read, host))
-            .collect::<Result<_, _>>()?;
+            .map(|spec| Stage::<Monitor>::load(spec, read, host, &watchable))
+            .collect::<Result<Vec<_>, _>>()?;
+        let watches = monitors.iter().flat_map(|stage| stage.plugin.watches());
+        let predictions_seen =
+            !postprocess.is_empty() && watches.into_iter().any(|watch| watch.origin == Origin::Prediction);
         let pipeline = Self {
             inputs: spec.inputs.clone(),
             preprocess,
@@ -91,6 +111,7 @@ impl Pipeline {
             allow_nan: spec.model.allow_nan,
             postprocess,
             monitors,
+            predictions_seen,
             sequence: 0,
         };
         pipeline.check_fit()?;
@@ -136,14 +157,17 @@ impl Pipeline {
         let started = Instant::now();
         let sequence = self.sequence;
         self.sequence += 1;
-        let context = Context {
+        let mut context = Context {
             sequence,
-            time_ms: sample.time_ms,
+            time_ns: sample.time_ns,
+            gap: false,
+            key: sample.key.clone(),
+            id: Some(&sample.id).filter(|id| !id.is_empty()).cloned(),
         };
         let mut events = Vec::new();
         let mut seen = Seen::default();
-        let ended = self.run(sample, context, now_ms, &mut events, &mut seen);
-        let findings = self.observe(sample, &seen, context, now_ms, &mut events);
+        let ended = self.run(sample, &mut context, now_ms, &mut events, &mut seen);
+        let findings = self.observe(sample, &seen, &mut context, now_ms, ended.is_err(), &mut events);
         let outcome = match ended {
             Ok(()) => seen.outputs.map_or(Outcome::NotYet, Outcome::Result),
             Err(error) => Outcome::Failed(error),
@@ -162,13 +186,20 @@ impl Pipeline {
     pub(crate) fn process_decoded(&mut self, sample: &Result<Sample, DecodeError>, now_ms: u64) -> Processed {
         match sample {
             Ok(sample) => self.process(sample, now_ms),
-            Err(error) => Processed {
-                sequence: self.sequence,
-                outcome: Outcome::Failed(error.clone().into()),
-                findings: Vec::new(),
-                events: Vec::new(),
-                latency_us: 0,
-            },
+            Err(error) => {
+                self.preprocess
+                    .iter_mut()
+                    .chain(&mut self.postprocess)
+                    .for_each(Stage::miss);
+                self.monitors.iter_mut().for_each(Stage::miss);
+                Processed {
+                    sequence: self.sequence,
+                    outcome: Outcome::Failed(error.clone().into()),
+                    findings: Vec::new(),
+                    events: Vec::new(),
+                    latency_us: 0,
+                }
+            }
         }
     }
 
@@ -194,15 +225,19 @@ impl Pipeline {
     fn run(
         &mut self,
         sample: &Sample,
-        context: Context,
+        context: &mut Context,
         now_ms: u64,
         events: &mut Vec<StageEvent>,
         seen: &mut Seen,
     ) -> Result<(), SampleError> {
         let mut made = None;
-        for stage in &mut self.preprocess {
+        for at in 0..self.preprocess.len() {
             let given: &[Tensor] = made.as_deref().unwrap_or(&sample.tensors);
-            let Some(outputs) = stage.process(context, given, now_ms, events)? else {
+            let Some(stage) = self.preprocess.get_mut(at) else {
+                break;
+            };
+            let answer = stage.process(context, given, now_ms, events);
+            let Some(outputs) = answer.inspect_err(|_| self.miss_behind(at + 1))? else {
                 return Ok(());
             };
             made = Some(outputs);
@@ -210,15 +245,27 @@ impl Pipeline {
         let features: &[Tensor] = made.as_deref().unwrap_or(&sample.tensors);
         let answers = self.infer(sample, features);
         seen.features = made;
-        let mut outputs = answers?;
-        for stage in &mut self.postprocess {
-            let Some(next) = stage.process(context, &outputs, now_ms, events)? else {
+        let front = self.preprocess.len();
+        let mut outputs = answers.inspect_err(|_| self.miss_behind(front))?;
+        seen.prediction = self.predictions_seen.then(|| outputs.clone());
+        for at in 0..self.postprocess.len() {
+            let Some(stage) = self.postprocess.get_mut(at) else {
+                break;
+            };
+            let answer = stage.process(context, &outputs, now_ms, events);
+            let Some(next) = answer.inspect_err(|_| self.miss_behind(front + at + 1))? else {
                 return Ok(());
             };
             outputs = next;
         }
         seen.outputs = Some(outputs);
         Ok(())
+    }
+
+    /// A sample failed: the stages from this one on, counted through preprocessing and postprocessing, don't see it.
+    fn miss_behind(&mut self, stage: usize) {
+        let stages = self.preprocess.iter_mut().chain(&mut self.postprocess);
+        stages.skip(stage).for_each(Stage::miss);
     }
 
     fn infer(&mut self, sample: &Sample, features: &[Tensor]) -> Result<Vec<Tensor>, SampleError> {
@@ -239,8 +286,9 @@ impl Pipeline {
         &mut self,
         sample: &Sample,
         seen: &Seen,
-        context: Context,
+        context: &mut Context,
         now_ms: u64,
+        failed: bool,
         events: &mut Vec<StageEvent>,
     ) -> Vec<StageFinding> {
         // Without preprocessing the model's features are the sample's own tensors.
@@ -255,12 +303,16 @@ impl Pipeline {
                 let among = match watch.origin {
                     Origin::Input => Some(&sample.tensors),
                     Origin::Features => features,
+                    Origin::Prediction => seen.prediction.as_ref().or(seen.outputs.as_ref()),
                     Origin::Output => seen.outputs.as_ref(),
                 };
                 among?.iter().find(|tensor| tensor.name() == watch.spec.name)
             });
             // A sample that didn't get as far as the tensors a monitor watches isn't shown to it.
             let Some(watched) = watched.collect::<Option<Vec<&Tensor>>>() else {
+                if failed {
+                    stage.miss();
+                }
                 continue;
             };
             let found = stage.observe(context, &watched, now_ms, events);
@@ -284,6 +336,7 @@ impl Pipeline {
                 let (given, producer) = match watch.origin {
                     Origin::Input => (&inputs, "the sample"),
                     Origin::Features => (&features, "preprocessing"),
+                    Origin::Prediction => (&model.outputs, "the model"),
                     Origin::Output => (&outputs, "the pipeline"),
                 };
                 let wanted = Signature {
@@ -353,8 +406,45 @@ fn check_chain(
     Ok((given, producer))
 }
 
-fn load_stages(specs: &[StageSpec], read: &mut Read<'_>, host: &Host) -> Result<Vec<Stage<Processor>>, LoadError> {
-    specs.iter().map(|spec| Stage::load(spec, read, host)).collect()
+/// Loads stages that follow each other, each of which is told what the one before gives. Also gives what the last one gives.
+fn load_stages(
+    specs: &[StageSpec],
+    read: &mut Read<'_>,
+    host: &Host,
+    mut given: Vec<Given>,
+) -> Result<(Vec<Stage<Processor>>, Vec<Given>), LoadError> {
+    let mut stages = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let stage = Stage::<Processor>::load(spec, read, host, &given)?;
+        given = stage.gives();
+        stages.push(stage);
+    }
+    Ok((stages, given))
+}
+
+/// A sample's input, with names for its columns where its fields are that.
+fn given_input(input: &InputSpec) -> Given {
+    let plain = given_plain(input.tensor.clone());
+    let width = plain.spec.shape.last().map(|&last| i64::from(last));
+    if width != i64::try_from(input.fields.len()).ok() {
+        return plain;
+    }
+    let field = |name: &String| Field {
+        name: name.clone(),
+        unit: String::new(),
+    };
+    Given {
+        fields: input.fields.iter().map(field).collect(),
+        ..plain
+    }
+}
+
+const fn given_plain(spec: TensorSpec) -> Given {
+    Given {
+        origin: Origin::Input,
+        spec,
+        fields: Vec::new(),
+    }
 }
 
 fn load_model(spec: &ModelSpec, read: &mut Read<'_>) -> Result<Model, LoadError> {

@@ -4,7 +4,8 @@ use crate::breaker::Breaker;
 use crate::error::{LoadError, SampleError};
 use floorhand_bundle::{ComponentName, OnBreak, StageSpec};
 use floorhand_plugin_host::{
-    Asset, CompiledPlugin, Context, Finding, Host, Limits, Monitor, PluginError, Processor, Setup, Telemetry,
+    Asset, CompiledPlugin, Context, Finding, Given, Host, Limits, Monitor, Origin, PluginError, Processor, Setup,
+    Telemetry,
 };
 use floorhand_tensor::{Tensor, TensorSpec};
 
@@ -75,6 +76,8 @@ pub(crate) struct Stage<P> {
     pub(crate) plugin: P,
     breaker: Breaker,
     samples: u64,
+    /// Whether samples went by since the last one that the plugin saw, or it is a new instance.
+    missed: bool,
 }
 
 /// What came of calling a stage.
@@ -88,7 +91,8 @@ pub(crate) enum Called<T> {
 }
 
 impl<P: Plugin> Stage<P> {
-    pub(crate) fn load(spec: &StageSpec, read: &mut Read<'_>, host: &Host) -> Result<Self, LoadError> {
+    /// Starts the plugin. `given` is what it is told about the pipeline.
+    pub(crate) fn load(spec: &StageSpec, read: &mut Read<'_>, host: &Host, given: &[Given]) -> Result<Self, LoadError> {
         let stage = spec.name.to_string();
         let mut component = |name: &ComponentName| {
             let failed = |problem| LoadError::Component {
@@ -117,6 +121,7 @@ impl<P: Plugin> Stage<P> {
             name: stage.clone(),
             config: spec.config.clone(),
             assets,
+            given: given.to_vec(),
             limits: limits(spec),
         };
         let plugin = P::start(&compiled, setup).map_err(|error| LoadError::Plugin {
@@ -129,6 +134,7 @@ impl<P: Plugin> Stage<P> {
             plugin,
             breaker: Breaker::default(),
             samples: 0,
+            missed: true,
         })
     }
 
@@ -136,31 +142,44 @@ impl<P: Plugin> Stage<P> {
         &self.name
     }
 
+    /// Notes that a sample which the plugin would have seen went by.
+    pub(crate) const fn miss(&mut self) {
+        self.missed = true;
+    }
+
     /// Calls the plugin, unless it is at rest. After a fault of its own it comes back in the state of its last snapshot.
     fn call<T>(
         &mut self,
+        context: &mut Context,
         now_ms: u64,
         events: &mut Vec<StageEvent>,
-        call: impl FnOnce(&mut P) -> Result<T, PluginError>,
+        call: impl FnOnce(&mut P, &Context) -> Result<T, PluginError>,
     ) -> Called<T> {
+        let missed = std::mem::replace(&mut self.missed, true);
         if !self.breaker.admits(now_ms) {
             return self.at_rest();
         }
+        context.gap = missed || !self.plugin.is_running();
         if !self.plugin.is_running()
             && let Err(error) = self.plugin.restart()
         {
             return self.fault(error, now_ms, events);
         }
-        match call(&mut self.plugin) {
+        match call(&mut self.plugin, context) {
             Ok(answer) => {
+                self.missed = false;
                 self.keep_snapshot(now_ms, events);
                 Called::Answer(answer)
             }
             Err(error) if error.is_trap() => self.fault(error, now_ms, events),
-            Err(error) => Called::Failed(SampleError::Plugin {
-                stage: self.name.clone(),
-                source: Box::new(error),
-            }),
+            Err(error) => {
+                // It has seen this sample, and has the state that it chose to have. A call that wasn't made it hasn't.
+                self.missed = matches!(error, PluginError::InputTooLarge { .. } | PluginError::Input(_));
+                Called::Failed(SampleError::Plugin {
+                    stage: self.name.clone(),
+                    source: Box::new(error),
+                })
+            }
         }
     }
 
@@ -229,6 +248,17 @@ impl<P: Plugin> Stage<P> {
 }
 
 impl Stage<Processor> {
+    /// What the stage behind this one can be given.
+    pub(crate) fn gives(&self) -> Vec<Given> {
+        let outputs = self.plugin.signature().outputs.iter();
+        let given = |spec: &TensorSpec| Given {
+            origin: Origin::Features,
+            fields: self.plugin.output_fields(&spec.name).to_vec(),
+            spec: spec.clone(),
+        };
+        outputs.map(given).collect()
+    }
+
     /// Refuses `bypass` where passing the stage by would leave the next one without its tensor.
     pub(crate) fn check_bypass(&self) -> Result<(), LoadError> {
         if self.on_break != OnBreak::Bypass || self.passage().is_some() {
@@ -251,12 +281,12 @@ impl Stage<Processor> {
     /// Gives the plugin a sample. `None`: there is no answer yet.
     pub(crate) fn process(
         &mut self,
-        context: Context,
+        context: &mut Context,
         tensors: &[Tensor],
         now_ms: u64,
         events: &mut Vec<StageEvent>,
     ) -> Result<Option<Vec<Tensor>>, SampleError> {
-        match self.call(now_ms, events, |plugin| plugin.process(context, tensors)) {
+        match self.call(context, now_ms, events, |plugin, at| plugin.process(at, tensors)) {
             Called::Answer(outputs) if outputs.is_empty() => Ok(None),
             Called::Answer(outputs) => Ok(Some(outputs)),
             Called::Failed(error) => Err(error),
@@ -275,12 +305,12 @@ impl Stage<Monitor> {
     /// Shows the plugin a sample. A monitor that fails takes nothing from the sample: it is only heard no more.
     pub(crate) fn observe(
         &mut self,
-        context: Context,
+        context: &mut Context,
         tensors: &[&Tensor],
         now_ms: u64,
         events: &mut Vec<StageEvent>,
     ) -> Vec<Finding> {
-        match self.call(now_ms, events, |plugin| plugin.observe(context, tensors)) {
+        match self.call(context, now_ms, events, |plugin, at| plugin.observe(at, tensors)) {
             Called::Answer(findings) => findings,
             Called::Bypassed | Called::Failed(_) => Vec::new(),
         }

@@ -47,7 +47,8 @@ impl Bare {
         store.set_epoch_deadline(u64::MAX / 2);
         let exports = bindings::Processor::instantiate(&mut store, &component, &linker).unwrap();
         exports
-            .call_configure(&mut store, CONFIG, &[] as &[Asset<'_>])
+            .floorhand_plugin_processing()
+            .call_configure(&mut store, CONFIG, &[] as &[Asset<'_>], &[])
             .unwrap()
             .unwrap();
         Self { store, exports }
@@ -56,19 +57,21 @@ impl Bare {
     fn call(&mut self, input: &Tensor) -> usize {
         let context = Context {
             sequence: 7,
-            time_ms: 0,
+            time_ns: 0,
+            gap: false,
+            key: None,
+            id: None,
         };
+        let mut shape = vec![1];
+        shape.extend(input.shape().iter().map(|&size| size as u32));
         let input = TensorParam {
-            name: input.name(),
             datatype: Datatype::Fp32,
-            shape: input.shape(),
+            shape: &shape,
             data: input.data(),
         };
-        self.exports
-            .call_process(&mut self.store, context, &[input])
-            .unwrap()
-            .unwrap()
-            .len()
+        let processing = self.exports.floorhand_plugin_processing();
+        let outcome = processing.call_process(&mut self.store, &[context], &[input]);
+        outcome.unwrap().unwrap().answers.len()
     }
 }
 
@@ -103,6 +106,7 @@ fn compare(criterion: &mut Criterion, name: &str, wasm: &[u8], shape: impl Fn(u6
         name: name.to_owned(),
         config: CONFIG.to_owned(),
         assets: vec![],
+        given: vec![],
         limits: Limits::default(),
     };
     let mut processor = Processor::start(&plugin, setup).unwrap();
@@ -117,7 +121,7 @@ fn compare(criterion: &mut Criterion, name: &str, wasm: &[u8], shape: impl Fn(u6
             group.bench_function(BenchmarkId::from_parameter(id), |bencher| bencher.iter(&mut *work));
         };
         bench("Processor", &mut || {
-            drop(black_box(processor.process(CONTEXT, &[&input]).unwrap()))
+            drop(black_box(processor.process(&CONTEXT, &[&input]).unwrap()))
         });
         bench("bare", &mut || {
             black_box(bare.call(&input));

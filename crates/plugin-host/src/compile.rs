@@ -139,10 +139,13 @@ fn in_subprocess(exe: &PathBuf, args: &[OsString], limits: &CompileLimits, wasm:
         return Ok(code);
     }
     let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
-    Err(HostError::Refused(if complaint.is_empty() {
-        format!("the compiler ended with {status}")
-    } else {
-        complaint
+    // A compiler that comes to its limits is ended, and what its runtime says first is the reason, if it says anything.
+    let first = complaint.lines().next().unwrap_or_default();
+    Err(HostError::Refused(match (status.code(), first) {
+        (Some(_), "") => format!("the compiler ended with {status}"),
+        (Some(_), _) => complaint,
+        (None, "") => format!("the compiler came to its limits and ended with {status}"),
+        (None, first) => format!("the compiler came to its limits and ended with {status}: {first}"),
     }))
 }
 

@@ -43,6 +43,16 @@ pub enum HostError {
         /// The import's full name.
         import: String,
     },
+    /// The component was made for another version of the plugin interface.
+    #[error(
+        "load the plugin: it was built for {interface}, and this agent has version {known} of the interface: build it for that version, or use a newer agent"
+    )]
+    Version {
+        /// What it imports or exports.
+        interface: String,
+        /// The version that this host is built with.
+        known: &'static str,
+    },
     /// The component has more memories than one, so that its memory limit would be none.
     #[error("load the plugin: it has {count} memories, at most one is allowed")]
     Memories {

@@ -1,12 +1,15 @@
-//! One plugin at work, of either world: its instance, its limits, and how it comes back after a fault.
+//! One plugin at work, of any world: its instance, its limits, and how it comes back after a fault.
 //!
 //! An instance that trapped, overran or answered wrongly is dropped at once, memory and all. What it reported stays, and
 //! so does the last good snapshot, from which [`Guest::restart`] goes on.
 
+use crate::monitor::Origin;
+use crate::promise::Field;
 use crate::sandbox::Sandbox;
 use crate::telemetry::{Outlet, Telemetry};
 use crate::ticker::Overrun;
 use crate::{CompiledPlugin, Limits, PluginError};
+use floorhand_tensor::TensorSpec;
 use wasmtime::Store;
 
 /// What an answer may take besides the bytes that are limited: records, names and shapes of sixty-four tensors, with
@@ -16,6 +19,18 @@ const ANSWER_OVERHEAD: u64 = 64 << 10;
 /// What an answer may take where there is hardly any: `configure`, `restore`, a start function. Counts for each log line
 /// too before it is cut, and nobody's is longer.
 const SETUP_ANSWER_BYTES: u64 = 1 << 20;
+
+/// Samples of one call. Bounds what a refusal or a place for each can take.
+pub(crate) const MAX_BATCH: usize = 1024;
+
+/// What an answer may take for each sample of a call, besides tensors: its place, and a refusal's text.
+const SAMPLE_OVERHEAD: u64 = 1 << 10;
+
+/// The same for a message: heads and refusals of all samples that it may have.
+const MESSAGE_OVERHEAD: u64 = 2 << 20;
+
+/// What it may take for all of a call together: without it a call with 1,024 messages could make the host take 2 GiB.
+const CALL_OVERHEAD: u64 = 32 << 20;
 
 /// Bytes that are kept of a plugin's or the engine's account of a fault.
 const MAX_REASON_BYTES: usize = 1 << 10;
@@ -32,13 +47,30 @@ pub struct Asset {
     pub data: Vec<u8>,
 }
 
-/// Where a sample stands in the stream. The same for every stage that sees the sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a sample stands in the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Context {
     /// Counts the samples of this pipeline since it was started.
     pub sequence: u64,
-    /// The sample's own time, in milliseconds since 1970-01-01 UTC. May go backwards.
-    pub time_ms: u64,
+    /// The sample's own time, in nanoseconds since 1970-01-01 UTC. May go backwards.
+    pub time_ns: u64,
+    /// Whether samples before this one may be missing that the plugin would otherwise have seen.
+    pub gap: bool,
+    /// What the sample is of, e.g. a machine.
+    pub key: Option<String>,
+    /// By what its source knows the sample.
+    pub id: Option<String>,
+}
+
+/// A tensor that the pipeline can give a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Where it is seen. Only monitors are told.
+    pub origin: Origin,
+    /// What it looks like.
+    pub spec: TensorSpec,
+    /// What the columns of its last dimension are called; empty if they have no names.
+    pub fields: Vec<Field>,
 }
 
 /// What a plugin is started with, and again after a fault.
@@ -50,6 +82,9 @@ pub struct Setup {
     pub config: String,
     /// The files it is given.
     pub assets: Vec<Asset>,
+    /// What the pipeline around it has: for a processor what the stage before gives, for a monitor all that can be watched,
+    /// for a decoder what the bundle says a sample has.
+    pub given: Vec<Given>,
     /// What it may use.
     pub limits: Limits,
 }
@@ -65,7 +100,7 @@ pub(crate) trait Exports: Sized {
     fn instantiate(plugin: &CompiledPlugin, store: &mut Store<Sandbox>) -> Option<wasmtime::Result<Self>>;
     /// Gives the promise, and the largest snapshot in bytes.
     fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<(Self::Promise, u32)>;
-    fn snapshot(&self, store: &mut Store<Sandbox>) -> wasmtime::Result<Vec<u8>>;
+    fn snapshot(&self, store: &mut Store<Sandbox>) -> Answer<Vec<u8>>;
     fn restore(&self, store: &mut Store<Sandbox>, state: &[u8]) -> Answer<()>;
 }
 
@@ -77,6 +112,8 @@ pub(crate) struct Guest<E: Exports> {
     plugin: CompiledPlugin,
     setup: Setup,
     promise: E::Promise,
+    /// The largest snapshot that it promised, in bytes.
+    state_bytes: u32,
     state: State<E>,
     /// Whether the instance has been given a sample or a snapshot, after which it can't be restored any more.
     touched: bool,
@@ -107,13 +144,14 @@ impl<E: Exports> Guest<E> {
             limits.log_bytes_per_call,
             limits.log_lines_per_second,
         );
-        let (instance, promise) = instantiate::<E>(plugin, &setup, outlet).map_err(|failed| failed.0)?;
+        let (instance, (promise, state_bytes)) = instantiate::<E>(plugin, &setup, outlet).map_err(|failed| failed.0)?;
         check(&promise)?;
         let state = State::Running(Box::new(instance));
         Ok(Self {
             plugin: plugin.clone(),
             setup,
             promise,
+            state_bytes,
             state,
             touched: false,
             last_good: None,
@@ -128,18 +166,21 @@ impl<E: Exports> Guest<E> {
         &self.setup.limits
     }
 
-    /// Calls the plugin with a sample, within its deadline and `answer_bytes`.
+    /// Calls the plugin with so many samples, or messages, within the deadline of each and `answer_bytes`.
     pub(crate) fn sample<T>(
         &mut self,
         function: &'static str,
+        samples: usize,
         answer_bytes: u64,
         work: impl FnOnce(&E, &mut Store<Sandbox>, &E::Promise) -> Answer<T>,
     ) -> Result<T, PluginError> {
         self.touched = true;
+        let deadline_ms = self.setup.limits.deadline_ms;
         let budget = Budget {
             function,
-            deadline_ms: self.setup.limits.deadline_ms,
+            deadline_ms: deadline_ms.saturating_mul(u32::try_from(samples).unwrap_or(u32::MAX)),
             answer_bytes,
+            samples,
         };
         self.call(budget, work)
     }
@@ -151,13 +192,21 @@ impl<E: Exports> Guest<E> {
             function: "snapshot",
             deadline_ms: self.setup.limits.deadline_ms,
             answer_bytes: max,
+            samples: 0,
         };
-        let state = self.call(budget, |exports, store, _| exports.snapshot(store).map(Ok))?;
+        let state = self.call(budget, |exports, store, _| exports.snapshot(store))?;
         if state.len() as u64 > max {
             self.stop();
             return Err(PluginError::OutputTooLarge {
                 function: "snapshot",
                 limit_bytes: max,
+            });
+        }
+        if state.len() as u64 > u64::from(self.state_bytes) {
+            self.stop();
+            return Err(PluginError::BadOutput {
+                function: "snapshot",
+                reason: format!("{} bytes, and it promised at most {}", state.len(), self.state_bytes),
             });
         }
         self.last_good = Some(state.clone());
@@ -176,6 +225,7 @@ impl<E: Exports> Guest<E> {
             function: "restore",
             deadline_ms: self.setup.limits.setup_deadline_ms,
             answer_bytes: SETUP_ANSWER_BYTES,
+            samples: 0,
         };
         self.call(budget, |exports, store, _| exports.restore(store, state))?;
         self.last_good = Some(state.to_vec());
@@ -218,7 +268,7 @@ impl<E: Exports> Guest<E> {
     fn renew(&mut self) -> Result<(), PluginError> {
         self.stop();
         let outlet = std::mem::replace(self.outlet(), Outlet::new(String::new(), 0, 0));
-        let (instance, promise) = match instantiate::<E>(&self.plugin, &self.setup, outlet) {
+        let (instance, (promise, state_bytes)) = match instantiate::<E>(&self.plugin, &self.setup, outlet) {
             Ok(renewed) => renewed,
             Err(failed) => {
                 let (error, outlet) = *failed;
@@ -228,7 +278,7 @@ impl<E: Exports> Guest<E> {
         };
         self.state = State::Running(Box::new(instance));
         self.touched = false;
-        if promise != self.promise {
+        if promise != self.promise || state_bytes != self.state_bytes {
             self.stop();
             let reason = "it promised something else under the same configuration before".to_owned();
             return Err(PluginError::BadOutput {
@@ -273,19 +323,33 @@ struct Budget {
     deadline_ms: u32,
     /// Besides the overhead that any answer has.
     answer_bytes: u64,
+    /// Each of which has an overhead of its own.
+    samples: usize,
 }
 
 impl Budget {
     fn begin(&self, store: &mut Store<Sandbox>) {
         store.data_mut().begin(self.deadline_ms);
         store.set_epoch_deadline(1);
-        let bytes = self.answer_bytes.saturating_add(ANSWER_OVERHEAD);
+        let each = if self.function == "decode" {
+            MESSAGE_OVERHEAD
+        } else {
+            SAMPLE_OVERHEAD
+        };
+        let samples = each.saturating_mul(self.samples as u64).min(CALL_OVERHEAD);
+        let bytes = self
+            .answer_bytes
+            .saturating_add(ANSWER_OVERHEAD)
+            .saturating_add(samples);
         store.set_hostcall_fuel(usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 }
 
+/// What a plugin promises, and the largest snapshot in bytes.
+type Promised<E> = (<E as Exports>::Promise, u32);
+
 /// An instance and what it promises, or why there is none, and the outlet back.
-type Started<E> = Result<(Instance<E>, <E as Exports>::Promise), Box<(PluginError, Outlet)>>;
+type Started<E> = Result<(Instance<E>, Promised<E>), Box<(PluginError, Outlet)>>;
 
 /// A new instance and what it promises. An error gives the outlet back.
 fn instantiate<E: Exports>(plugin: &CompiledPlugin, setup: &Setup, outlet: Outlet) -> Started<E> {
@@ -294,7 +358,7 @@ fn instantiate<E: Exports>(plugin: &CompiledPlugin, setup: &Setup, outlet: Outle
     store.epoch_deadline_callback(|mut store| Ok(store.data_mut().stopwatch.tick()));
     let _inside = plugin.ticker.enter();
     match configure::<E>(plugin, setup, &mut store) {
-        Ok((exports, promise)) => Ok((Instance { store, exports }, promise)),
+        Ok((exports, promised)) => Ok((Instance { store, exports }, promised)),
         Err(error) => Err(Box::new((error, store.into_data().outlet))),
     }
 }
@@ -303,12 +367,13 @@ fn configure<E: Exports>(
     plugin: &CompiledPlugin,
     setup: &Setup,
     store: &mut Store<Sandbox>,
-) -> Result<(E, E::Promise), PluginError> {
+) -> Result<(E, Promised<E>), PluginError> {
     let limits = &setup.limits;
     let mut budget = Budget {
         function: "instantiate",
         deadline_ms: limits.setup_deadline_ms,
         answer_bytes: SETUP_ANSWER_BYTES,
+        samples: 0,
     };
     budget.begin(store);
     let exports = E::instantiate(plugin, store)
@@ -329,7 +394,7 @@ fn configure<E: Exports>(
         );
         return Err(PluginError::BadConfig(text));
     }
-    Ok((exports, promise))
+    Ok((exports, (promise, state_bytes)))
 }
 
 /// What an error of the engine's comes from.
@@ -360,9 +425,17 @@ fn explain(budget: &Budget, limits: &Limits, sandbox: &Sandbox, error: &wasmtime
     }
 }
 
-/// The text, at most `max` bytes of it.
+/// A place for each sample of a call.
+pub(crate) fn unanswered<T>(samples: usize) -> Vec<Option<Result<T, PluginError>>> {
+    std::iter::repeat_with(|| None).take(samples).collect()
+}
+
+/// The text, at most `max` bytes of it. What is cut off is given back at once: it may be megabytes.
 pub(crate) fn cut(mut text: String, max: usize) -> String {
-    text.truncate(text.floor_char_boundary(max));
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.shrink_to_fit();
+    }
     text
 }
 

@@ -50,15 +50,31 @@ pub enum World {
     Processor,
     /// Watches tensors, reports findings.
     Monitor,
+    /// Bytes in, samples out.
+    Decoder,
 }
 
 impl World {
+    /// Every world.
+    pub const ALL: [Self; 3] = [Self::Processor, Self::Monitor, Self::Decoder];
+
     /// The world's name, as in the interface.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Processor => "processor",
             Self::Monitor => "monitor",
+            Self::Decoder => "decoder",
+        }
+    }
+
+    /// The interface that a component of this world exports.
+    #[must_use]
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::Processor => "processing",
+            Self::Monitor => "monitoring",
+            Self::Decoder => "decoding",
         }
     }
 }
@@ -115,7 +131,7 @@ impl Host {
         };
         check_imports(&self.engine, &component)?;
         check_memories(&component)?;
-        let linked = track_0_1::link(&self.linker, &component)?;
+        let linked = track_0_1::link(&self.engine, &self.linker, &component)?;
         Ok(CompiledPlugin {
             engine: self.engine.clone(),
             ticker: Arc::clone(&self.ticker),
@@ -236,13 +252,8 @@ impl fmt::Debug for CompiledPlugin {
 
 fn check_imports(engine: &Engine, component: &Component) -> Result<(), HostError> {
     let ty = component.component_type();
-    let mut imports = ty.imports(engine).map(|(name, _)| name);
-    match imports.find(|name| !track_0_1::provides(name)) {
-        Some(import) => Err(HostError::Import {
-            import: import.to_owned(),
-        }),
-        None => Ok(()),
-    }
+    ty.imports(engine)
+        .try_for_each(|(name, _)| track_0_1::check_import(name))
 }
 
 fn check_memories(component: &Component) -> Result<(), HostError> {

@@ -15,11 +15,12 @@
 //!     name: "standardize".to_owned(),
 //!     config: r#"{"mean": [1.0], "scale": [2.0]}"#.to_owned(),
 //!     assets: vec![],
+//!     given: vec![],
 //!     limits: Limits::default(),
 //! };
 //! let mut processor = Processor::start(&plugin, setup)?;
 //! let input = Tensor::from_f32("x", vec![1], &[3.0])?;
-//! let outputs = processor.process(Context { sequence: 0, time_ms: 0 }, &[input])?;
+//! let outputs = processor.process(&Context::default(), &[input])?;
 //! if outputs.is_empty() { /* a window is filling: nothing goes on for this sample */ }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -34,6 +35,7 @@
 
 mod cache;
 mod compile;
+mod decoder;
 mod engine;
 mod error;
 mod guest;
@@ -41,17 +43,21 @@ mod host;
 mod limits;
 mod monitor;
 mod processor;
+mod promise;
 mod sandbox;
+mod split;
 mod telemetry;
 mod ticker;
 mod track_0_1;
 
 pub use cache::CacheConfig;
 pub use compile::{Compiler, compile_worker};
+pub use decoder::{DecodedMessage, DecodedSample, Decoder, Message};
 pub use error::{Fault, HostError, PluginError};
-pub use guest::{Asset, Context, Setup};
+pub use guest::{Asset, Context, Given, Setup};
 pub use host::{CompiledPlugin, Host, HostConfig, Stats, World};
 pub use limits::{CompileLimits, Limits};
-pub use monitor::{Finding, Monitor, Origin, Severity, Watch};
+pub use monitor::{Finding, Monitor, Origin, Phase, Severity, Watch};
 pub use processor::Processor;
+pub use promise::Field;
 pub use telemetry::Telemetry;

@@ -1,18 +1,28 @@
 //! Plugins of the world `monitor`: they watch tensors and report what they find.
 
-use crate::guest::{Guest, cut};
-use crate::processor::{check_input_bytes, check_promise};
+use crate::guest::{Guest, cut, unanswered};
+use crate::processor::{check_input_bytes, check_samples};
+use crate::promise::{Field, check_batch, check_specs};
 use crate::{CompiledPlugin, Context, PluginError, Setup, Telemetry, track_0_1};
 use floorhand_tensor::{Tensor, TensorError, TensorSpec};
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::fmt;
 
+/// Tensors that a monitor may watch, at all origins together.
+const MAX_WATCHES: usize = 64;
+
 /// Findings of one sample. A monitor that has more to say about a single sample says the same thing often.
 const MAX_FINDINGS: usize = 64;
 
-/// Bytes of all texts of one sample's findings, as they come from the plugin.
+/// Bytes of all texts of a call's findings, as they come from the plugin.
 const MAX_ANSWER_BYTES: u64 = 256 << 10;
+
+/// Details of a finding; the rest is dropped.
+const MAX_DETAILS: usize = 16;
+
+/// Bytes of a detail's name and value; the rest is cut.
+const MAX_DETAIL_BYTES: [usize; 2] = [64, 256];
 
 /// Bytes of a finding's kind, subject and message; the rest is cut.
 const MAX_TEXT_BYTES: [usize; 3] = [64, 256, 1024];
@@ -25,8 +35,27 @@ pub enum Origin {
     Input,
     /// As the last preprocessing stage gave it to the model.
     Features,
+    /// As the model gave it.
+    Prediction,
     /// As the last postprocessing stage gave it.
     Output,
+}
+
+impl Origin {
+    /// Every origin.
+    pub const ALL: [Self; 4] = [Self::Input, Self::Features, Self::Prediction, Self::Output];
+}
+
+/// Whether a finding lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It is of one sample alone.
+    Once,
+    /// It begins, and lasts until one of the same kind, watch and subject is cleared.
+    Raised,
+    /// What was raised is over.
+    Cleared,
 }
 
 /// A tensor that a monitor wants to see.
@@ -36,6 +65,8 @@ pub struct Watch {
     pub origin: Origin,
     /// What.
     pub spec: TensorSpec,
+    /// What the columns of its last dimension are called; empty if they have no names.
+    pub fields: Vec<Field>,
 }
 
 /// How bad a finding is.
@@ -57,14 +88,27 @@ pub struct Finding {
     pub kind: String,
     /// How bad it is.
     pub severity: Severity,
-    /// What it is about, e.g. the feature's name.
+    /// Whether it lasts.
+    pub phase: Phase,
+    /// The watch that it is about; none if it is about the whole sample.
+    pub watch: Option<u32>,
+    /// What of the tensor, e.g. the field's name.
     pub subject: String,
     /// The statistic that was computed.
-    pub value: f64,
+    pub value: Option<f64>,
     /// The limit that it was held against.
-    pub threshold: f64,
+    pub threshold: Option<f64>,
     /// For people.
     pub message: String,
+    /// Further facts, by name.
+    pub details: Vec<(String, String)>,
+}
+
+/// What became of a call, as the plugin says: findings and refusals by the sample's place in it.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) findings: Vec<(u32, Finding)>,
+    pub(crate) refusals: Vec<(u32, PluginError)>,
 }
 
 /// A monitor at work. Calls block, on the thread that makes them.
@@ -76,12 +120,16 @@ impl Monitor {
     /// Instantiates and configures the plugin.
     pub fn start(plugin: &CompiledPlugin, setup: Setup) -> Result<Self, PluginError> {
         let check = |watches: &Vec<Watch>| {
-            [Origin::Input, Origin::Features, Origin::Output]
-                .into_iter()
-                .try_for_each(|origin| {
-                    let seen = watches.iter().filter(|watch| watch.origin == origin);
-                    check_promise(&seen.map(|watch| watch.spec.clone()).collect::<Vec<_>>())
-                })
+            if !(1..=MAX_WATCHES).contains(&watches.len()) {
+                return Err(PluginError::BadOutput {
+                    function: "configure",
+                    reason: format!("{} watches, not 1 to {MAX_WATCHES}", watches.len()),
+                });
+            }
+            Origin::ALL.into_iter().try_for_each(|origin| {
+                let seen = watches.iter().filter(|watch| watch.origin == origin);
+                check_specs(seen.map(|watch| (&watch.spec, &watch.fields)))
+            })
         };
         Ok(Self {
             guest: Guest::start(plugin, setup, check)?,
@@ -100,7 +148,11 @@ impl Monitor {
     /// Of the findings the first 64 are kept, and their texts are cut at 64 (kind), 256 (subject) and 1024 bytes
     /// (message). After an error whose [`is_trap`](PluginError::is_trap) is true the plugin is stopped until it is
     /// [restarted](Self::restart).
-    pub fn observe<T: Borrow<Tensor>>(&mut self, context: Context, tensors: &[T]) -> Result<Vec<Finding>, PluginError> {
+    pub fn observe<T: Borrow<Tensor>>(
+        &mut self,
+        context: &Context,
+        tensors: &[T],
+    ) -> Result<Vec<Finding>, PluginError> {
         let watches = self.guest.promise();
         let mut bytes = 0;
         for (k, watch) in watches.iter().enumerate() {
@@ -112,15 +164,75 @@ impl Monitor {
             bytes += tensor.data().len() as u64;
         }
         check_input_bytes(bytes, self.guest.limits().input_bytes)?;
-        let mut findings = self
+        let report = self
             .guest
-            .sample("observe", MAX_ANSWER_BYTES, |exports, store, watches| {
-                let names = watches.iter().map(|watch| watch.spec.name.as_str());
-                exports.observe(store, context, names.zip(tensors.iter().map(Borrow::borrow)))
+            .sample("observe", 1, MAX_ANSWER_BYTES, |exports, store, watches| {
+                exports.observe_one(store, context, tensors.iter().map(Borrow::borrow).take(watches.len()))
             })?;
-        self.guest.outlet().findings_dropped += findings.len().saturating_sub(MAX_FINDINGS) as u64;
-        findings.truncate(MAX_FINDINGS);
-        Ok(findings.into_iter().map(shorten).collect())
+        let mut samples = self.settle(1, report)?;
+        samples.pop().unwrap_or(Ok(Vec::new()))
+    }
+
+    /// Shows the plugin several samples in one call, at most 1,024. Each tensor has their number as first dimension, in
+    /// front of the shape that is watched. The answer has an entry for each sample, as [`observe`](Self::observe) would
+    /// give it.
+    pub fn observe_batch<T: Borrow<Tensor>>(
+        &mut self,
+        contexts: &[Context],
+        tensors: &[T],
+    ) -> Result<Vec<Result<Vec<Finding>, PluginError>>, PluginError> {
+        let samples = contexts.len();
+        check_samples(samples)?;
+        let mut bytes = 0;
+        for (k, watch) in self.guest.promise().iter().enumerate() {
+            let tensor = tensors
+                .get(k)
+                .map(Borrow::borrow)
+                .ok_or_else(|| missing(watch, tensors))?;
+            check_batch(&watch.spec, samples, tensor)?;
+            bytes += tensor.data().len() as u64;
+        }
+        check_input_bytes(bytes, self.guest.limits().input_bytes)?;
+        let report = self
+            .guest
+            .sample("observe", samples, MAX_ANSWER_BYTES, |exports, store, watches| {
+                exports.observe(store, contexts, tensors.iter().map(Borrow::borrow).take(watches.len()))
+            })?;
+        self.settle(samples, report)
+    }
+
+    /// Gives each sample its findings. A report on samples that the call didn't have ends the instance.
+    fn settle(
+        &mut self,
+        samples: usize,
+        report: Report,
+    ) -> Result<Vec<Result<Vec<Finding>, PluginError>>, PluginError> {
+        let watches = self.watches().len();
+        let mut places = unanswered::<Vec<Finding>>(samples);
+        let mut dropped = 0;
+        let settled = (|| {
+            for (sample, error) in report.refusals {
+                *place(&mut places, sample)? = Some(Err(error));
+            }
+            for (sample, finding) in report.findings {
+                check_watch(finding.watch, watches)?;
+                match place(&mut places, sample)?.get_or_insert_with(|| Ok(Vec::new())) {
+                    Ok(findings) if findings.len() < MAX_FINDINGS => findings.push(shorten(finding)),
+                    Ok(_) => dropped += 1,
+                    Err(_) => {}
+                }
+            }
+            Ok(())
+        })();
+        self.guest.outlet().findings_dropped += dropped;
+        if let Err(error) = settled {
+            self.guest.stop();
+            return Err(error);
+        }
+        Ok(places
+            .into_iter()
+            .map(|place| place.unwrap_or(Ok(Vec::new())))
+            .collect())
     }
 
     /// The plugin's state, at most `state_bytes` of its limits. It is what a restart goes on from.
@@ -158,6 +270,29 @@ impl fmt::Debug for Monitor {
     }
 }
 
+fn place<T>(places: &mut [Option<T>], sample: u32) -> Result<&mut Option<T>, PluginError> {
+    let count = places.len();
+    let found = usize::try_from(sample).ok().and_then(|sample| places.get_mut(sample));
+    found.ok_or_else(|| PluginError::BadOutput {
+        function: "observe",
+        reason: format!("it reports on sample {sample} of a call with {count}"),
+    })
+}
+
+fn check_watch(watch: Option<u32>, watches: usize) -> Result<(), PluginError> {
+    match watch.map(usize::try_from) {
+        None => Ok(()),
+        Some(Ok(watch)) if watch < watches => Ok(()),
+        Some(_) => Err(PluginError::BadOutput {
+            function: "observe",
+            reason: format!(
+                "a finding is about watch {}, and there are {watches}",
+                watch.unwrap_or(0)
+            ),
+        }),
+    }
+}
+
 fn missing<T: Borrow<Tensor>>(watch: &Watch, tensors: &[T]) -> TensorError {
     let present = tensors.iter().map(|tensor| tensor.borrow().name().to_owned()).collect();
     TensorError::Missing {
@@ -172,6 +307,17 @@ fn shorten(finding: Finding) -> Finding {
         kind: cut(finding.kind, kind),
         subject: cut(finding.subject, subject),
         message: cut(finding.message, message),
+        details: finding
+            .details
+            .into_iter()
+            .take(MAX_DETAILS)
+            .map(shorten_detail)
+            .collect(),
         ..finding
     }
+}
+
+fn shorten_detail((name, value): (String, String)) -> (String, String) {
+    let [name_bytes, value_bytes] = MAX_DETAIL_BYTES;
+    (cut(name, name_bytes), cut(value, value_bytes))
 }

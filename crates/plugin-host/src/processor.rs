@@ -1,20 +1,36 @@
 //! Plugins of the world `processor`: tensors in, tensors out.
 
-use crate::guest::Guest;
+use crate::guest::{Guest, MAX_BATCH, unanswered};
+use crate::promise::{Field, check_batch, check_specs};
+use crate::split::Split;
 use crate::{CompiledPlugin, Context, PluginError, Setup, Telemetry, track_0_1};
 use floorhand_tensor::{Signature, Tensor, TensorError, TensorSpec};
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
 use std::fmt;
 
-/// Tensors that a plugin may take, or give, or watch: more than any pipeline has.
-const MAX_TENSORS: usize = 64;
+/// What a processor promises under its configuration.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Promise {
+    pub(crate) signature: Signature,
+    /// The names of each input's columns; none for a tensor without.
+    pub(crate) input_fields: Vec<Vec<Field>>,
+    /// The names of each output's columns.
+    pub(crate) output_fields: Vec<Vec<Field>>,
+}
 
-/// Bytes of a tensor's name.
-const MAX_NAME_BYTES: usize = 256;
+/// What became of a call, as the plugin says.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) refusals: Vec<(u32, PluginError)>,
+}
 
-/// Dimensions of a tensor.
-const MAX_RANK: usize = 16;
+/// Samples that were answered together; their number is every tensor's first dimension.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) indices: Vec<u32>,
+    pub(crate) tensors: Vec<Tensor>,
+}
 
 /// A processor at work. Calls block, on the thread that makes them.
 pub struct Processor {
@@ -24,9 +40,9 @@ pub struct Processor {
 impl Processor {
     /// Instantiates and configures the plugin.
     pub fn start(plugin: &CompiledPlugin, setup: Setup) -> Result<Self, PluginError> {
-        let check = |signature: &Signature| {
-            check_promise(&signature.inputs)?;
-            check_promise(&signature.outputs)
+        let check = |promise: &Promise| {
+            check_specs(promise.signature.inputs.iter().zip(&promise.input_fields))?;
+            check_specs(promise.signature.outputs.iter().zip(&promise.output_fields))
         };
         Ok(Self {
             guest: Guest::start(plugin, setup, check)?,
@@ -36,7 +52,17 @@ impl Processor {
     /// The tensors that the plugin takes and gives under its configuration.
     #[must_use]
     pub fn signature(&self) -> &Signature {
-        self.guest.promise()
+        &self.guest.promise().signature
+    }
+
+    /// What the columns of an output's last dimension are called; empty if they have no names.
+    #[must_use]
+    pub fn output_fields(&self, output: &str) -> &[Field] {
+        let promise = self.guest.promise();
+        let mut outputs = promise.signature.outputs.iter().zip(&promise.output_fields);
+        outputs
+            .find(|(spec, _)| spec.name == output)
+            .map_or(&[], |(_, fields)| fields.as_slice())
     }
 
     /// Gives the plugin a sample. Inputs are found by name, in any order; others are ignored. No output at all means
@@ -44,8 +70,8 @@ impl Processor {
     ///
     /// After an error whose [`is_trap`](PluginError::is_trap) is true the plugin is stopped until it is
     /// [restarted](Self::restart).
-    pub fn process<T: Borrow<Tensor>>(&mut self, context: Context, inputs: &[T]) -> Result<Vec<Tensor>, PluginError> {
-        let signature = self.guest.promise();
+    pub fn process<T: Borrow<Tensor>>(&mut self, context: &Context, inputs: &[T]) -> Result<Vec<Tensor>, PluginError> {
+        let signature = &self.guest.promise().signature;
         let mut bytes = 0;
         for spec in &signature.inputs {
             let tensor = find(inputs, &spec.name)?;
@@ -54,16 +80,67 @@ impl Processor {
         }
         check_input_bytes(bytes, self.guest.limits().input_bytes)?;
         let limit_bytes = self.guest.limits().output_bytes;
-        let outputs = self.guest.sample("process", limit_bytes, |exports, store, signature| {
-            let given = signature.inputs.iter().filter_map(|spec| find(inputs, &spec.name).ok());
-            exports.process(store, context, given)
-        })?;
-        let checked = check_outputs(&self.guest.promise().outputs, &outputs, limit_bytes);
-        if let Err(error) = checked {
-            self.guest.stop();
-            return Err(error);
+        let outcome = self
+            .guest
+            .sample("process", 1, limit_bytes, |exports, store, promise| {
+                let given = promise.signature.inputs.iter();
+                exports.process_one(
+                    store,
+                    context,
+                    given.filter_map(|spec| find(inputs, &spec.name).ok()),
+                    &promise.signature.outputs,
+                )
+            })?;
+        let mut samples = self.settle(1, outcome)?;
+        samples.pop().unwrap_or(Ok(Vec::new()))
+    }
+
+    /// Gives the plugin several samples in one call, at most 1,024. Each input has their number as first dimension, in
+    /// front of the shape that the signature asks for. The answer has an entry for each sample, as
+    /// [`process`](Self::process) would give it.
+    ///
+    /// An error of the whole call is one of the plugin's or of all samples together: none of them has an answer.
+    pub fn process_batch<T: Borrow<Tensor>>(
+        &mut self,
+        contexts: &[Context],
+        inputs: &[T],
+    ) -> Result<Vec<Result<Vec<Tensor>, PluginError>>, PluginError> {
+        let samples = contexts.len();
+        check_samples(samples)?;
+        let mut bytes = 0;
+        for spec in &self.guest.promise().signature.inputs {
+            let tensor = find(inputs, &spec.name)?;
+            check_batch(spec, samples, tensor)?;
+            bytes += tensor.data().len() as u64;
         }
-        Ok(outputs)
+        check_input_bytes(bytes, self.guest.limits().input_bytes)?;
+        let limit_bytes = self.guest.limits().output_bytes;
+        let outcome = self
+            .guest
+            .sample("process", samples, limit_bytes, |exports, store, promise| {
+                let given = promise.signature.inputs.iter();
+                exports.process(
+                    store,
+                    contexts,
+                    given.filter_map(|spec| find(inputs, &spec.name).ok()),
+                    &promise.signature.outputs,
+                )
+            })?;
+        self.settle(samples, outcome)
+    }
+
+    /// Holds an outcome against the signature and gives each sample its own. One that doesn't fit ends the instance.
+    fn settle(
+        &mut self,
+        samples: usize,
+        outcome: Outcome,
+    ) -> Result<Vec<Result<Vec<Tensor>, PluginError>>, PluginError> {
+        let limit_bytes = self.guest.limits().output_bytes;
+        let settled = distribute(&self.guest.promise().signature.outputs, samples, outcome, limit_bytes);
+        if settled.is_err() {
+            self.guest.stop();
+        }
+        settled
     }
 
     /// The plugin's state, at most `state_bytes` of its limits. It is what a restart goes on from.
@@ -119,65 +196,83 @@ pub(crate) fn check_input_bytes(bytes: u64, limit_bytes: u64) -> Result<(), Plug
     }
 }
 
-/// Holds tensors against the signature. None at all is an answer too.
-fn check_outputs(specs: &[TensorSpec], outputs: &[Tensor], limit_bytes: u64) -> Result<(), PluginError> {
-    let bytes: u64 = outputs.iter().map(|tensor| tensor.data().len() as u64).sum();
+/// Whether so many samples may be given at once.
+pub(crate) fn check_samples(samples: usize) -> Result<(), PluginError> {
+    if (1..=MAX_BATCH).contains(&samples) {
+        return Ok(());
+    }
+    Err(PluginError::BadInput(format!(
+        "{samples} samples in a call: 1 to {MAX_BATCH} may be given at once"
+    )))
+}
+
+fn distribute(
+    specs: &[TensorSpec],
+    samples: usize,
+    outcome: Outcome,
+    limit_bytes: u64,
+) -> Result<Vec<Result<Vec<Tensor>, PluginError>>, PluginError> {
+    let tensors = outcome.parts.iter().flat_map(|part| &part.tensors);
+    let bytes: u64 = tensors.map(|tensor| tensor.data().len() as u64).sum();
     if bytes > limit_bytes {
         return Err(PluginError::OutputTooLarge {
             function: "process",
             limit_bytes,
         });
     }
-    if outputs.is_empty() {
-        return Ok(());
+    let mut places = unanswered(samples);
+    for (sample, error) in outcome.refusals {
+        *place(&mut places, sample)? = Some(Err(error));
     }
-    let wrong = |reason: String| PluginError::BadOutput {
-        function: "process",
-        reason,
-    };
-    if outputs.len() != specs.len() {
-        return Err(wrong(format!(
-            "{} tensors, and its signature has {}",
-            outputs.len(),
-            specs.len()
-        )));
+    for part in outcome.parts {
+        check_part(specs, &part)?;
+        let count = part.indices.len();
+        let mut given: Vec<_> = part
+            .tensors
+            .into_iter()
+            .map(|tensor| Split::new(tensor, count))
+            .collect();
+        for (index, &sample) in part.indices.iter().enumerate() {
+            let tensors: Result<Vec<Tensor>, TensorError> = given.iter_mut().map(|split| split.take(index)).collect();
+            let tensors = tensors.map_err(|error| wrong(error.to_string()))?;
+            *place(&mut places, sample)? = Some(Ok(tensors));
+        }
     }
-    for spec in specs {
-        let tensor = find(outputs, &spec.name).map_err(|error| wrong(error.to_string()))?;
-        spec.check(tensor).map_err(|error| wrong(error.to_string()))?;
+    Ok(places
+        .into_iter()
+        .map(|place| place.unwrap_or(Ok(Vec::new())))
+        .collect())
+}
+
+/// A sample's place in the answer, which has to be free.
+fn place<T>(places: &mut [Option<T>], sample: u32) -> Result<&mut Option<T>, PluginError> {
+    let count = places.len();
+    let found = usize::try_from(sample).ok().and_then(|sample| places.get_mut(sample));
+    match found {
+        None => Err(wrong(format!("it answers to sample {sample} of a call with {count}"))),
+        Some(Some(_)) => Err(wrong(format!("it answers twice to sample {sample} of a call"))),
+        Some(free) => Ok(free),
+    }
+}
+
+/// Holds tensors against the signature.
+fn check_part(specs: &[TensorSpec], part: &Part) -> Result<(), PluginError> {
+    let count = part.indices.len();
+    if count == 0 {
+        return Err(wrong("an answer to no sample".to_owned()));
+    }
+    if part.indices.windows(2).any(|pair| matches!(pair, [a, b] if a >= b)) {
+        return Err(wrong("an answer whose samples don't rise".to_owned()));
+    }
+    for (spec, tensor) in specs.iter().zip(&part.tensors) {
+        check_batch(spec, count, tensor).map_err(|error| wrong(error.to_string()))?;
     }
     Ok(())
 }
 
-/// Whether specs that a plugin promises are ones that can be kept and shown.
-pub(crate) fn check_promise(specs: &[TensorSpec]) -> Result<(), PluginError> {
-    let wrong = |reason: String| {
-        Err(PluginError::BadOutput {
-            function: "configure",
-            reason,
-        })
-    };
-    if specs.len() > MAX_TENSORS {
-        return wrong(format!("{} tensors, at most {MAX_TENSORS} are allowed", specs.len()));
+fn wrong(reason: String) -> PluginError {
+    PluginError::BadOutput {
+        function: "process",
+        reason,
     }
-    let mut names = BTreeSet::new();
-    for spec in specs {
-        if !(1..=MAX_NAME_BYTES).contains(&spec.name.len()) {
-            return wrong(format!(
-                "a tensor's name has {} bytes, not 1 to {MAX_NAME_BYTES}",
-                spec.name.len()
-            ));
-        }
-        if spec.shape.len() > MAX_RANK {
-            return wrong(format!(
-                "tensor {:?} has {} dimensions, over {MAX_RANK}",
-                spec.name,
-                spec.shape.len()
-            ));
-        }
-        if !names.insert(spec.name.as_str()) {
-            return wrong(format!("two tensors are called {:?}", spec.name));
-        }
-    }
-    Ok(())
 }

@@ -5,8 +5,9 @@ use crate::telemetry::Outlet;
 use crate::ticker::Stopwatch;
 use wasmtime::{ResourceLimiter, Result};
 
-/// Core instances in one component. A compiled one has three or four: the code itself, shims for its imports, adapters.
-const MAX_INSTANCES: usize = 16;
+/// Core instances in one component. A compiled one has three or four: the code itself, shims for its imports, adapters. One
+/// of componentize-py has 108: Python's libraries, and a stub for each interface that they would import.
+const MAX_INSTANCES: usize = 128;
 
 /// Tables in one component: the code's own and one for shims, with room for adapters.
 const MAX_TABLES: usize = 4;

@@ -26,7 +26,7 @@ fn cached(dir: &Path) -> HostConfig {
 fn works(host: &Host) {
     let plugin = host.component(&guests::Processor::default().component()).unwrap();
     let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
-    assert_eq!(processor.process(CONTEXT, &[x(&[1.0])]).unwrap().len(), 1);
+    assert_eq!(processor.process(&CONTEXT, &[x(&[1.0])]).unwrap().len(), 1);
 }
 
 /// The example program, which cargo builds beside the tests.

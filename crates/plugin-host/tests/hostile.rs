@@ -17,19 +17,19 @@ fn run(guest: guests::Processor<'_>, limits: Limits) -> (Result<(), PluginError>
     let plugin = host.component(&guest.component()).unwrap();
     let mut telemetry = Telemetry::default();
     let result = Processor::start(&plugin, setup(limits)).and_then(|mut processor| {
-        let result = processor.process(CONTEXT, &[x(&[1.0])]).map(drop);
+        let result = processor.process(&CONTEXT, &[x(&[1.0])]).map(drop);
         telemetry = processor.take_telemetry();
         let stopped = result.as_ref().is_err_and(PluginError::is_trap);
         assert_eq!(processor.is_running(), !stopped, "{result:?}");
         if stopped {
-            assert_eq!(processor.process(CONTEXT, &[x(&[1.0])]), Err(PluginError::Stopped));
+            assert_eq!(processor.process(&CONTEXT, &[x(&[1.0])]), Err(PluginError::Stopped));
             processor.restart().unwrap();
             assert!(processor.is_running());
         }
         result
     });
     assert_eq!(
-        neighbour.process(CONTEXT, &[x(&[2.0])]).unwrap(),
+        neighbour.process(&CONTEXT, &[x(&[2.0])]).unwrap(),
         [x(&[2.0]).renamed("y")]
     );
     (result, telemetry)
@@ -269,25 +269,27 @@ fn a_wrong_answer() {
         }
         other => panic!("{process}: {other:?}"),
     };
-    check("(i32.store (i32.const 216) (i32.const 3))", "needs 4 bytes, and has 3");
     check(
-        "(i32.store (i32.const 168) (i32.const 2)) (memory.copy (i32.const 220) (i32.const 192) (i32.const 28))",
+        "(i32.store (i32.const 1024) (i32.const 1))",
+        "answers to sample 1 of a call with 1",
+    );
+    check("(i32.store (i32.const 292) (i32.const 0))", "an answer to no sample");
+    check("(i32.store (i32.const 292) (i32.const 2))", "samples don't rise");
+    check("(i32.store (i32.const 208) (i32.const 3))", "needs 4 bytes, and has 3");
+    check(
+        "(i32.store (i32.const 300) (i32.const 2)) (memory.copy (i32.const 212) (i32.const 192) (i32.const 20))",
         "2 tensors",
     );
     check(
-        "(i32.store (i32.const 192) (i32.const 16))",
-        r#"tensor "y" is missing; there are ["x"]"#,
-    );
-    check(
-        "(i32.store8 (i32.const 200) (i32.const 7))",
+        "(i32.store8 (i32.const 192) (i32.const 7))",
         r#"tensor "y" is INT32, expected FP32"#,
     );
-    let error = processing("(i32.store8 (i32.const 200) (i32.const 99))").unwrap_err();
+    let error = processing("(i32.store8 (i32.const 192) (i32.const 99))").unwrap_err();
     assert!(
         matches!(error, PluginError::Trap { .. }),
         "no datatype has this number: {error}"
     );
-    let error = processing("(i32.store (i32.const 212) (i32.const 65534))").unwrap_err();
+    let error = processing("(i32.store (i32.const 204) (i32.const 65534))").unwrap_err();
     assert!(
         matches!(error, PluginError::Trap { .. }),
         "outside of its memory: {error}"
@@ -302,11 +304,11 @@ fn a_huge_answer() {
     };
     // A thousand records that all stand for the same 60,000 bytes.
     let repeat = "(loop $on
-        (memory.copy (i32.add (i32.const 8192) (i32.mul (local.get $i) (i32.const 28))) (i32.const 192) (i32.const 28))
-        (i32.store (i32.add (i32.const 8216) (i32.mul (local.get $i) (i32.const 28))) (i32.const 60000))
+        (memory.copy (i32.add (i32.const 8192) (i32.mul (local.get $i) (i32.const 20))) (i32.const 192) (i32.const 20))
+        (i32.store (i32.add (i32.const 8208) (i32.mul (local.get $i) (i32.const 20))) (i32.const 60000))
         (br_if $on (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))
-        (i32.store (i32.const 164) (i32.const 8192))
-        (i32.store (i32.const 168) (i32.const 1000))";
+        (i32.store (i32.const 296) (i32.const 8192))
+        (i32.store (i32.const 300) (i32.const 1000))";
     let error = run(
         guests::Processor {
             process: repeat,
@@ -328,8 +330,9 @@ fn a_huge_answer() {
         "{error}"
     );
     // One byte-exact tensor over the limit: 25,001 elements of four bytes.
-    let one = "(i32.store (i32.const 204) (i32.const 224)) (i64.store (i32.const 224) (i64.const 25001))
-        (i32.store (i32.const 212) (i32.const 0)) (i32.store (i32.const 216) (i32.const 100004))";
+    let one = "(i32.store (i32.const 196) (i32.const 224)) (i32.store (i32.const 224) (i32.const 1))
+        (i32.store (i32.const 228) (i32.const 25001))
+        (i32.store (i32.const 204) (i32.const 0)) (i32.store (i32.const 208) (i32.const 100004))";
     let error = run(
         guests::Processor {
             process: one,

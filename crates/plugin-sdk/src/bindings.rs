@@ -1,10 +1,12 @@
-//! What wit-bindgen makes of `wit/next`: the vocabulary's types, the host's functions, and a macro per world that
+//! What wit-bindgen makes of the interface: the vocabulary's types, the host's functions, and a macro per world that
 //! exports a component's functions.
 //!
-//! Generated once, here, so that all plugins share one copy. Both worlds use the same types. Not for plugin authors: the
+//! Generated once, here, so that all plugins share one copy. All worlds use the same types. Not for plugin authors: the
 //! types are re-exported from the crate's root, and [`export!`](crate::export) wraps the rest.
 
-/// The world `processor`, and the types that both worlds share.
+pub use processor::floorhand::plugin::types;
+
+/// The world `processor`, and the types that all worlds share.
 pub mod processor {
     wit_bindgen::generate!({
         path: "../../wit/next",
@@ -27,6 +29,23 @@ pub mod monitor {
         pub_export_macro: true,
         default_bindings_module: "floorhand_plugin_sdk::bindings::monitor",
         type_section_suffix: "monitor",
+        with: {
+            "floorhand:plugin/types@0.1.0": crate::bindings::processor::floorhand::plugin::types,
+            "floorhand:plugin/host@0.1.0": crate::bindings::processor::floorhand::plugin::host,
+        },
+    });
+}
+
+/// The world `decoder`.
+pub mod decoder {
+    wit_bindgen::generate!({
+        path: "../../wit/next",
+        world: "decoder",
+        additional_derives: [PartialEq],
+        export_macro_name: "export_decoder",
+        pub_export_macro: true,
+        default_bindings_module: "floorhand_plugin_sdk::bindings::decoder",
+        type_section_suffix: "decoder",
         with: {
             "floorhand:plugin/types@0.1.0": crate::bindings::processor::floorhand::plugin::types,
             "floorhand:plugin/host@0.1.0": crate::bindings::processor::floorhand::plugin::host,

@@ -5,6 +5,7 @@
 //!
 //! ```
 //! use floorhand_plugin_sdk::{Assets, Context, Datatype, Error, Processor, Signature, Tensor, TensorSpec, take};
+//! use schemars::JsonSchema;
 //! use serde::Deserialize;
 //!
 //! /// Multiplies every element of a tensor.
@@ -12,7 +13,7 @@
 //!     config: GainConfig,
 //! }
 //!
-//! #[derive(Deserialize)]
+//! #[derive(Deserialize, JsonSchema)]
 //! #[serde(deny_unknown_fields)]
 //! struct GainConfig {
 //!     /// The tensor that is multiplied.
@@ -63,9 +64,11 @@
 //!
 //! - **Deterministic.** Answers depend on configuration, assets, restored state and samples alone, and are the same bits on
 //!   every machine. Take sines and logarithms from the `libm` crate, keep out of `HashMap`'s order, and read the time from
-//!   [`Context::time_ms`].
+//!   [`Context::time_ns`].
 //! - **State is declared.** What later answers depend on goes into [`snapshot`](Processor::snapshot), written with
 //!   [`state::Writer`]; its largest size stands in the signature. The default is a plugin without state.
+//! - **Series are told apart.** An instance sees the samples of all keys ([`Context::key`]), and [`Series`] keeps a state for
+//!   each. Where [`Context::gap`] says that samples may be missing, what is built from neighbouring ones begins anew.
 //! - **Errors are answers.** A sample that can't be worked with is [`Error::BadInput`], a counted event. A panic is a trap:
 //!   the instance is thrown away, and enough of them take the bundle down.
 //! - **The host may refuse.** Log lines, counters and gauges ([`host`]) are bounded there; nothing depends on them.
@@ -106,30 +109,51 @@
 //! ```
 //!
 //! [`testing::hostile`] gives tensors that a plugin meets sooner or later: empty, huge, of the wrong type or rank, full of
-//! NaN, or lying about their length. None of them may make it panic.
+//! NaN, or lying about their length. None of them may make it panic. [`testing::streams`] holds a processor to the rules above
+//! on a stream of its author's, [`testing::monitors`] a monitor, and [`testing::cases`] runs recorded cases.
 
+mod batch;
 #[doc(hidden)]
 pub mod bindings;
+mod columns;
 pub mod config;
+pub mod decoder;
+pub mod drift;
+mod errors;
 mod export;
 pub mod host;
+mod instance;
+mod layout;
 pub mod monitor;
 pub mod processor;
+mod series;
 pub mod state;
 mod tensor;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod time;
+mod types;
 
-pub use bindings::monitor::{Finding, Observation, Origin, Severity, Subscription, Watch};
-pub use bindings::processor::Signature;
-pub use bindings::processor::floorhand::plugin::types::{Asset, Context, Datatype, Error, Tensor, TensorSpec};
+pub use bindings::decoder::exports::floorhand::plugin::decoding::{Message, Property};
+pub use bindings::monitor::exports::floorhand::plugin::monitoring::{Detail, Origin, Phase, Severity};
+pub use bindings::types::{Asset, Context, Datatype, Error};
+pub use columns::{Columns, MAX_FIELDS};
 pub use config::Assets;
+pub use decoder::{Decoder, MAX_SAMPLES};
+pub use errors::{ErrorColumns, Truth};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use export::install_panic_hook;
-pub use monitor::Monitor;
+pub use layout::{Layout, Missing, Number};
+pub use monitor::{Monitor, Report};
 pub use processor::Processor;
+pub use series::{MaxKeys, Series};
+
 pub use tensor::take;
+pub use time::TimeFormat;
+pub use types::{
+    Answer, Field, Finding, Outcome, Production, Refusal, Sample, Signature, Subscription, Tensor, TensorSpec, Watch,
+};
 
 impl Error {
     /// The text for people, whatever the case.

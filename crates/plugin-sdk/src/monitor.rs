@@ -1,21 +1,36 @@
 //! The world `monitor`: watches a pipeline's inputs, features and outputs, and says what it finds.
 
-use crate::{Asset, Assets, Error, Finding, Observation, Origin, Subscription, config, state};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
+use crate::bindings::monitor::exports::floorhand::plugin::monitoring as wire;
+use crate::bindings::processor::floorhand::plugin::types;
+use crate::{
+    Assets, Context, Error, Finding, Origin, Refusal, Subscription, Tensor, TensorSpec, Watch, batch,
+    instance::instance, state,
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Serialize, Serializer,
+    de::{Deserialize, DeserializeOwned, Deserializer, Error as _},
+};
+use std::borrow::Cow;
 
 /// A plugin that watches.
 pub trait Monitor: Sized {
     /// The configuration's JSON object.
-    type Config: DeserializeOwned;
+    type Config: DeserializeOwned + JsonSchema;
 
     /// Makes the plugin ready, or says with [`Error::BadConfig`] what is wrong with which key.
     fn configure(config: Self::Config, assets: &Assets) -> Result<Self, Error>;
+
+    /// The same, knowing all that can be watched. Override it where that makes keys of the configuration superfluous.
+    fn configure_given(config: Self::Config, assets: &Assets, _given: &[Watch]) -> Result<Self, Error> {
+        Self::configure(config, assets)
+    }
 
     /// The tensors it wants to see under this configuration, and the most bytes that a snapshot can have.
     fn subscription(&self) -> Subscription;
 
     /// Looks at one sample; its tensors stand in the order of the subscription's watches.
-    fn observe(&mut self, observation: Observation) -> Result<Vec<Finding>, Error>;
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error>;
 
     /// All that later findings depend on besides the configuration. Empty by default.
     fn snapshot(&self) -> Vec<u8> {
@@ -28,71 +43,139 @@ pub trait Monitor: Sized {
     }
 }
 
-/// A plugin from the component's point of view: there before it is configured, and configured once.
-#[derive(Debug)]
-pub struct Instance<M> {
-    plugin: Option<M>,
+/// What became of a call.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Report {
+    /// By the sample's place in the call, in their order.
+    pub findings: Vec<(u32, Finding)>,
+    /// Samples that couldn't be looked at.
+    pub refusals: Vec<Refusal>,
 }
 
-impl<M> Instance<M> {
-    /// Not configured yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { plugin: None }
-    }
+instance!(Monitor, Subscription, subscription, Watch);
 
-    /// The plugin, once it is configured.
-    #[must_use]
-    pub const fn plugin(&self) -> Option<&M> {
-        self.plugin.as_ref()
-    }
-}
-
-impl<M> Default for Instance<M> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<M: Monitor> Instance<M> {
-    /// Configures the plugin from JSON text. A second time is refused.
-    pub fn configure(&mut self, text: &str, assets: Vec<Asset>) -> Result<Subscription, Error> {
-        config::refuse_second(self.plugin.is_some())?;
-        let plugin = M::configure(config::parse("configuration", text.as_bytes())?, &Assets::new(assets))?;
-        let subscription = plugin.subscription();
-        self.plugin = Some(plugin);
-        Ok(subscription)
-    }
-
+impl<P: Monitor> Instance<P> {
     /// Hands over one sample; [`Error::NotReady`] before `configure`.
-    pub fn observe(&mut self, observation: Observation) -> Result<Vec<Finding>, Error> {
-        self.configured()?.observe(observation)
+    pub fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+        self.configured()?.0.observe(context, tensors)
     }
 
-    /// The plugin's snapshot; empty before `configure`.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        self.plugin.as_ref().map(M::snapshot).unwrap_or_default()
+    /// A call as the host makes it: all samples at once, their number as first dimension of each tensor.
+    pub fn call(&mut self, samples: Vec<Context>, tensors: Vec<Tensor>) -> Result<Report, Error> {
+        let plugin = self.configured()?.0;
+        let mut report = Report::default();
+        let tensors = batch::split(samples.len(), tensors)?;
+        for ((index, context), tensors) in (0..).zip(samples).zip(tensors) {
+            match plugin.observe(context, tensors) {
+                Ok(findings) => report
+                    .findings
+                    .extend(findings.into_iter().map(|finding| (index, finding))),
+                Err(error) => report.refusals.push(Refusal { index, error }),
+            }
+        }
+        Ok(report)
     }
 
-    /// Restores a snapshot; [`Error::NotReady`] before `configure`.
-    pub fn restore(&mut self, state: &[u8]) -> Result<(), Error> {
-        self.configured()?.restore(state)
+    #[doc(hidden)]
+    pub fn exported_configure(
+        &mut self,
+        text: &str,
+        assets: Vec<crate::Asset>,
+        given: Vec<wire::Watch>,
+    ) -> Result<wire::Subscription, Error> {
+        let given = given.into_iter().map(|watch| Watch {
+            origin: watch.origin,
+            spec: TensorSpec::from_wire(watch.spec),
+        });
+        let subscription = self.configure_given(text, assets, given.collect())?;
+        let watches = subscription.watches.into_iter().map(|watch| wire::Watch {
+            origin: watch.origin,
+            spec: watch.spec.into_wire(),
+        });
+        Ok(wire::Subscription {
+            watches: watches.collect(),
+            state_bytes: subscription.state_bytes,
+        })
     }
 
-    fn configured(&mut self) -> Result<&mut M, Error> {
-        self.plugin.as_mut().ok_or_else(config::not_configured)
+    #[doc(hidden)]
+    pub fn exported_observe(
+        &mut self,
+        samples: Vec<Context>,
+        tensors: Vec<types::Tensor>,
+    ) -> Result<wire::Report, Error> {
+        let (_, subscription) = self.configured()?;
+        let names = subscription.watches.iter().map(|watch| watch.spec.name.as_str());
+        let tensors = Tensor::named(names, tensors);
+        let report = self.call(samples, tensors)?;
+        Ok(wire::Report {
+            findings: report
+                .findings
+                .into_iter()
+                .map(|(index, finding)| found(index, finding))
+                .collect(),
+            refusals: report.refusals,
+        })
     }
 }
 
-/// In a configuration an origin is written as in the WIT: `"input"`, `"features"` or `"output"`.
+fn found(index: u32, finding: Finding) -> wire::Finding {
+    wire::Finding {
+        index,
+        kind: finding.kind,
+        severity: finding.severity,
+        phase: finding.phase,
+        watch: finding.watch,
+        subject: finding.subject,
+        value: finding.value,
+        threshold: finding.threshold,
+        message: finding.message,
+        details: finding.details,
+    }
+}
+
+impl Origin {
+    /// Every origin, in the order of the WIT.
+    pub const ALL: [Self; 5] = [Self::Input, Self::Features, Self::Prediction, Self::Output, Self::Label];
+
+    /// The origin as it is written: `input`, `features`, `prediction`, `output` or `label`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Features => "features",
+            Self::Prediction => "prediction",
+            Self::Output => "output",
+            Self::Label => "label",
+        }
+    }
+}
+
+/// In a configuration an origin is written as in the WIT, e.g. `"features"`.
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "input" => Ok(Self::Input),
-            "features" => Ok(Self::Features),
-            "output" => Ok(Self::Output),
-            other => Err(D::Error::unknown_variant(other, &["input", "features", "output"])),
-        }
+        const NAMES: [&str; 5] = ["input", "features", "prediction", "output", "label"];
+        let name = String::deserialize(deserializer)?;
+        let found = Self::ALL.into_iter().find(|origin| origin.name() == name);
+        found.ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl JsonSchema for Origin {
+    fn schema_name() -> Cow<'static, str> {
+        "Origin".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Where in the pipeline a tensor is seen.",
+            "enum": Self::ALL.map(Self::name),
+        })
     }
 }

@@ -51,6 +51,11 @@ impl Writer {
         self.bytes.extend(value.to_le_bytes());
     }
 
+    /// Appends a truth value.
+    pub fn flag(&mut self, value: bool) {
+        self.u32(value.into());
+    }
+
     /// Appends a number, bit by bit: NaN payloads and the sign of 0 are kept.
     pub fn f64(&mut self, value: f64) {
         self.bytes.extend(value.to_le_bytes());
@@ -67,6 +72,19 @@ impl Writer {
     pub fn u64s(&mut self, values: &[u64]) {
         self.length(values.len());
         values.iter().for_each(|value| self.bytes.extend(value.to_le_bytes()));
+    }
+
+    /// Appends a list with its length in front, bit by bit.
+    pub fn f64s<I: IntoIterator<Item = f64, IntoIter: ExactSizeIterator>>(&mut self, values: I) {
+        let values = values.into_iter();
+        self.length(values.len());
+        values.for_each(|value| self.f64(value));
+    }
+
+    /// Appends bytes with their number in front.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.length(bytes.len());
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// The snapshot.
@@ -115,6 +133,15 @@ impl<'a> Reader<'a> {
         self.array().map(f64::from_le_bytes)
     }
 
+    /// The next truth value. What is neither is refused: the same state always has the same bytes.
+    pub fn flag(&mut self) -> Result<bool, Error> {
+        match self.u32()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(Error::BadConfig(format!("saved state has {other} for a truth value"))),
+        }
+    }
+
     /// The next list. Its memory is bounded by the snapshot's own length, whatever length it claims.
     pub fn f32s(&mut self) -> Result<Vec<f32>, Error> {
         self.list::<4>()
@@ -125,6 +152,17 @@ impl<'a> Reader<'a> {
     pub fn u64s(&mut self) -> Result<Vec<u64>, Error> {
         self.list::<8>()
             .map(|values| values.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
+    }
+
+    /// The next list.
+    pub fn f64s(&mut self) -> Result<Vec<f64>, Error> {
+        self.list::<8>()
+            .map(|values| values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
+    }
+
+    /// The next bytes.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
+        self.list::<1>().map(|bytes| bytes.as_flattened())
     }
 
     /// Makes sure that nothing is left.
@@ -182,12 +220,21 @@ mod tests {
         writer.f64(-0.0);
         writer.u64s(&[1, u64::MAX]);
         writer.f32s([f32::INFINITY]);
+        writer.f64s([0.1, -0.0]);
+        writer.bytes(&[7, 0, 255]);
+        writer.flag(true);
         let bytes = writer.finish();
         let mut reader = Reader::new(3, &bytes).unwrap();
         assert_eq!(reader.u32().unwrap(), 1);
         assert!(reader.f64().unwrap().is_sign_negative());
         assert_eq!(reader.u64s().unwrap(), [1, u64::MAX]);
         assert_eq!(reader.f32s().unwrap(), [f32::INFINITY]);
+        assert_eq!(
+            reader.f64s().unwrap().into_iter().map(f64::to_bits).collect::<Vec<_>>(),
+            [0.1_f64.to_bits(), (-0.0_f64).to_bits()]
+        );
+        assert_eq!(reader.bytes().unwrap(), [7, 0, 255]);
+        assert!(reader.flag().unwrap());
         reader.finish().unwrap();
     }
 
@@ -207,6 +254,10 @@ mod tests {
         assert_eq!(
             message(Reader::new(1, &[1, 0, 0, 0, 9]).unwrap().finish()),
             "saved state is 1 bytes too long"
+        );
+        assert_eq!(
+            message(Reader::new(1, &[1, 0, 0, 0, 2, 0, 0, 0]).unwrap().flag().map(drop)),
+            "saved state has 2 for a truth value"
         );
         assert!(none(&[]).is_ok() && none(&[0]).is_err());
     }

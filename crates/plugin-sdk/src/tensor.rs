@@ -4,7 +4,12 @@
 //! copy and no aligned pointer.
 
 use crate::{Datatype, Error, Tensor, TensorSpec};
-use serde::de::{Deserialize, Deserializer, Error as _};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Serialize, Serializer,
+    de::{Deserialize, Deserializer, Error as _},
+};
+use std::borrow::Cow;
 
 /// The tensor of that name, or [`Error::BadInput`] that says which there are.
 pub fn take(tensors: Vec<Tensor>, name: &str) -> Result<Tensor, Error> {
@@ -73,9 +78,21 @@ impl Tensor {
         Ok(())
     }
 
+    /// The elements' bytes of a tensor of one-byte elements (UINT8, INT8, BOOL), to be read or replaced in place.
+    pub fn u8s_mut(&mut self) -> Result<&mut [u8], Error> {
+        if self.datatype.size() != 1 {
+            return Err(self.bad(format!("is {}, expected a type of one byte", self.datatype.name())));
+        }
+        self.check_length()?;
+        Ok(&mut self.data)
+    }
+
     /// The elements of a tensor of any type as numbers, without a copy. 64-bit integers beyond 2^53 are rounded.
     pub fn numbers(&self) -> Result<impl ExactSizeIterator<Item = f64> + '_, Error> {
         self.check_length()?;
+        if self.datatype == Datatype::Bytes {
+            return Err(self.bad("is BYTES, expected numbers".to_owned()));
+        }
         let datatype = self.datatype;
         Ok(self
             .data
@@ -93,6 +110,15 @@ impl Tensor {
             .map(|bytes| number(self.datatype, bytes))
     }
 
+    /// The elements of a BYTES tensor, without a copy.
+    pub fn byte_strings(&self) -> Result<impl Iterator<Item = &[u8]> + '_, Error> {
+        if self.datatype != Datatype::Bytes {
+            return Err(self.bad(format!("is {}, expected BYTES", self.datatype.name())));
+        }
+        self.check_length()?;
+        Ok(strings(&self.data).into_iter().flatten())
+    }
+
     fn check_f32(&self) -> Result<(), Error> {
         if self.datatype != Datatype::Fp32 {
             return Err(self.bad(format!("is {}, expected FP32", self.datatype.name())));
@@ -101,11 +127,17 @@ impl Tensor {
     }
 
     /// The host checks this, too; a plugin that runs under another host must not go wrong either.
-    fn check_length(&self) -> Result<(), Error> {
+    pub(crate) fn check_length(&self) -> Result<(), Error> {
         let elements = self
             .shape
             .iter()
             .try_fold(1_u64, |product, &size| product.checked_mul(size));
+        if self.datatype == Datatype::Bytes {
+            return match elements == strings(&self.data).map(|strings| strings.count() as u64) {
+                true => Ok(()),
+                false => Err(self.bad(format!("of shape {:?} has other elements than that", self.shape))),
+            };
+        }
         let bytes = elements.and_then(|elements| elements.checked_mul(self.datatype.size() as u64));
         if bytes != Some(self.data.len() as u64) {
             return Err(self.bad(format!("of shape {:?} has {} bytes", self.shape, self.data.len())));
@@ -118,21 +150,9 @@ impl Tensor {
     }
 }
 
-impl TensorSpec {
-    /// A spec from its three parts; a dimension of -1 may have any size.
-    #[must_use]
-    pub fn new(name: impl Into<String>, datatype: Datatype, shape: Vec<i64>) -> Self {
-        Self {
-            name: name.into(),
-            datatype,
-            shape,
-        }
-    }
-}
-
 impl Datatype {
     /// Every type, in the order of the WIT.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Bool,
         Self::Uint8,
         Self::Uint16,
@@ -145,16 +165,19 @@ impl Datatype {
         Self::Fp16,
         Self::Fp32,
         Self::Fp64,
+        Self::Bf16,
+        Self::Bytes,
     ];
 
-    /// Bytes of one element.
+    /// Bytes of one element; 0 for BYTES, whose elements differ.
     #[must_use]
     pub const fn size(self) -> usize {
         match self {
             Self::Bool | Self::Uint8 | Self::Int8 => 1,
-            Self::Uint16 | Self::Int16 | Self::Fp16 => 2,
+            Self::Uint16 | Self::Int16 | Self::Fp16 | Self::Bf16 => 2,
             Self::Uint32 | Self::Int32 | Self::Fp32 => 4,
             Self::Uint64 | Self::Int64 | Self::Fp64 => 8,
+            Self::Bytes => 0,
         }
     }
 
@@ -174,6 +197,8 @@ impl Datatype {
             Self::Fp16 => "FP16",
             Self::Fp32 => "FP32",
             Self::Fp64 => "FP64",
+            Self::Bf16 => "BF16",
+            Self::Bytes => "BYTES",
         }
     }
 }
@@ -185,6 +210,43 @@ impl<'de> Deserialize<'de> for Datatype {
         let found = Self::ALL.into_iter().find(|datatype| datatype.name() == name);
         found.ok_or_else(|| D::Error::custom(format!("{name:?} is no datatype, such as FP32")))
     }
+}
+
+impl Serialize for Datatype {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl JsonSchema for Datatype {
+    fn schema_name() -> Cow<'static, str> {
+        "Datatype".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The type of a tensor's elements.",
+            "enum": Self::ALL.map(Self::name),
+        })
+    }
+}
+
+/// The byte strings that fill `data`: each its length as a `u32`, then its bytes. None if they don't fill it exactly.
+fn strings(data: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    fn next(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+        let (length, behind) = rest.split_first_chunk()?;
+        behind.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+    }
+    let mut rest = data;
+    while !rest.is_empty() {
+        rest = next(rest)?.1;
+    }
+    let mut rest = data;
+    Some(std::iter::from_fn(move || {
+        let (string, behind) = next(rest)?;
+        rest = behind;
+        Some(string)
+    }))
 }
 
 macro_rules! read {
@@ -211,11 +273,16 @@ fn number(datatype: Datatype, bytes: &[u8]) -> f64 {
             .map_or(f64::NAN, |bytes| half(u16::from_le_bytes(bytes))),
         Datatype::Fp32 => read!(f32, bytes),
         Datatype::Fp64 => read!(f64, bytes),
+        // The upper half of a binary32.
+        Datatype::Bf16 => bytes.try_into().map_or(f64::NAN, |bytes| {
+            f64::from(f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
+        }),
+        Datatype::Bytes => f64::NAN,
     }
 }
 
 /// IEEE 754 binary16 to binary64, exact.
-fn half(bits: u16) -> f64 {
+pub(crate) fn half(bits: u16) -> f64 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let fraction = f64::from(bits & 0x3ff);
     match (bits >> 10) & 0x1f {
@@ -243,7 +310,8 @@ mod tests {
 
     #[test]
     fn numbers_of_every_type() {
-        let cases: [(Datatype, &[u8], f64); 7] = [
+        let cases: [(Datatype, &[u8], f64); 8] = [
+            (Datatype::Bf16, &[0x20, 0xc0], -2.5),
             (Datatype::Bool, &[1], 1.0),
             (Datatype::Uint16, &[1, 2], 513.0),
             (Datatype::Int8, &[255], -1.0),
@@ -265,6 +333,27 @@ mod tests {
                 "{}",
                 datatype.name()
             );
+        }
+    }
+
+    #[test]
+    fn byte_strings_have_their_lengths_in_front() {
+        let tensor = |shape: u64, data: &[u8]| Tensor {
+            name: "x".into(),
+            datatype: Datatype::Bytes,
+            shape: vec![shape],
+            data: data.to_vec(),
+        };
+        let two = tensor(2, b"\x02\0\0\0ok\0\0\0\0");
+        assert_eq!(two.byte_strings().unwrap().collect::<Vec<_>>(), [&b"ok"[..], b""]);
+        assert!(two.numbers().is_err());
+        for (shape, data) in [
+            (1, &two.data[..]),
+            (2, b"\x02\0\0\0ok"),
+            (1, b"\x03\0\0\0ok"),
+            (1, b"\x01\0"),
+        ] {
+            assert!(tensor(shape, data).byte_strings().is_err(), "{data:?}");
         }
     }
 

@@ -1,7 +1,12 @@
 //! For tests of plugins outside of WebAssembly: what the plugin said to its host, and inputs that are out to break it.
 
-use crate::{Context, Datatype, Error, Observation, Tensor, TensorSpec, host::Level};
-use std::{cell::RefCell, collections::BTreeMap};
+pub mod cases;
+pub mod monitors;
+pub mod streams;
+
+use crate::{Context, Datatype, Error, Tensor, TensorSpec, host::Level};
+use schemars::JsonSchema;
+use std::{cell::RefCell, collections::BTreeMap, path::Path};
 
 /// Log lines kept for a test. The host drops lines at a much lower rate.
 const MAX_LINES: usize = 10_000;
@@ -43,16 +48,22 @@ pub fn take_recorded() -> Recorded {
 pub const fn context(sequence: u64) -> Context {
     Context {
         sequence,
-        time_ms: 1_767_225_600_000 + sequence * 1_000,
+        time_ns: (1_767_225_600 + sequence) * 1_000_000_000,
+        gap: false,
+        key: None,
+        id: None,
     }
 }
 
-/// An observation of the given tensors.
+/// A message of a source, received at the time of [`context`]`(0)`.
 #[must_use]
-pub const fn observation(sequence: u64, tensors: Vec<Tensor>) -> Observation {
-    Observation {
-        context: context(sequence),
-        tensors,
+pub fn message_of(topic: &str, payload: &[u8]) -> crate::Message {
+    crate::Message {
+        topic: topic.to_owned(),
+        content_type: String::new(),
+        properties: Vec::new(),
+        received_ns: context(0).time_ns,
+        payload: payload.to_vec(),
     }
 }
 
@@ -101,6 +112,83 @@ pub fn hostile(spec: &TensorSpec) -> Vec<Tensor> {
         tensor("", spec.datatype, shape, &vec![1.0; elements]),
     ]);
     tensors
+}
+
+/// Numbers without end that look random and are the same in every run with this seed (SplitMix64).
+pub fn random(seed: u64) -> impl Iterator<Item = u64> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}
+
+/// Payloads that a decoder meets sooner or later: `payload` cut off after every byte, with bytes changed, doubled and left
+/// out, and noise. It may answer each with an error; it may not panic, and its next answer may not be wrong.
+#[must_use]
+pub fn damaged(payload: &[u8], seed: u64) -> Vec<Vec<u8>> {
+    let mut random = random(seed);
+    let mut below = |end: usize| (random.next().unwrap_or_default() % end.max(1) as u64) as usize;
+    let mut damaged: Vec<Vec<u8>> = (0..payload.len().min(1000))
+        .map(|end| payload.iter().copied().take(end).collect())
+        .collect();
+    for round in 0..2000 {
+        let mut bytes = payload.to_vec();
+        for _ in 0..=round % 4 {
+            let at = below(bytes.len());
+            match below(4) {
+                0 if !bytes.is_empty() => drop(bytes.remove(at)),
+                1 => bytes.insert(at, below(256) as u8),
+                _ => bytes
+                    .iter_mut()
+                    .skip(at)
+                    .take(1)
+                    .for_each(|byte| *byte = below(256) as u8),
+            }
+        }
+        damaged.push(bytes);
+    }
+    damaged.extend((0..500).map(|length| (0..length % 64).map(|_| below(256) as u8).collect()));
+    damaged
+}
+
+/// The JSON Schema of a configuration, as `schema.json` has it.
+#[must_use]
+pub fn schema<C: JsonSchema>() -> String {
+    let schema = schemars::generate::SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<C>();
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Holds `schema.json` in a plugin's folder against its configuration; with `FLOORHAND_WRITE_SCHEMA` in the environment
+/// writes it. [`export!`](crate::export) makes a test of it.
+///
+/// # Panics
+///
+/// If the file is missing, can't be written or says something else.
+#[expect(clippy::panic, reason = "this is a test's assertion")]
+pub fn check_schema<C: JsonSchema>(folder: &str) {
+    let path = Path::new(folder).join("schema.json");
+    let derived = schema::<C>();
+    if std::env::var_os("FLOORHAND_WRITE_SCHEMA").is_some() {
+        if let Err(error) = std::fs::write(&path, &derived) {
+            panic!("failed to write {}: {error}", path.display());
+        }
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    // A checkout may have brought its own line ends.
+    if !found.lines().eq(derived.lines()) {
+        panic!(
+            "{} isn't the schema of the configuration: run `FLOORHAND_WRITE_SCHEMA=1 cargo test` and look at what changed",
+            path.display()
+        );
+    }
 }
 
 /// The message of an error that a test expects; empty if there was none.

@@ -393,11 +393,13 @@ fn bodies(bundle: &BundleId) -> Vec<RecordBody> {
         stage: "drift".to_owned(),
         kind: "drift".to_owned(),
         severity: Severity::Alarm,
+        phase: None,
         subject: "pressure".to_owned(),
         value: 0.31,
         threshold: 0.25,
         sample: 512,
         message: "psi above its threshold".to_owned(),
+        details: BTreeMap::new(),
     };
     let metrics = Metrics {
         bundle: Some(bundle.digest),

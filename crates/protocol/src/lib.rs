@@ -41,8 +41,8 @@ pub use enrolment::{
     TokenError,
 };
 pub use record::{
-    BundleId, Event, Finding, Gap, JobReport, JobStatus, Metrics, Prediction, Priority, Record, RecordBody, Severity,
-    Step,
+    BundleId, Event, Finding, Gap, JobReport, JobStatus, Metrics, Phase, Prediction, Priority, Record, RecordBody,
+    Severity, Step,
 };
 pub use topic::{Down, Topic, TopicError, Up};
 pub use up::{

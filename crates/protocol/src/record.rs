@@ -192,6 +192,18 @@ impl Severity {
     }
 }
 
+/// Whether a finding lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// It is of one sample alone.
+    Once,
+    /// It begins, and lasts until one of the same kind, stage and subject is cleared.
+    Raised,
+    /// What was raised is over.
+    Cleared,
+}
+
 /// Something a monitor found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -205,16 +217,22 @@ pub struct Finding {
     pub kind: String,
     /// How bad.
     pub severity: Severity,
+    /// Whether it lasts: `once`, `raised` or `cleared`. Older agents don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
     /// What it is about, e.g. a feature.
     pub subject: String,
-    /// The statistic.
+    /// The statistic; NaN if there is none.
     pub value: f64,
-    /// The limit it was held against.
+    /// The limit it was held against; NaN if there is none.
     pub threshold: f64,
     /// The sample that brought it about.
     pub sample: u64,
     /// For people.
     pub message: String,
+    /// Further facts, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
 }
 
 /// Counts, latencies and gauges of a stretch of time.

@@ -13,7 +13,8 @@ use floorhand_bundle::{BlobRef, Chunk, Digest, Domain, Envelope, Manifest, Secre
 use floorhand_protocol::{
     Ack, Action, Answer, Assigned, Assignment, BundleId, ChunkMessage, Command, Deployment, Down, EnrolmentRequest,
     Event, Fetch, Finding, Gap, Hello, IssuedCertificate, JobReport, JobStatus, Metrics, Missing, Mode, Outcome,
-    Parameters, Prediction, Presence, Record, RecordBody, Renewal, Running, SeqRange, Severity, Step, Up, UpBatch,
+    Parameters, Phase, Prediction, Presence, Record, RecordBody, Renewal, Running, SeqRange, Severity, Step, Up,
+    UpBatch,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -140,11 +141,15 @@ impl Source {
                 stage: self.text(),
                 kind: self.text(),
                 severity: self.severity(),
+                phase: self
+                    .flag()
+                    .then(|| self.choose(&[Phase::Once, Phase::Raised, Phase::Cleared])),
                 subject: self.text(),
                 value: self.float(),
                 threshold: self.float(),
                 sample: self.number(),
                 message: self.text(),
+                details: self.flag().then(|| (self.text(), self.text())).into_iter().collect(),
             }),
             2 => RecordBody::Metrics(Metrics {
                 bundle: self.flag().then(|| self.digest()),

@@ -12,6 +12,10 @@
 //! only one category stands beside it. Values that the reference doesn't have fall into this cell, too, so that a new
 //! category is drift when there are more of it than of rare ones.
 //!
+//! Where nothing but the reference's categories can come up, as with the classes of a classifier,
+//! [`TumblingChiSquare::closed`] has no such cell unless a category is rare. Without a sample in the reference its noise is
+//! the largest by far: one sample in it is a statistic of n / m, which few categories that are all known never reach.
+//!
 //! # Threshold
 //!
 //! While both are from one distribution, the statistic is chi-square distributed with cells - 1 degrees of freedom for
@@ -159,6 +163,8 @@ pub struct TumblingChiSquare {
     cells: Vec<usize>,
     /// The reference's samples in each cell.
     expected: Vec<f64>,
+    /// Whether there is a cell for values that the reference doesn't name.
+    open: bool,
     criterion: Criterion,
     counts: TumblingCounts,
 }
@@ -166,6 +172,17 @@ pub struct TumblingChiSquare {
 impl TumblingChiSquare {
     /// For windows of `window` samples.
     pub fn new(reference: CategoryReference, window: u64) -> Result<Self, StatisticsError> {
+        Self::with(reference, window, true)
+    }
+
+    /// For windows of `window` samples that can be in nothing but the reference's categories: any other value is left out as a
+    /// NaN is. A reference with samples in none of them is refused.
+    pub fn closed(reference: CategoryReference, window: u64) -> Result<Self, StatisticsError> {
+        in_range("reference samples in no category", reference.other, 0.0, 0.0)?;
+        Self::with(reference, window, false)
+    }
+
+    fn with(reference: CategoryReference, window: u64, open: bool) -> Result<Self, StatisticsError> {
         let kept = reference.kept(window as f64);
         let rare_cell = kept.iter().filter(|&&kept| kept).count();
         let (mut cells, mut expected) = (Vec::new(), Vec::new());
@@ -179,12 +196,15 @@ impl TumblingChiSquare {
                 rare += count;
             }
         }
-        expected.push(rare);
+        if open || kept.contains(&false) {
+            expected.push(rare);
+        }
         let counts = TumblingCounts::new(expected.len(), window)?;
         Ok(Self {
             reference,
             cells,
             expected,
+            open,
             criterion: Criterion::standard(LEAST_DRIFT),
             counts,
         })
@@ -221,6 +241,12 @@ impl TumblingChiSquare {
         &self.reference
     }
 
+    /// The degrees of freedom of the statistic: one less than the cells that the reference has samples in, at least 1.
+    #[must_use]
+    pub fn degrees(&self) -> u32 {
+        degrees(&self.expected)
+    }
+
     /// Samples since the window began, and the numbers among them in each cell: all that the next report depends on.
     #[must_use]
     pub fn state(&self) -> (u64, &[u64]) {
@@ -240,11 +266,10 @@ impl TumblingChiSquare {
         let at = categories.partition_point(|&category| category < value);
         let named = categories.get(at).is_some_and(|&category| category == value);
         let rare_cell = self.expected.len().saturating_sub(1);
-        Some(if named {
-            self.cells.get(at).copied().unwrap_or(rare_cell)
-        } else {
-            rare_cell
-        })
+        if named {
+            return self.cells.get(at).copied();
+        }
+        self.open.then_some(rare_cell)
     }
 }
 
@@ -287,15 +312,18 @@ pub fn homogeneity(reference: &[f64], current: &[f64]) -> f64 {
 #[must_use]
 pub fn noise(confidence: f64, reference: &[f64], window_samples: f64) -> f64 {
     let total: f64 = reference.iter().sum();
-    let cells = reference.iter().filter(|&&count| count > 0.0).count();
-    // A cell that the reference hasn't at all may still be in the window.
-    let degrees = u32::try_from(cells.saturating_sub(1)).unwrap_or(u32::MAX).max(1);
-    let by_chi_square = chi_square::quantile(confidence, degrees).unwrap_or(0.0);
+    let by_chi_square = chi_square::quantile(confidence, degrees(reference)).unwrap_or(0.0);
     reference
         .iter()
         .filter(|&&count| count * window_samples < LARGE_EXPECTED * total && count * 2.0 <= total)
         .map(|&count| by_rare_cell(confidence, count, total, window_samples))
         .fold(by_chi_square, |most, next| if next > most { next } else { most })
+}
+
+/// Of a statistic against these counts. A cell that the reference hasn't at all may still be in the window.
+fn degrees(reference: &[f64]) -> u32 {
+    let cells = reference.iter().filter(|&&count| count > 0.0).count();
+    u32::try_from(cells.saturating_sub(1)).unwrap_or(u32::MAX).max(1)
 }
 
 /// The statistic of a window of `m` samples, of which a cell holds as many as noise may put there, against a
@@ -395,6 +423,25 @@ mod tests {
         // One category always stands for itself.
         assert_eq!(watch(&[1.0, 1.0, 1.0], 3).expected, [1.0, 2.0]);
         assert_eq!(watch(&[500.0, 500.0], 100).expected, [500.0, 500.0, 0.0]);
+    }
+
+    #[test]
+    fn what_can_not_come_up_has_no_cell() {
+        let reference = |counts: [f64; 3]| CategoryReference::new(vec![0.0, 1.0, 2.0], counts.to_vec(), 0.0).unwrap();
+        let mut drift = TumblingChiSquare::closed(reference([500.0, 300.0, 200.0]), 50).unwrap();
+        assert_eq!(drift.expected, [500.0, 300.0, 200.0]);
+        let report = feed(&mut drift, &[(0.0, 15), (9.0, 2), (1.0, 15), (2.0, 18)]).unwrap();
+        assert_eq!((report.samples, report.drifted()), (48, false));
+        // scipy.stats.betabinom.ppf(0.999, 48, 200.5, 800.5) is 19: less than scipy.stats.chi2.ppf(0.999, 2).
+        assert!((report.threshold - 13.815_510_6).abs() < 1e-6, "{report:?}");
+        let rare = TumblingChiSquare::closed(reference([900.0, 99.0, 1.0]), 50).unwrap();
+        assert_eq!(
+            rare.expected,
+            [900.0, 100.0],
+            "the two rarest are expected five times together"
+        );
+        let other = CategoryReference::new(vec![0.0], vec![5.0], 1.0).unwrap();
+        assert!(TumblingChiSquare::closed(other, 50).is_err());
     }
 
     #[test]

@@ -130,6 +130,12 @@ impl Ddm {
         self.state.errors.mean
     }
 
+    /// The error rate with its standard deviation.
+    #[must_use]
+    pub fn now(&self) -> Rate {
+        Rate::of(self.state.errors)
+    }
+
     /// The rate when it was lowest; `None` until the warm start is over.
     #[must_use]
     pub const fn lowest(&self) -> Option<Rate> {
@@ -197,6 +203,9 @@ mod tests {
         assert!(warning < alarm, "{after:?}");
         assert!(after[alarm + 1..].iter().all(|&level| level == Level::Stable), "anew");
         assert_eq!(ddm.state().errors.count as usize, 100 - alarm - 1);
+        assert_eq!(ddm.now().rate, ddm.rate());
+        let variance = ddm.rate() * (1.0 - ddm.rate()) / ddm.state().errors.count();
+        assert_eq!(ddm.now().deviation, libm::sqrt(variance));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What monitors and feature plugins compute.
 //!
 //! - Of signals: [`moments`], [`signal`] (vibration features), [`spectrum`], [`frames`], [`window_function`], [`mel`], [`decibel`].
-//! - Of the last samples: [`rolling`], [`stuck`], [`range`](mod@range), [`scaling`].
+//! - Of the last samples: [`block`], [`rolling`], [`stuck`], [`range`](mod@range), [`scaling`].
 //! - Whether windows are distributed as a reference: [`psi`], [`jensen_shannon`], [`kolmogorov_smirnov`], [`wasserstein`],
-//!   [`categorical`]; [`drift`] has their thresholds, [`calibration`] fits them to correlated data, [`false_alarms`] says what
+//!   [`categorical`], [`mean_shift`]; [`reliability`] where the truth is known; [`drift`] has their thresholds, [`calibration`] fits them to correlated data, [`false_alarms`] says what
 //!   they mean a day.
 //! - Whether a stream has changed: [`adwin`], [`hddm`], [`ddm`], [`page_hinkley`].
 //! - Alarms: [`zscore`], [`pca`], [`hysteresis`], [`episode`].
@@ -50,6 +50,7 @@
 extern crate alloc;
 
 pub mod adwin;
+pub mod block;
 pub mod calibration;
 pub mod categorical;
 pub mod chi_square;
@@ -66,12 +67,14 @@ pub mod hysteresis;
 pub mod image;
 pub mod jensen_shannon;
 pub mod kolmogorov_smirnov;
+pub mod mean_shift;
 pub mod mel;
 pub mod moments;
 pub mod page_hinkley;
 pub mod pca;
 pub mod psi;
 pub mod range;
+pub mod reliability;
 pub mod rolling;
 pub mod sample;
 pub mod scaling;

@@ -107,6 +107,12 @@ impl TumblingWasserstein {
         &self.reference
     }
 
+    /// Samples in a window.
+    #[must_use]
+    pub const fn window(&self) -> usize {
+        self.window
+    }
+
     /// Samples since the window began, and the finite ones among them: all that the next report depends on.
     #[must_use]
     pub fn state(&self) -> (u64, &[f64]) {

@@ -1,15 +1,16 @@
 //! One column: what is checked of it, and which episodes last.
 
-use floorhand_plugin_sdk::{Error, Finding, Severity, host, state};
+use floorhand_plugin_sdk::{Error, Finding, Phase, Severity, host, state};
 use floorhand_statistics::{
     episode::{Change, Episode},
     range::{Check, Limits},
     stuck::StuckDetector,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// What to check of one column.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldConfig {
     /// The name that findings and counters carry. Unique.
@@ -27,8 +28,16 @@ pub struct FieldConfig {
     pub max_missing_run: u64,
     /// From how many equal values in a row on the sensor is stuck, at least 2. Not checked by default.
     #[serde(default)]
+    #[schemars(range(min = 2))]
     pub stuck_after: Option<u64>,
+    /// How much the value may change in a second from one sample to the next, in the field's unit. Not checked by default.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub max_rate: Option<f64>,
 }
+
+/// Nanoseconds of a second.
+const SECOND_NS: f64 = 1e9;
 
 /// A column under observation.
 #[derive(Debug, Clone)]
@@ -43,11 +52,15 @@ pub(crate) struct Field {
     missing: Episode,
     not_finite: Episode,
     stuck: Episode,
+    max_rate: Option<f64>,
+    /// The last finite value, NaN before there is one, and the time of its sample.
+    last: (f64, u64),
+    rate: Episode,
 }
 
 impl Field {
     /// Bytes that [`save`](Self::save) appends.
-    pub(crate) const STATE_BYTES: usize = 7 * 8;
+    pub(crate) const STATE_BYTES: usize = 10 * 8;
 
     /// Checks the configuration of the field at `position` of a tensor with `width` columns, -1 for any number.
     pub(crate) fn new(config: FieldConfig, position: usize, width: i64) -> Result<Self, Error> {
@@ -60,6 +73,9 @@ impl Field {
         }
         if config.stuck_after.is_some_and(|after| after < 2) {
             return Err(bad("stuck_after has to be at least 2".into()));
+        }
+        if config.max_rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
+            return Err(bad("max_rate has to be a number above 0".into()));
         }
         let (min, max) = (
             config.min.unwrap_or(f64::NEG_INFINITY),
@@ -77,6 +93,9 @@ impl Field {
             missing: Episode::new(),
             not_finite: Episode::new(),
             stuck: Episode::new(),
+            max_rate: config.max_rate,
+            last: (f64::NAN, 0),
+            rate: Episode::new(),
         })
     }
 
@@ -110,13 +129,44 @@ impl Field {
         findings.extend(self.finding("stuck", Severity::Warning, change, value, after as f64, message));
     }
 
+    /// Begins anew with rates: samples before the next one may be missing. What lasts goes on lasting.
+    pub(crate) fn forget_last(&mut self) {
+        self.last = (f64::NAN, 0);
+    }
+
+    /// Looks at how fast the value got from the sample before to this one. What is no number is no sample here; where time
+    /// stands still, the next one is held against the first of that time, and where it goes back a new start is made.
+    pub(crate) fn observe_rate(&mut self, value: f64, time_ns: u64, findings: &mut Vec<Finding>) {
+        let Some(max_rate) = self.max_rate.filter(|_| value.is_finite()) else {
+            return;
+        };
+        let (before, before_ns) = self.last;
+        if before.is_nan() || time_ns < before_ns {
+            self.last = (value, time_ns);
+            return;
+        }
+        if time_ns == before_ns {
+            return;
+        }
+        self.last = (value, time_ns);
+        let seconds = (time_ns - before_ns) as f64 / SECOND_NS;
+        let rate = (value - before).abs() / seconds;
+        let fast = rate > max_rate;
+        let change = self.rate.push(fast);
+        self.count("rate", fast);
+        let message = || format!("from {before} to {value} in {seconds} s");
+        findings.extend(self.finding("rate", Severity::Warning, change, rate, max_rate, message));
+    }
+
     /// Appends all that later findings depend on.
     pub(crate) fn save(&self, writer: &mut state::Writer) {
         let (last, run) = self.detector.as_ref().map_or((0.0, 0), StuckDetector::state);
         writer.f64(last);
         writer.u64(run);
         writer.u64(self.missing_run);
-        for episode in [self.out_of_range, self.missing, self.not_finite, self.stuck] {
+        writer.f64(self.last.0);
+        writer.u64(self.last.1);
+        for episode in [self.out_of_range, self.missing, self.not_finite, self.stuck, self.rate] {
             writer.u64(episode.length());
         }
     }
@@ -128,11 +178,13 @@ impl Field {
             detector.restore(last, run);
         }
         self.missing_run = reader.u64()?;
+        self.last = (reader.f64()?, reader.u64()?);
         for episode in [
             &mut self.out_of_range,
             &mut self.missing,
             &mut self.not_finite,
             &mut self.stuck,
+            &mut self.rate,
         ] {
             episode.restore(reader.u64()?);
         }
@@ -183,20 +235,25 @@ impl Field {
         threshold: f64,
         message: impl FnOnce() -> String,
     ) -> Option<Finding> {
-        let (severity, message) = match change {
+        let (phase, severity, message) = match change {
             Change::None => return None,
-            Change::Began => (severity, message()),
-            Change::Ended(samples) => (Severity::Info, format!("{kind} no longer, after {samples} samples")),
+            Change::Began => (Phase::Raised, severity, message()),
+            Change::Ended(samples) => (
+                Phase::Cleared,
+                Severity::Info,
+                format!("{kind} no longer, after {samples} samples"),
+            ),
         };
-        // A statistic has to be a number: what is missing counts as 0.
-        let value = if value.is_nan() { 0.0 } else { value };
         Some(Finding {
             kind: kind.to_owned(),
             severity,
+            phase,
+            watch: Some(0),
             subject: self.name.clone(),
-            value,
-            threshold,
+            value: Some(value).filter(|value| !value.is_nan()),
+            threshold: Some(threshold),
             message,
+            details: Vec::new(),
         })
     }
 }

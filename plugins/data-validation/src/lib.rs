@@ -1,4 +1,4 @@
-//! `data-validation`: values out of range, missing, not finite or stuck, and tensors of the wrong type or shape.
+//! `data-validation`: values out of range, missing, not finite, stuck or changing too fast, and tensors of the wrong type or shape.
 //!
 //! A finding at the start of an episode and another one, for information, at its end; in between only counters go on.
 //! README.md has the configuration and the findings.
@@ -7,32 +7,30 @@ mod field;
 
 use field::Field;
 use floorhand_plugin_sdk::{
-    Assets, Datatype, Error, Finding, Monitor, Observation, Origin, Severity, Subscription, TensorSpec, Watch, host,
-    state,
+    Assets, Context, Datatype, Error, Finding, MAX_FIELDS, Monitor, Origin, Phase, Severity, Subscription, Tensor,
+    TensorSpec, Watch, host, state,
 };
 use floorhand_statistics::episode::{Change, Episode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use field::FieldConfig;
 
 floorhand_plugin_sdk::export!(DataValidation as monitor);
 
-/// Each field can raise four counters, and the host bounds their names.
-const MAX_FIELDS: usize = 256;
-
 /// More findings in one sample, which can be a batch, tell nobody anything. What is beyond is counted.
 const MAX_FINDINGS: usize = 256;
 
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The plugin's configuration.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The tensor to watch. Its last dimension holds the fields; each row along the others is a sample.
     pub input: String,
-    /// Where the tensor is seen: `"input"`, `"features"` or `"output"`. `"input"` by default.
+    /// Where the tensor is seen: `"input"`, `"features"`, `"prediction"` or `"output"`. `"input"` by default.
     #[serde(default = "default_origin")]
     pub origin: Origin,
     /// The tensor's type. `"FP32"` by default.
@@ -42,6 +40,7 @@ pub struct Config {
     #[serde(default = "default_shape")]
     pub shape: Vec<i64>,
     /// What to check, column by column; columns that aren't named aren't checked.
+    #[schemars(length(min = 1, max = 256))]
     pub fields: Vec<FieldConfig>,
 }
 
@@ -62,6 +61,11 @@ impl Monitor for DataValidation {
                 "fields has {} entries: 1 to {MAX_FIELDS}",
                 config.fields.len()
             )));
+        }
+        if config.datatype == Datatype::Bytes {
+            return Err(Error::BadConfig(
+                "datatype is BYTES, and has to be one of numbers".into(),
+            ));
         }
         let width = *config
             .shape
@@ -97,14 +101,17 @@ impl Monitor for DataValidation {
         }
     }
 
-    fn observe(&mut self, observation: Observation) -> Result<Vec<Finding>, Error> {
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
         let mut findings = Vec::new();
-        let [tensor] = observation.tensors.as_slice() else {
+        let [tensor] = tensors.as_slice() else {
             return Err(Error::BadInput(format!(
                 "{} tensors where one is watched",
-                observation.tensors.len()
+                tensors.len()
             )));
         };
+        if context.gap {
+            self.fields.iter_mut().for_each(Field::forget_last);
+        }
         let checked = tensor.check(&self.watch.spec);
         findings.extend(self.misfit(checked.as_ref().err()));
         if checked.is_err() {
@@ -121,7 +128,12 @@ impl Monitor for DataValidation {
             for field in &mut self.fields {
                 let present = field.index() < width;
                 let value = tensor.number(row * width + field.index()).filter(|_| present);
-                field.observe(value.unwrap_or(f64::NAN), &mut findings);
+                let value = value.unwrap_or(f64::NAN);
+                field.observe(value, &mut findings);
+                // A sample has one time: its last row stands for it.
+                if row + 1 == rows {
+                    field.observe_rate(value, context.time_ns, &mut findings);
+                }
             }
         }
         if findings.len() > MAX_FINDINGS {
@@ -159,13 +171,15 @@ impl DataValidation {
         if error.is_some() {
             host::counter("misfit", 1);
         }
-        let (severity, value, message) = match self.misfit.push(error.is_some()) {
+        let (phase, severity, value, message) = match self.misfit.push(error.is_some()) {
             Change::Began => (
+                Phase::Raised,
                 Severity::Alarm,
                 1.0,
                 error.map_or_else(String::new, |error| error.message().to_owned()),
             ),
             Change::Ended(samples) => (
+                Phase::Cleared,
                 Severity::Info,
                 samples as f64,
                 format!("the tensor has its type and shape again, after {samples} samples"),
@@ -176,10 +190,13 @@ impl DataValidation {
         Some(Finding {
             kind: "misfit".into(),
             severity,
+            phase,
+            watch: Some(0),
             subject,
-            value,
-            threshold: 0.0,
+            value: Some(value),
+            threshold: Some(0.0),
             message,
+            details: Vec::new(),
         })
     }
 }

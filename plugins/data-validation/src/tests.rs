@@ -1,7 +1,11 @@
 //! Tests of the plugin as the component runs it: JSON in, observations in, findings out.
 
 use super::*;
-use floorhand_plugin_sdk::{Tensor, monitor::Instance, testing};
+use floorhand_plugin_sdk::{
+    Tensor,
+    monitor::Instance,
+    testing::{self, cases::check_monitor, monitors::check_stream},
+};
 use serde_json::{Value, json};
 
 type Plugin = Instance<DataValidation>;
@@ -22,7 +26,7 @@ fn configured(config: &Value) -> Plugin {
 /// Observes one row, and gives each finding as "kind subject severity value".
 fn see(plugin: &mut Plugin, row: &[f32]) -> Vec<String> {
     let tensor = Tensor::from_f32("x", vec![1, row.len() as u64], row);
-    let findings = plugin.observe(testing::observation(0, vec![tensor])).unwrap();
+    let findings = plugin.observe(testing::context(0), vec![tensor]).unwrap();
     let severity = |finding: &Finding| match finding.severity {
         Severity::Info => "Info",
         Severity::Warning => "Warning",
@@ -30,7 +34,7 @@ fn see(plugin: &mut Plugin, row: &[f32]) -> Vec<String> {
     };
     findings
         .iter()
-        .map(|f| format!("{} {} {} {}", f.kind, f.subject, severity(f), f.value))
+        .map(|f| format!("{} {} {} {}", f.kind, f.subject, severity(f), f.value.unwrap_or(0.0)))
         .collect()
 }
 
@@ -89,13 +93,120 @@ fn a_stuck_sensor_is_found_and_let_go() {
 }
 
 #[test]
+fn a_value_that_changes_too_fast_is_found() {
+    let mut plugin = configured(&json!({"input": "x", "fields": [{"name": "level", "index": 0, "max_rate": 2}]}));
+    let mut at = |milliseconds: u64, rows: &[f32]| rates(&mut plugin, milliseconds, false, rows);
+    assert!(at(1000, &[1.0]).is_empty(), "nothing before it");
+    assert!(at(1500, &[2.0]).is_empty(), "2 a second is allowed");
+    let found = at(1750, &[1.25]);
+    assert_eq!(
+        found,
+        [(Phase::Raised, Some(3.0), "from 2 to 1.25 in 0.25 s".to_owned())]
+    );
+    assert!(
+        at(2000, &[f32::NAN]).is_empty() && at(2000, &[f32::INFINITY]).is_empty(),
+        "no sample"
+    );
+    assert!(at(1750, &[99.0]).is_empty(), "time stands still");
+    let found = at(2750, &[1.5]);
+    assert_eq!(
+        found,
+        [(Phase::Cleared, Some(0.25), "rate no longer, after 1 samples".to_owned())]
+    );
+    assert!(at(500, &[50.0]).is_empty(), "time goes back: a new start");
+    assert!(at(1500, &[90.0, 51.0]).is_empty(), "the last row stands for the sample");
+    assert_eq!(at(1501, &[51.5])[0].1, Some(500.0));
+    assert_eq!(testing::take_recorded().counters["rate/level"], 2);
+}
+
+#[test]
+fn a_rate_spans_no_gap() {
+    let mut plugin = configured(&json!({"input": "x", "fields": [{"name": "level", "index": 0, "max_rate": 2}]}));
+    assert!(rates(&mut plugin, 1000, true, &[1.0]).is_empty());
+    assert!(
+        rates(&mut plugin, 2000, true, &[99.0]).is_empty(),
+        "samples may be missing"
+    );
+    assert_eq!(rates(&mut plugin, 3000, false, &[1.0])[0].0, Phase::Raised);
+    assert!(
+        rates(&mut plugin, 4000, true, &[1.0]).is_empty(),
+        "what lasts goes on lasting"
+    );
+    let gap = Context {
+        gap: true,
+        ..testing::context(0)
+    };
+    let misfit = plugin
+        .observe(gap, vec![Tensor::from_f32("x", vec![1], &[1.0])])
+        .unwrap();
+    assert_eq!(misfit[0].kind, "misfit");
+    assert!(
+        rates(&mut plugin, 5000, false, &[1.5]).is_empty(),
+        "the gap was before the misfit"
+    );
+    assert_eq!(rates(&mut plugin, 6000, false, &[2.0])[0].0, Phase::Cleared);
+}
+
+/// What is found of the rate at a sample.
+fn rates(plugin: &mut Plugin, milliseconds: u64, gap: bool, rows: &[f32]) -> Vec<(Phase, Option<f64>, String)> {
+    let context = Context {
+        time_ns: milliseconds * 1_000_000,
+        gap,
+        ..testing::context(0)
+    };
+    let tensor = Tensor::from_f32("x", vec![rows.len() as u64, 1], rows);
+    let found = plugin.observe(context, vec![tensor]).unwrap();
+    let rates = found.into_iter().filter(|finding| finding.kind == "rate");
+    rates
+        .map(|finding| (finding.phase, finding.value, finding.message))
+        .collect()
+}
+
+#[test]
+fn a_stream_may_be_cut_anywhere() {
+    let mut config = config();
+    config["fields"][0]["max_rate"] = json!(3);
+    let rows = [
+        4.0,
+        4.0,
+        4.0,
+        11.0,
+        f32::INFINITY,
+        5.0,
+        f32::NAN,
+        f32::NAN,
+        f32::NAN,
+        9.0,
+        8.0,
+    ];
+    let stream: Vec<_> = (0..22)
+        .map(|n| {
+            let values = [rows[n % 11], rows[(n + 5) % 11], rows[(n + 1) % 11], 0.0];
+            (
+                testing::context(n as u64),
+                vec![Tensor::from_f32("x", vec![2, 2], &values)],
+            )
+        })
+        .collect();
+    let answers = check_stream::<DataValidation>(&config.to_string(), &[], &stream);
+    let kinds: std::collections::BTreeSet<_> = answers.into_iter().flatten().flatten().map(|f| f.kind).collect();
+    let expected = ["missing", "not-finite", "out-of-range", "rate", "stuck"];
+    assert!(kinds.iter().map(String::as_str).eq(expected), "{kinds:?}");
+}
+
+#[test]
+fn recorded_cases() {
+    assert!(check_monitor::<DataValidation>(env!("CARGO_MANIFEST_DIR")) > 0);
+}
+
+#[test]
 fn every_row_of_a_batch_is_a_sample() {
     let mut plugin = configured(&config());
     let tensor = Tensor::from_f32("x", vec![3, 2], &[1.0, 0.0, 11.0, 0.0, 2.0, 0.0]);
-    let findings = plugin.observe(testing::observation(0, vec![tensor])).unwrap();
+    let findings = plugin.observe(testing::context(0), vec![tensor]).unwrap();
     assert_eq!(findings.len(), 2);
     assert_eq!(findings[0].message, "11 is outside of 0 to 10");
-    assert_eq!((findings[0].threshold, findings[1].threshold), (10.0, 0.0));
+    assert_eq!((findings[0].threshold, findings[1].threshold), (Some(10.0), Some(0.0)));
 }
 
 #[test]
@@ -105,10 +216,7 @@ fn a_batch_gives_a_bounded_number_of_findings() {
         .flat_map(|row| [if row % 2 == 0 { 20.0 } else { 5.0 }, 0.0])
         .collect();
     let findings = plugin
-        .observe(testing::observation(
-            0,
-            vec![Tensor::from_f32("x", vec![2_000, 2], &rows)],
-        ))
+        .observe(testing::context(0), vec![Tensor::from_f32("x", vec![2_000, 2], &rows)])
         .unwrap();
     assert_eq!(findings.len(), MAX_FINDINGS);
     assert_eq!(
@@ -125,15 +233,15 @@ fn a_tensor_of_another_type_is_a_finding() {
             datatype: Datatype::Int32,
             ..Tensor::from_f32("x", vec![1, 2], &[0.0; 2])
         };
-        testing::observation(0, vec![tensor])
+        vec![tensor]
     };
-    let findings = plugin.observe(wrong()).unwrap();
+    let findings = plugin.observe(testing::context(0), wrong()).unwrap();
     assert_eq!(
         (findings[0].kind.as_str(), findings[0].severity),
         ("misfit", Severity::Alarm)
     );
     assert_eq!(findings[0].message, r#"tensor "x" is INT32, expected FP32"#);
-    assert!(plugin.observe(wrong()).unwrap().is_empty());
+    assert!(plugin.observe(testing::context(0), wrong()).unwrap().is_empty());
     assert_eq!(see(&mut plugin, &[1.0, 1.0]), ["misfit x Info 2"]);
 }
 
@@ -185,6 +293,11 @@ fn configurations_that_are_refused() {
         ("field", json!([]), "configuration, key field: unknown field `field`"),
         ("fields", json!([]), "fields has 0 entries"),
         (
+            "datatype",
+            json!("BYTES"),
+            "datatype is BYTES, and has to be one of numbers",
+        ),
+        (
             "fields",
             json!([{"name": "a", "index": 0, "mim": 1}]),
             "configuration, key fields[0].mim: unknown field `mim`",
@@ -203,6 +316,11 @@ fn configurations_that_are_refused() {
             "fields",
             json!([{"name": "a", "index": 0, "stuck_after": 1}]),
             "fields[0] (a): stuck_after has to be at least 2",
+        ),
+        (
+            "fields",
+            json!([{"name": "a", "index": 0, "max_rate": 0}]),
+            "fields[0] (a): max_rate has to be a number above 0",
         ),
         (
             "fields",
@@ -238,9 +356,9 @@ fn hostile_inputs_are_findings_or_errors() {
     let mut plugin = configured(&config());
     let spec = plugin.plugin().unwrap().watch.spec.clone();
     for tensor in testing::hostile(&spec) {
-        assert!(plugin.observe(testing::observation(0, vec![tensor])).is_ok());
+        assert!(plugin.observe(testing::context(0), vec![tensor]).is_ok());
     }
-    assert!(plugin.observe(testing::observation(0, vec![])).is_err());
+    assert!(plugin.observe(testing::context(0), vec![]).is_err());
     see(&mut plugin, &[5.0, 5.0]);
     assert_eq!(see(&mut plugin, &[11.0, 5.0]), ["out-of-range pressure Warning 11"]);
 }

@@ -6,6 +6,7 @@
 
 use floorhand_plugin_sdk::{Assets, Context, Datatype, Error, Processor, Signature, Tensor, TensorSpec, take};
 use floorhand_statistics::scaling;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 floorhand_plugin_sdk::export!(Standardize as processor);
@@ -14,7 +15,7 @@ floorhand_plugin_sdk::export!(Standardize as processor);
 const MAX_COLUMNS: usize = 1 << 16;
 
 /// The plugin's configuration.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The FP32 tensor to take.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes oracle.json: what scikit-learn's StandardScaler gives for FP32 rows, as bits.
+"""Writes oracle.json: what scikit-learn's StandardScaler gives for FP32 rows, as bits; and cases/scaler.jsonl from them.
 
 Run with NumPy and scikit-learn installed: python3 plugins/standardize/tests/oracle.py
 """
@@ -23,4 +23,12 @@ cases = {
     "input_bits": rows.ravel().view(np.uint32).tolist(),
     "output_bits": result.ravel().view(np.uint32).tolist(),
 }
-pathlib.Path(__file__).with_name("oracle.json").write_text(json.dumps(cases) + "\n")
+here = pathlib.Path(__file__).parent
+(here / "oracle.json").write_text(json.dumps(cases) + "\n")
+
+first = {"config": {"input": "x", "output": "y", "mean": cases["mean"], "scale": cases["scale"]}, "tolerance": 0}
+calls = [
+    {"input": {"x": [row.tolist()]}, "output": {"y": [answer.tolist()]}} for row, answer in zip(rows, result, strict=True)
+]
+(here / "cases").mkdir(exist_ok=True)
+(here / "cases/scaler.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [first, *calls]))

@@ -9,6 +9,7 @@ use floorhand_plugin_sdk::{
     Assets, Context, Datatype, Error, Processor, Signature, Tensor, TensorSpec, host, state, take,
 };
 use floorhand_statistics::{signal, spectrum::Spectrum};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::ops::Range;
 use window::SlidingWindow;
@@ -25,7 +26,7 @@ const MAX_BANDS: usize = 64;
 const STATE_VERSION: u32 = 1;
 
 /// The plugin's configuration.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The FP32 tensor with the samples, of `shape`.
@@ -98,7 +99,10 @@ impl Processor for VibrationFeatures {
         }
     }
 
-    fn process(&mut self, _context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    fn process(&mut self, context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+        if context.gap {
+            self.window.clear();
+        }
         let chunk = take(inputs, &self.input.name)?;
         chunk.check(&self.input)?;
         let samples = chunk.f32s()?;

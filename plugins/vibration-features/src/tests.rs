@@ -24,6 +24,27 @@ fn feed(plugin: &mut Plugin, chunk: &[f32]) -> Result<Vec<Vec<f32>>, Error> {
 }
 
 #[test]
+fn a_window_spans_no_gap() {
+    let mut plugin = configured(&json!({"input": "a", "output": "f", "sample_rate_hz": 8, "window": 8}));
+    let chunk = |value: f32| vec![Tensor::from_f32("a", vec![1, 4], &[value; 4])];
+    let gap = Context {
+        gap: true,
+        ..testing::context(1)
+    };
+    assert!(plugin.process(testing::context(0), chunk(1.0)).unwrap().is_empty());
+    assert!(
+        plugin.process(gap, chunk(2.0)).unwrap().is_empty(),
+        "the window begins anew"
+    );
+    let output = plugin.process(testing::context(2), chunk(2.0)).unwrap();
+    assert_eq!(
+        output[0].to_f32().unwrap()[..2],
+        [0.0, 0.0],
+        "a constant without its mean"
+    );
+}
+
+#[test]
 fn windows_of_a_stream_agree_with_numpy_and_scipy() {
     let cases: Value = serde_json::from_str(include_str!("../tests/oracle.json")).unwrap();
     let stream: Vec<f32> = serde_json::from_value(cases["stream"].clone()).unwrap();

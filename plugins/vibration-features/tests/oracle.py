@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes oracle.json: the features of windows of a stream, computed with NumPy and SciPy.
+"""Writes oracle.json: the features of windows of a stream, computed with NumPy and SciPy; and cases/stream.jsonl from it.
 
 `features` is the reference implementation for training code. Run with NumPy and SciPy installed:
 python3 plugins/vibration-features/tests/oracle.py
@@ -40,7 +40,17 @@ def main():
         "stream": stream.tolist(),
         "features": [features(stream[start : start + WINDOW]) for start in starts],
     }
-    pathlib.Path(__file__).with_name("oracle.json").write_text(json.dumps(cases) + "\n")
+    here = pathlib.Path(__file__).parent
+    (here / "oracle.json").write_text(json.dumps(cases) + "\n")
+    lines = [{"config": cases["config"]}]
+    windows = dict(zip((start + WINDOW for start in starts), cases["features"], strict=True))
+    for end in range(CHUNK, len(stream) + 1, CHUNK):
+        # A chunk isn't longer than the hop: at most one window ends in it.
+        ended = next((windows[place] for place in range(end - CHUNK + 1, end + 1) if place in windows), None)
+        output = None if ended is None else {"features": [ended]}
+        lines.append({"input": {"acceleration": [stream[end - CHUNK : end].tolist()]}, "output": output})
+    (here / "cases").mkdir(exist_ok=True)
+    (here / "cases/stream.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 if __name__ == "__main__":

@@ -39,9 +39,7 @@ impl Decoders {
             }
         };
         decoded.map(|mut sample| {
-            if sample.time_ms == 0 {
-                sample.time_ms = input.time_ms;
-            }
+            sample.arrived(input.time_ms);
             sample
         })
     }

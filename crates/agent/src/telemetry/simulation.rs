@@ -6,7 +6,7 @@
 use super::drain::{Drain, Encoded, encode};
 use super::queue::Acked;
 use floorhand_bundle::Digest;
-use floorhand_protocol::{Finding, Metrics, Prediction, RecordBody, Severity, UpBatch};
+use floorhand_protocol::{Finding, Metrics, Phase, Prediction, RecordBody, Severity, UpBatch};
 use floorhand_store::{BatchLimits, Cursor, Order, Priority, Spool, SpoolConfig, Store, StoreOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,10 +50,12 @@ impl Mix {
             kind: "drift".to_owned(),
             subject: "vibration/rms".to_owned(),
             severity: Severity::Warning,
+            phase: Some(Phase::Raised),
             value: 0.31,
             threshold: 0.25,
             sample: 123_456,
             message: "the distribution of vibration/rms has moved: PSI 0.31 over 1,000 samples".to_owned(),
+            details: BTreeMap::from([("window-samples".to_owned(), "1000".to_owned())]),
         };
         let gauges = (0..12)
             .map(|at| (format!("drift/psi/sensor-{at}"), f64::from(at) / 7.0))

@@ -171,9 +171,7 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         };
-        if sample.time_ms == 0 {
-            sample.time_ms = time::now_ms();
-        }
+        sample.arrived(time::now_ms());
         let processed = pipeline.process(&sample, self.started.elapsed().as_millis() as u64);
         self.summary.latencies.add(processed.latency_us);
         self.write(&sample, processed)
@@ -183,7 +181,7 @@ impl<'a> Run<'a> {
         let sequence = processed.sequence;
         let head = ResultHead {
             id: &sample.id,
-            time_ms: sample.time_ms,
+            time_ms: sample.time_ms(),
             sequence,
             bundle: self.bundle,
         };
@@ -218,9 +216,14 @@ impl<'a> Run<'a> {
 
     fn found(&self, sequence: u64, found: &floorhand_pipeline::StageFinding) {
         let (finding, stage) = (&found.finding, &found.stage);
+        let numbers = match (finding.value, finding.threshold) {
+            (None, _) => String::new(),
+            (Some(value), None) => format!(" ({value:.4})"),
+            (Some(value), Some(threshold)) => format!(" ({value:.4} against {threshold:.4})"),
+        };
         let text = format!(
-            "sample {sequence}: {stage}: {} of {}: {} ({:.4} against {:.4})",
-            finding.kind, finding.subject, finding.message, finding.value, finding.threshold
+            "sample {sequence}: {stage}: {} of {}: {}{numbers}",
+            finding.kind, finding.subject, finding.message
         );
         self.note(Tone::Warn, &text);
     }

@@ -153,7 +153,13 @@ fn finding_text(finding: &Finding) -> String {
         ..
     } = finding;
     let severity = finding.severity.name();
-    format!("{severity} {kind} of {subject}: {message} ({value:.4} against {threshold:.4}{trial})")
+    // Not every finding has a statistic and a limit.
+    let numbers = match (value.is_nan(), threshold.is_nan()) {
+        (true, _) => String::new(),
+        (false, true) => format!(" ({value:.4}{trial})"),
+        (false, false) => format!(" ({value:.4} against {threshold:.4}{trial})"),
+    };
+    format!("{severity} {kind} of {subject}: {message}{numbers}")
 }
 
 fn metrics_text(metrics: &Metrics) -> String {
@@ -225,7 +231,9 @@ fn severity_tone(severity: Severity) -> Tone {
 mod tests {
     use super::*;
     use floorhand_bundle::Digest;
+    use floorhand_protocol::Phase;
     use floorhand_protocol::Step;
+    use std::collections::BTreeMap;
 
     fn text_of(body: RecordBody) -> String {
         record_said(
@@ -261,11 +269,13 @@ mod tests {
             stage: "drift".to_owned(),
             kind: "drift".to_owned(),
             severity: Severity::Alarm,
+            phase: Some(Phase::Raised),
             subject: "rms".to_owned(),
             value: 0.5,
             threshold: 0.2,
             sample: 9,
             message: "has moved".to_owned(),
+            details: BTreeMap::new(),
         };
         assert_eq!(
             text_of(RecordBody::Finding(finding)),

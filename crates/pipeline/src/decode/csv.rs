@@ -1,7 +1,7 @@
 //! Rows of CSV: which column goes where is settled once, from the header.
 
 use super::{DecodeError, tensor};
-use crate::Sample;
+use crate::{MS, Sample};
 use ::csv::StringRecord;
 use floorhand_bundle::InputSpec;
 
@@ -67,7 +67,8 @@ impl CsvDecoder {
         let text = |column: Option<usize>| column.and_then(|column| row.get(column)).unwrap_or_default();
         Ok(Sample {
             id: text(self.id).to_owned(),
-            time_ms: text(self.time_ms).parse().unwrap_or(0),
+            time_ns: text(self.time_ms).parse().map_or(0, |ms: u64| ms.saturating_mul(MS)),
+            key: None,
             tensors,
         })
     }

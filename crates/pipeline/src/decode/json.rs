@@ -2,7 +2,7 @@
 //! doesn't, and with either, if the source has them, `"id"` and `"time_ms"`.
 
 use super::{DecodeError, MAX_SAMPLE_BYTES, tensor};
-use crate::Sample;
+use crate::{MS, Sample};
 use floorhand_bundle::InputSpec;
 use floorhand_tensor::Tensor;
 use serde_json::{Map, Value};
@@ -34,7 +34,12 @@ pub fn json_value(value: &Value, inputs: &[InputSpec]) -> Result<Sample, DecodeE
         .iter()
         .map(|input| input_tensor(object, input))
         .collect::<Result<_, _>>()?;
-    Ok(Sample { id, time_ms, tensors })
+    Ok(Sample {
+        id,
+        time_ns: time_ms.saturating_mul(MS),
+        key: None,
+        tensors,
+    })
 }
 
 /// Appends the numbers of a number, or of an array of any depth.

@@ -110,7 +110,8 @@ pub fn raw(bytes: &[u8], inputs: &[InputSpec]) -> Result<Sample, DecodeError> {
     }
     Ok(Sample {
         id: String::new(),
-        time_ms: 0,
+        time_ns: 0,
+        key: None,
         tensors,
     })
 }

@@ -69,7 +69,7 @@ fn json_samples() {
 #[test]
 fn a_sample_keeps_its_id_and_time() {
     let sample = json(br#"{"id": 17, "time_ms": 5, "x": [1, 2]}"#, &sensors()).unwrap();
-    assert_eq!((sample.id.as_str(), sample.time_ms), ("17", 5));
+    assert_eq!((sample.id.as_str(), sample.time_ms()), ("17", 5));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn csv_rows() {
         .decode(&StringRecord::from(vec!["9", "2.5", " 1 ", "ok"]))
         .unwrap();
     assert_eq!(
-        (sample.time_ms, sample.tensors[0].to_f64().unwrap()),
+        (sample.time_ms(), sample.tensors[0].to_f64().unwrap()),
         (9, vec![1.0, 2.5])
     );
     let sample = decoder.decode(&StringRecord::from(vec!["9", "", "NA", ""])).unwrap();

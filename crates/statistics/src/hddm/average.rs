@@ -1,6 +1,6 @@
 //! HDDM-A: plain means, by Hoeffding's inequality.
 
-use super::{check_confidences, is_usable};
+use super::{Shift, check_confidences, is_usable};
 use crate::{
     StatisticsError,
     detection::{Level, Mean},
@@ -105,6 +105,31 @@ impl HddmA {
         self.state.highest.mean
     }
 
+    /// The rise that is held against the bound of a drift, or of a warning where `level` is one; in a two-sided test the
+    /// fall, if that is further beyond its own. `None` while there is nothing to compare.
+    #[must_use]
+    pub fn shift(&self, level: Level) -> Option<Shift> {
+        let log_confidence = if level == Level::Warning {
+            self.log_warning
+        } else {
+            self.log_drift
+        };
+        let all = self.state.all;
+        let shift = |cut: Mean| {
+            let weight = (all.count() - cut.count()) / cut.count() * (1.0 / all.count());
+            (cut.count < all.count).then(|| Shift {
+                before: cut.mean,
+                after: all.mean,
+                bound: libm::sqrt(weight / 2.0 * log_confidence),
+            })
+        };
+        let fall = || shift(self.state.highest).filter(|fall| self.config.two_sided && fall.after < fall.before);
+        match (shift(self.state.lowest).filter(|rise| rise.after > rise.before), fall()) {
+            (Some(rise), Some(fall)) => Some(rise.larger(fall)),
+            (rise, fall) => rise.or(fall),
+        }
+    }
+
     /// What [`restore`](Self::restore) goes on from.
     #[must_use]
     pub const fn state(&self) -> AverageState {
@@ -188,6 +213,36 @@ mod tests {
         let rise = || every(20, 500).chain(every(2, 500));
         assert_eq!(alarms(one_sided, rise()).len(), 1);
         assert_eq!(alarms(two_sided, rise()).len(), 1);
+    }
+
+    #[test]
+    fn a_shift_is_beyond_its_bound_where_it_alarms_and_only_there() {
+        let config = AverageConfig {
+            two_sided: true,
+            ..AverageConfig::default()
+        };
+        for (values, sign) in [
+            (every(20, 500).chain(every(2, 500)), 1.0),
+            (every(2, 500).chain(every(20, 500)), -1.0),
+        ] {
+            let (mut detector, mut alarms) = (HddmA::new(config).unwrap(), 0);
+            for value in values {
+                let level = detector.push(value);
+                let beyond = |level| {
+                    detector
+                        .shift(level)
+                        .is_some_and(|shift| shift.distance() >= shift.bound)
+                };
+                assert_eq!(beyond(Level::Drift), level == Level::Drift);
+                assert_eq!(beyond(Level::Warning), level >= Level::Warning);
+                if level == Level::Drift {
+                    let shift = detector.shift(level).unwrap();
+                    assert!((shift.after - shift.before) * sign > 0.0);
+                    alarms += 1;
+                }
+            }
+            assert_eq!(alarms, 1);
+        }
     }
 
     #[test]

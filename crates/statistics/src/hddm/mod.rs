@@ -36,6 +36,34 @@ pub use weighted::{HddmW, Side, WeightedConfig, WeightedMean, WeightedState};
 
 use crate::StatisticsError;
 
+/// What a warning or an alarm is about: a mean that has moved, and how far it may.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Shift {
+    /// The mean up to the cut.
+    pub before: f64,
+    /// The mean that it is held against: that of all values in HDDM-A, of those since the cut in HDDM-W.
+    pub after: f64,
+    /// The distance between the two that chance allows.
+    pub bound: f64,
+}
+
+impl Shift {
+    /// The distance between the two means.
+    #[must_use]
+    pub const fn distance(&self) -> f64 {
+        (self.after - self.before).abs()
+    }
+
+    /// The one that is further beyond its bound.
+    fn larger(self, other: Self) -> Self {
+        if other.distance() - other.bound > self.distance() - self.bound {
+            other
+        } else {
+            self
+        }
+    }
+}
+
 /// Checks the two confidences, which both detectors have.
 fn check_confidences(drift: f64, warning: f64) -> Result<(), StatisticsError> {
     let refuse = |name, value, expected| Err(StatisticsError::Parameter { name, value, expected });

@@ -1,6 +1,6 @@
 //! HDDM-W: means that forget, by McDiarmid's inequality.
 
-use super::{check_confidences, is_usable};
+use super::{Shift, check_confidences, is_usable};
 use crate::{StatisticsError, detection::Level};
 
 /// When HDDM-W warns and alarms.
@@ -139,6 +139,27 @@ impl HddmW {
         (-self.state.fall.before.mean, -self.state.fall.after.mean)
     }
 
+    /// The rise that is held against the bound of a drift, or of a warning where `level` is one; in a two-sided test the
+    /// fall, if that is further beyond its own. `None` while there is nothing to compare.
+    #[must_use]
+    pub fn shift(&self, level: Level) -> Option<Shift> {
+        let log_confidence = if level == Level::Warning {
+            self.log_warning
+        } else {
+            self.log_drift
+        };
+        let WeightedState { rise, fall, .. } = self.state;
+        let fall = fall.shift(log_confidence).map(|fall| Shift {
+            before: -fall.before,
+            after: -fall.after,
+            ..fall
+        });
+        match (rise.shift(log_confidence), fall) {
+            (Some(rise), Some(fall)) => Some(rise.larger(fall)),
+            (rise, fall) => rise.or(fall),
+        }
+    }
+
     /// What [`restore`](Self::restore) goes on from.
     #[must_use]
     pub const fn state(&self) -> WeightedState {
@@ -217,8 +238,19 @@ impl Side {
     }
 
     fn has_risen(&self, log_confidence: f64) -> bool {
+        self.shift(log_confidence)
+            .is_some_and(|shift| shift.distance() > shift.bound)
+    }
+
+    /// `None` where the mean hasn't risen at all.
+    fn shift(&self, log_confidence: f64) -> Option<Shift> {
         let weights = self.before.squared_weights + self.after.squared_weights;
-        self.before.started && self.after.started && self.after.mean - self.before.mean > bound(weights, log_confidence)
+        let both = self.before.started && self.after.started && self.after.mean > self.before.mean;
+        both.then(|| Shift {
+            before: self.before.mean,
+            after: self.after.mean,
+            bound: bound(weights, log_confidence),
+        })
     }
 
     fn fits(&self, used: bool) -> bool {

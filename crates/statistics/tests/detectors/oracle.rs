@@ -1,6 +1,9 @@
 //! The same answers as River on recorded streams: `cases/detectors.json`, written by `oracle_detectors.py`.
 
-use crate::any::Any;
+use crate::{
+    any::Any,
+    river::{cases, list, numbers, values},
+};
 use floorhand_statistics::detection::Level;
 use serde_json::Value;
 
@@ -37,26 +40,6 @@ impl Answers {
             (Level::Warning, _) => self.warnings.push((index, 1)),
         }
     }
-}
-
-fn cases() -> Value {
-    serde_json::from_str(include_str!("../cases/detectors.json")).unwrap()
-}
-
-fn list<T>(value: &Value, element: impl FnMut(&Value) -> T) -> Vec<T> {
-    value.as_array().unwrap().iter().map(element).collect()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    list(value, |number| number.as_f64().unwrap())
-}
-
-fn values(stream: &Value) -> Vec<f64> {
-    if let Some(digits) = stream["values"].as_str() {
-        return digits.bytes().map(|digit| f64::from(digit - b'0')).collect();
-    }
-    let divisor = stream["divisor"].as_f64().unwrap();
-    list(&stream["values"], |value| value.as_f64().unwrap() / divisor)
 }
 
 /// Calls `check` with every detector on every stream that it was recorded on.

@@ -1,0 +1,38 @@
+//! Tensors of several samples, taken apart.
+
+use floorhand_tensor::{Tensor, TensorError};
+
+/// A tensor of several samples, to be handed out one by one; that of one sample without a copy.
+pub(crate) struct Split {
+    tensor: Option<Tensor>,
+    count: usize,
+}
+
+impl Split {
+    pub(crate) const fn new(tensor: Tensor, count: usize) -> Self {
+        Self {
+            tensor: Some(tensor),
+            count,
+        }
+    }
+
+    pub(crate) fn take(&mut self, index: usize) -> Result<Tensor, TensorError> {
+        if self.count == 1
+            && let Some(tensor) = self.tensor.take()
+        {
+            let (name, datatype, mut shape, data) = tensor.into_parts();
+            shape.remove(0);
+            return Tensor::new(name, datatype, shape, data);
+        }
+        let Some(tensor) = &self.tensor else {
+            return Tensor::from_f32("", vec![0], &[]);
+        };
+        let bytes = tensor.data().len() / self.count;
+        let data = tensor
+            .data()
+            .get(index * bytes..(index + 1) * bytes)
+            .unwrap_or_default();
+        let shape = tensor.shape().iter().skip(1).copied().collect();
+        Tensor::new(tensor.name(), tensor.datatype(), shape, data.to_vec())
+    }
+}

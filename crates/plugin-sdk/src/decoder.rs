@@ -1,0 +1,136 @@
+//! The world `decoder`: bytes of a source to samples.
+
+use crate::bindings::decoder::exports::floorhand::plugin::decoding as wire;
+use crate::bindings::processor::floorhand::plugin::types;
+use crate::{
+    Answer, Assets, Error, Message, Production, Refusal, Sample, Tensor, TensorSpec, batch, instance::instance, state,
+};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+/// Samples that there may be in one message, as the interface says.
+pub const MAX_SAMPLES: usize = 4096;
+
+/// Bytes that an id or a key may have.
+const MAX_NAME_BYTES: usize = 256;
+
+/// A sample's id or key as the interface allows it, 1 to 256 bytes; `what` is which, for the error.
+pub fn checked_name(what: &str, name: &str) -> Result<String, Error> {
+    if (1..=MAX_NAME_BYTES).contains(&name.len()) {
+        return Ok(name.to_owned());
+    }
+    Err(Error::BadInput(format!(
+        "{what} has {} bytes, and has to have 1 to {MAX_NAME_BYTES}",
+        name.len()
+    )))
+}
+
+/// A plugin that reads what a source sends.
+pub trait Decoder: Sized {
+    /// The configuration's JSON object.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Makes the plugin ready, or says with [`Error::BadConfig`] what is wrong with which key.
+    fn configure(config: Self::Config, assets: &Assets) -> Result<Self, Error>;
+
+    /// The same, knowing what the bundle says a sample has. Override it where that makes keys of the configuration
+    /// superfluous.
+    fn configure_given(config: Self::Config, assets: &Assets, _wanted: &[TensorSpec]) -> Result<Self, Error> {
+        Self::configure(config, assets)
+    }
+
+    /// The tensors of every sample under this configuration, and the most bytes that a snapshot can have.
+    fn production(&self) -> Production;
+
+    /// Reads a message: no sample, one or many, each of which may fail by itself. An error is about the whole message.
+    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error>;
+
+    /// All that later samples depend on besides the configuration. Empty by default.
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Goes on from a snapshot that was taken under the same configuration. By default only an empty one is taken.
+    fn restore(&mut self, state: &[u8]) -> Result<(), Error> {
+        state::none(state)
+    }
+}
+
+instance!(Decoder, Production, production, TensorSpec);
+
+impl<P: Decoder> Instance<P> {
+    /// Hands over one message; [`Error::NotReady`] before `configure`.
+    pub fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error> {
+        self.configured()?.0.decode(message)
+    }
+
+    #[doc(hidden)]
+    pub fn exported_configure(
+        &mut self,
+        text: &str,
+        assets: Vec<crate::Asset>,
+        wanted: Vec<types::TensorSpec>,
+    ) -> Result<wire::Production, Error> {
+        let wanted = wanted.into_iter().map(TensorSpec::from_wire).collect();
+        let production = self.configure_given(text, assets, wanted)?;
+        Ok(wire::Production {
+            outputs: production.outputs.into_iter().map(TensorSpec::into_wire).collect(),
+            state_bytes: production.state_bytes,
+        })
+    }
+
+    #[doc(hidden)]
+    pub fn exported_decode(&mut self, messages: Vec<Message>) -> Result<wire::Decoded, Error> {
+        let (plugin, production) = self.configured()?;
+        let mut gathered = Gathered::default();
+        for (index, message) in (0..).zip(messages) {
+            match plugin.decode(message) {
+                Ok(samples) => samples.into_iter().for_each(|sample| gathered.add(index, sample)),
+                Err(error) => gathered.refusals.push(Refusal { index, error }),
+            }
+        }
+        gathered.finish(production)
+    }
+}
+
+/// Samples of a call, put together as far as they look the same.
+#[derive(Default)]
+struct Gathered {
+    answers: Vec<Answer>,
+    samples: Vec<wire::Sample>,
+    refusals: Vec<Refusal>,
+}
+
+impl Gathered {
+    fn add(&mut self, message: u32, sample: Result<Sample, Error>) {
+        match sample {
+            Ok(sample) => {
+                let index = u32::try_from(self.samples.len()).unwrap_or(u32::MAX);
+                self.samples.push(wire::Sample {
+                    message,
+                    id: sample.id,
+                    key: sample.key,
+                    time_ns: sample.time_ns,
+                });
+                batch::join(&mut self.answers, index, sample.tensors);
+            }
+            Err(error) => self.refusals.push(Refusal { index: message, error }),
+        }
+    }
+
+    fn finish(self, production: &Production) -> Result<wire::Decoded, Error> {
+        let mut samples = self.samples.into_iter();
+        let mut batches = Vec::with_capacity(self.answers.len());
+        for answer in self.answers {
+            let names = production.outputs.iter().map(|spec| spec.name.as_str());
+            batches.push(wire::Batch {
+                samples: samples.by_ref().take(answer.indices.len()).collect(),
+                tensors: Tensor::ordered(names, answer.tensors)?,
+            });
+        }
+        Ok(wire::Decoded {
+            batches,
+            refusals: self.refusals,
+        })
+    }
+}
