@@ -7,6 +7,7 @@ use crate::demo::DemoArgs;
 use crate::exit;
 use crate::fleet::FleetArgs;
 use crate::keys::KeysCommand;
+use crate::plugin::PluginCommand;
 use crate::root::RootCommand;
 use crate::run::RunArgs;
 use crate::watch::WatchArgs;
@@ -38,6 +39,9 @@ pub enum Command {
     /// Make, sign, check and look into bundles
     #[command(subcommand)]
     Bundle(BundleCommand),
+    /// Write plugins: make, build, test, measure and look into them
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Make and look at keys
     #[command(subcommand)]
     Keys(KeysCommand),

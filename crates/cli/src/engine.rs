@@ -3,6 +3,7 @@
 use crate::contents::Contents;
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::schema;
 use anyhow::{Context, Result};
 use floorhand_bundle::ComponentName;
 use floorhand_pipeline::{GoldenReport, Host, HostConfig, Pipeline};
@@ -14,8 +15,9 @@ pub fn host() -> Result<Host> {
     Host::new(HostConfig::default()).context("plugins can't be run on this machine")
 }
 
-/// Loads every stage of a bundle, and checks that they fit.
+/// Holds every configuration against its plugin's schema, loads every stage of a bundle, and checks that they fit.
 pub fn load(contents: &Contents, host: &Host) -> Result<Pipeline> {
+    schema::check_stages(contents)?;
     let mut read = |name: &ComponentName| component(contents, name).map(<[u8]>::to_vec);
     Ok(Pipeline::load(&contents.manifest.pipeline, &mut read, host)?)
 }

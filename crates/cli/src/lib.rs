@@ -26,8 +26,10 @@ pub mod fleet;
 pub mod keys;
 pub mod log;
 pub mod output;
+pub mod plugin;
 pub mod root;
 pub mod run;
+pub mod schema;
 pub mod time;
 pub mod unlock;
 pub mod watch;
@@ -53,13 +55,14 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, out: &Output) -> anyhow::Result<ExitCode> {
     let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
-    if matches!(command, Command::Run(_) | Command::Bundle(_)) {
+    if matches!(command, Command::Run(_) | Command::Bundle(_) | Command::Plugin(_)) {
         log::start();
     }
     match command {
         Command::Keys(command) => done(keys::run(&command, out)),
         Command::Root(command) => done(root::run(&command, out)),
         Command::Bundle(command) => done(bundle::run(&command, out)),
+        Command::Plugin(command) => plugin::run(&command, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Run(args) => run::run(&args, out),
         Command::Fleet(args) => fleet::run(&args, out),

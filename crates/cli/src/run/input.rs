@@ -21,7 +21,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What an input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// A table with a header.
     Csv,
     /// One JSON object a line.
@@ -29,7 +29,7 @@ pub(super) enum Format {
 }
 
 /// An input that samples are taken from.
-pub(super) struct Input {
+pub(crate) struct Input {
     lines: Lines<BufReader<Counted>>,
     samples: Samples,
     inputs: Vec<InputSpec>,
@@ -44,7 +44,7 @@ enum Samples {
 
 impl Input {
     /// Opens a file, or standard input for `-`, and reads the header of a table.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         format: Option<Format>,
         delimiter: Option<char>,
@@ -111,18 +111,18 @@ impl Input {
     }
 
     /// The file's length in bytes, where it has one.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }
 
     /// How many bytes have been read.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.read.get()
     }
 
     /// The next sample, or what is wrong with it, with its line; `None` at the end. The outer error is of the file itself:
     /// nothing can be read behind it.
-    pub(super) fn next_sample(&mut self) -> Result<Option<Result<Sample>>> {
+    pub(crate) fn next_sample(&mut self) -> Result<Option<Result<Sample>>> {
         let mut text = Vec::new();
         loop {
             let found = self.lines.read(&mut text);

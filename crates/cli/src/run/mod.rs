@@ -3,7 +3,7 @@
 //! The same code on the same bytes gives the same results here and on a device. What differs is around it: samples come
 //! from a file, results go to one, and nobody is told but the person who waits.
 
-mod input;
+pub(crate) mod input;
 mod summary;
 
 use crate::bundle::{Source, read_archive};

@@ -12,5 +12,6 @@ mod common;
 mod daemons;
 mod fleet;
 mod keys;
+mod plugins;
 mod tokens;
 mod trust;
