@@ -1,0 +1,192 @@
+//! Tests of the plugin as the component runs it: JSON in, observations in, findings out. The distance itself is compared with
+//! SciPy in floorhand-statistics, and here by `tests/cases`.
+
+use super::*;
+use floorhand_plugin_sdk::{
+    Asset, Context, Severity, Tensor,
+    drift::simulation,
+    monitor::Instance,
+    testing::{
+        self,
+        cases::check_monitor,
+        monitors::{check_hostile, check_stream},
+    },
+};
+use floorhand_statistics::psi::Reference;
+use random::Random;
+use serde_json::{Value, json};
+
+#[path = "../../../crates/statistics/tests/simulation/mod.rs"]
+mod random;
+
+const WINDOW: u64 = 40;
+
+fn config() -> Value {
+    json!({"tensor": "x", "fields": ["a", "b"], "window": WINDOW, "reference": "reference.json"})
+}
+
+fn reference() -> Value {
+    let bins = json!({"edges": [0.25, 0.5, 0.75], "counts": [250, 250, 250, 250]});
+    json!({"fields": {"a": bins, "b": bins}})
+}
+
+fn asset(value: &Value) -> Vec<Asset> {
+    vec![Asset {
+        name: "reference.json".into(),
+        data: value.to_string().into_bytes(),
+    }]
+}
+
+fn configured(config: &Value, reference: &Value) -> Instance<Plugin> {
+    let mut plugin = Instance::new();
+    plugin.configure(&config.to_string(), asset(reference)).unwrap();
+    plugin
+}
+
+fn with(key: &str, value: Value) -> Value {
+    let mut config = config();
+    config[key] = value;
+    config
+}
+
+/// Single rows: three windows and a half, of which the second is drift in `a`, with missing values between.
+fn stream() -> Vec<(Context, Vec<Tensor>)> {
+    let sample = |n: u64| {
+        let drift = if n / WINDOW == 1 { 5.0 } else { 0.0 };
+        let a = if n % 11 == 10 {
+            f32::NAN
+        } else {
+            (n * 7 % 20) as f32 / 20.0 + drift
+        };
+        (
+            testing::context(n),
+            vec![Tensor::from_f32("x", vec![1, 2], &[a, (n * 3 % 20) as f32 / 20.0])],
+        )
+    };
+    (0..3 * WINDOW + WINDOW / 2).map(sample).collect()
+}
+
+/// Shows a batch of one column whose field is called `a`, and gives value, threshold and details of its first finding.
+fn shown(reference: &Value, values: &[f32]) -> (f64, f64, Vec<(String, String)>) {
+    let mut config = with("fields", json!(["a"]));
+    config["window"] = json!(values.len());
+    let mut plugin = configured(&config, reference);
+    let tensor = Tensor::from_f32("x", vec![values.len() as u64, 1], values);
+    let finding = plugin.observe(testing::context(0), vec![tensor]).unwrap().remove(0);
+    let details = finding.details.into_iter().map(|detail| (detail.name, detail.value));
+    (finding.value.unwrap(), finding.threshold.unwrap(), details.collect())
+}
+
+#[test]
+fn a_window_far_away_by_hand() {
+    let (value, threshold, details) = shown(&reference(), &[0.9; 100]);
+    // All of 100 in one of four bins, half a count in each: p log2(p / m) + q log2(q / m) over 2, added up.
+    let part = |p: f64, q: f64| {
+        let mean = (p + q) / 2.0;
+        (p * (p / mean).log2() + q * (q / mean).log2()) / 2.0
+    };
+    let expected = 3.0 * part(0.25, 0.5 / 102.0) + part(0.25, 100.5 / 102.0);
+    assert!((value - expected.sqrt()).abs() < 1e-12, "{value}");
+    // scipy.stats.chi2.ppf(0.999, 3) is 16.266.
+    let noise = (16.266_236 * 0.011 / (8.0 * std::f64::consts::LN_2)).sqrt();
+    assert!((threshold - noise).abs() < 1e-6, "{threshold}");
+    assert_eq!(details[0], ("window-samples".to_owned(), "100".to_owned()));
+    assert_eq!(details[1].0, "p-value");
+    assert_eq!(testing::take_recorded().gauges["js/a"], value);
+}
+
+#[test]
+fn a_stream_may_be_cut_anywhere() {
+    let answers = check_stream::<Plugin>(&config().to_string(), &asset(&reference()), &stream());
+    let found: Vec<_> = answers.iter().flatten().flatten().collect();
+    let severities: Vec<_> = found.iter().map(|finding| finding.severity).collect();
+    assert_eq!(severities, [Severity::Alarm, Severity::Info], "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|finding| finding.subject == "a" && finding.kind == "drift")
+    );
+}
+
+#[test]
+fn hostile_inputs_change_nothing() {
+    check_hostile::<Plugin>(&config().to_string(), &asset(&reference()), &stream());
+}
+
+#[test]
+fn recorded_cases() {
+    assert!(check_monitor::<Plugin>(env!("CARGO_MANIFEST_DIR")) > 0);
+}
+
+#[test]
+fn alarms_are_as_rare_as_stated_and_drift_is_seen() {
+    let mut random = Random::new(1);
+    let powers = [
+        (50, [0.0, 0.07, 0.94]),
+        (100, [0.02, 0.52, 1.0]),
+        (200, [0.15, 0.98, 1.0]),
+        (500, [0.76, 1.0, 1.0]),
+        (2000, [0.77, 1.0, 1.0]),
+    ];
+    simulation::check::<Plugin>(
+        0.002,
+        &powers,
+        || random.normal(),
+        |window, samples| {
+            let sample = Reference::from_samples(samples, 10).unwrap();
+            let file = json!({"fields": {"a": {"edges": sample.edges(), "counts": sample.counts()}}});
+            let config = json!({"tensor": "x", "fields": ["a"], "window": window, "reference": "reference.json"});
+            configured(&config, &file)
+        },
+    );
+}
+
+#[test]
+fn what_is_refused() {
+    let refused = |config: Value, reference: &Value, expected: &str| {
+        let message = testing::message(Instance::<Plugin>::new().configure(&config.to_string(), asset(reference)));
+        assert!(message.starts_with(expected), "{message}");
+    };
+    let keys = [
+        ("windw", json!(1), "configuration, key windw: unknown field `windw`"),
+        ("window", json!(0), "window has to be at least 1"),
+        (
+            "fields",
+            json!(["a", "c"]),
+            "asset \"reference.json\" has no field \"c\"",
+        ),
+        (
+            "least_drift",
+            json!(-1),
+            "confidence, shared by the fields, and least_drift: least drift is -1",
+        ),
+        (
+            "calibration_windows",
+            json!(1001),
+            "calibration_windows is 1001, and has to be 10 to 1000",
+        ),
+        (
+            "bins",
+            json!(3),
+            "asset \"reference.json\", field \"a\": bins is 4: it has to be from 2 to 3",
+        ),
+        ("bins", json!(257), "bins is 257, and has to be 2 to 256"),
+    ];
+    for (key, value, expected) in keys {
+        refused(with(key, value), &reference(), expected);
+    }
+    for (field, expected) in [
+        (
+            json!({"edges": [2, 1], "counts": [1, 1, 1]}),
+            "asset \"reference.json\", field \"a\": bin edges have to be",
+        ),
+        (
+            json!({"values": [1, 2]}),
+            "asset \"reference.json\", key fields.a.values: unknown field `values`",
+        ),
+    ] {
+        let mut file = reference();
+        file["fields"]["a"] = field;
+        refused(config(), &file, expected);
+    }
+}

@@ -1,0 +1,186 @@
+//! Tests of the plugin as the component runs it: JSON in, observations in, findings out. The distance itself is compared with
+//! SciPy in floorhand-statistics, and here by `tests/cases`.
+
+use super::*;
+use floorhand_plugin_sdk::{
+    Asset, Context, Severity, Tensor,
+    drift::simulation,
+    monitor::Instance,
+    testing::{
+        self,
+        cases::check_monitor,
+        monitors::{check_hostile, check_stream},
+    },
+};
+use floorhand_statistics::sample::SortedSample;
+use random::Random;
+use serde_json::{Value, json};
+
+#[path = "../../../crates/statistics/tests/simulation/mod.rs"]
+mod random;
+
+const WINDOW: u64 = 500;
+
+fn config() -> Value {
+    json!({"tensor": "x", "fields": ["a", "b"], "window": WINDOW, "reference": "reference.json"})
+}
+
+fn reference() -> Value {
+    let values: Vec<f64> = (0..400).map(|n| f64::from(n) / 400.0).collect();
+    json!({"fields": {"a": {"values": values}, "b": {"values": values}}})
+}
+
+fn asset(value: &Value) -> Vec<Asset> {
+    vec![Asset {
+        name: "reference.json".into(),
+        data: value.to_string().into_bytes(),
+    }]
+}
+
+fn configured(config: &Value, reference: &Value) -> Instance<Plugin> {
+    let mut plugin = Instance::new();
+    plugin.configure(&config.to_string(), asset(reference)).unwrap();
+    plugin
+}
+
+fn with(key: &str, value: Value) -> Value {
+    let mut config = config();
+    config[key] = value;
+    config
+}
+
+/// Batches of 50 rows: three windows and a row less than the fourth, of which the second is drift in `a`, with missing values
+/// in the first.
+fn stream() -> Vec<(Context, Vec<Tensor>)> {
+    let value = |n: u64| {
+        let drift = if n / WINDOW == 1 { 5.0 } else { 0.0 };
+        let a = if n < 100 && n % 11 == 10 {
+            f32::NAN
+        } else {
+            (n * 7 % 20) as f32 / 20.0 + drift
+        };
+        [a, (n * 3 % 20) as f32 / 20.0]
+    };
+    let sample = |n: u64| {
+        let rows: Vec<f32> = (50 * n..50 * n + if n == 39 { 49 } else { 50 })
+            .flat_map(value)
+            .collect();
+        let tensor = Tensor::from_f32("x", vec![rows.len() as u64 / 2, 2], &rows);
+        (testing::context(n), vec![tensor])
+    };
+    (0..40).map(sample).collect()
+}
+
+/// Shows a batch of one column whose field is called `a`, and gives value, threshold and details of its first finding.
+fn shown(reference: &Value, values: &[f32]) -> (f64, f64, Vec<(String, String)>) {
+    let mut config = with("fields", json!(["a"]));
+    config["window"] = json!(values.len());
+    let mut plugin = configured(&config, reference);
+    let tensor = Tensor::from_f32("x", vec![values.len() as u64, 1], values);
+    let finding = plugin.observe(testing::context(0), vec![tensor]).unwrap().remove(0);
+    let details = finding.details.into_iter().map(|detail| (detail.name, detail.value));
+    (finding.value.unwrap(), finding.threshold.unwrap(), details.collect())
+}
+
+#[test]
+fn a_window_far_away_by_hand() {
+    let (value, threshold, details) = shown(&reference(), &[2.0; 500]);
+    // 400 values evenly from 0 on: mean 0.49875, deviation sqrt((400² - 1) / 12) / 400.
+    let deviation = ((400.0_f64 * 400.0 - 1.0) / 12.0).sqrt() / 400.0;
+    assert!((value - (2.0 - 0.498_75) / deviation).abs() < 1e-9, "{value}");
+    // scipy.stats.norm.isf(0.0005) is 3.2905267; no skewness.
+    let noise = (3.290_526_7 + 0.1) * (1.0_f64 / 400.0 + 1.0 / 500.0).sqrt();
+    assert!((threshold - noise).abs() < 1e-6, "{threshold}");
+    assert_eq!(details, [("window-samples".to_owned(), "500".to_owned())]);
+    assert_eq!(testing::take_recorded().gauges["wasserstein/a"], value);
+}
+
+#[test]
+fn a_stream_may_be_cut_anywhere() {
+    let answers = check_stream::<Plugin>(&config().to_string(), &asset(&reference()), &stream());
+    let found: Vec<_> = answers.iter().flatten().flatten().collect();
+    let severities: Vec<_> = found.iter().map(|finding| finding.severity).collect();
+    assert_eq!(severities, [Severity::Alarm, Severity::Info], "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|finding| finding.subject == "a" && finding.kind == "drift")
+    );
+}
+
+#[test]
+fn hostile_inputs_change_nothing() {
+    check_hostile::<Plugin>(&config().to_string(), &asset(&reference()), &stream());
+}
+
+#[test]
+fn recorded_cases() {
+    assert!(check_monitor::<Plugin>(env!("CARGO_MANIFEST_DIR")) > 0);
+}
+
+#[test]
+fn alarms_are_as_rare_as_stated_and_drift_is_seen() {
+    let mut random = Random::new(1);
+    let powers = [(500, [0.98, 1.0, 1.0]), (2000, [1.0, 1.0, 1.0])];
+    simulation::check::<Plugin>(
+        0.003,
+        &powers,
+        || random.normal(),
+        |window, samples| {
+            let sample = SortedSample::from_samples(samples, 1000).unwrap();
+            let file = json!({"fields": {"a": {"values": sample.points(), "samples": sample.drawn()}}});
+            let config = json!({"tensor": "x", "fields": ["a"], "window": window, "reference": "reference.json"});
+            configured(&config, &file)
+        },
+    );
+}
+
+#[test]
+fn what_is_refused() {
+    let refused = |config: Value, reference: &Value, expected: &str| {
+        let message = testing::message(Instance::<Plugin>::new().configure(&config.to_string(), asset(reference)));
+        assert!(message.starts_with(expected), "{message}");
+    };
+    let keys = [
+        ("windw", json!(1), "configuration, key windw: unknown field `windw`"),
+        ("window", json!(0), "window is 0, and has to be 500 to 32768"),
+        (
+            "fields",
+            json!(["a", "c"]),
+            "asset \"reference.json\" has no field \"c\"",
+        ),
+        (
+            "least_drift",
+            json!(-1),
+            "confidence, shared by the fields, and least_drift: least drift is -1",
+        ),
+        (
+            "calibration_windows",
+            json!(1001),
+            "calibration_windows is 1001, and has to be 10 to 1000",
+        ),
+        (
+            "window",
+            json!(200),
+            "window is 200, and has to be 500 to 32768: in shorter ones drift-ks finds more",
+        ),
+        ("window", json!(40_000), "window is 40000, and has to be 500 to 32768"),
+    ];
+    for (key, value, expected) in keys {
+        refused(with(key, value), &reference(), expected);
+    }
+    for (field, expected) in [
+        (
+            json!({"values": [1, 1]}),
+            "asset \"reference.json\", field \"a\": the reference's standard deviation is 0",
+        ),
+        (
+            json!({"edges": [1]}),
+            "asset \"reference.json\", key fields.a.edges: unknown field `edges`",
+        ),
+    ] {
+        let mut file = reference();
+        file["fields"]["a"] = field;
+        refused(config(), &file, expected);
+    }
+}
