@@ -1,0 +1,274 @@
+//! Tests of the plugin as the component runs it: JSON in, observations in, findings out. That alarms and warnings come
+//! where River's come is shown by `tests/river.rs`.
+
+use super::*;
+use floorhand_plugin_sdk::{monitor::Instance, testing};
+use serde_json::{Value, json};
+
+type Plugin = Instance<DriftHddm>;
+
+fn config() -> Value {
+    json!({"tensor": "x", "fields": ["a", "b"]})
+}
+
+fn configured(config: &Value) -> Plugin {
+    let mut plugin = Plugin::new();
+    plugin.configure(&config.to_string(), vec![]).unwrap();
+    plugin
+}
+
+fn see(plugin: &mut Plugin, a: f32, b: f32) -> Vec<Finding> {
+    plugin
+        .observe(testing::context(0), vec![Tensor::from_f32("x", vec![1, 2], &[a, b])])
+        .unwrap()
+}
+
+/// Errors with a rate of 0.1; that of `a` is 0.4 from row 800 on.
+fn rows(length: usize) -> Vec<[f32; 2]> {
+    let mut random = testing::random(5).map(|bits| (bits >> 40) as f32 / (1 << 24) as f32);
+    let mut error = |rate: f32| if random.next().unwrap() < rate { 1.0 } else { 0.0 };
+    (0..length)
+        .map(|row| [error(if row < 800 { 0.1 } else { 0.4 }), error(0.1)])
+        .collect()
+}
+
+fn variants() -> Vec<Value> {
+    let with = |variant: &str, two_sided: bool| {
+        let mut config = config();
+        config["variant"] = json!(variant);
+        config["two_sided"] = json!(two_sided);
+        config
+    };
+    vec![with("a", false), with("a", true), with("w", false), with("w", true)]
+}
+
+#[test]
+fn a_warning_comes_before_the_alarm_and_an_information_where_none_follows() {
+    for config in variants() {
+        let mut plugin = configured(&config);
+        let found: Vec<(usize, Finding)> = rows(1_500)
+            .into_iter()
+            .enumerate()
+            .flat_map(|(row, [a, b])| see(&mut plugin, a, b).into_iter().map(move |finding| (row, finding)))
+            .filter(|(_, finding)| finding.subject == "a")
+            .collect();
+        let alarm = found
+            .iter()
+            .position(|(row, finding)| *row >= 800 && finding.severity == Severity::Alarm)
+            .unwrap();
+        let (row, finding) = &found[alarm];
+        assert!((800..1_000).contains(row), "{row}");
+        assert!(finding.value > finding.threshold, "{finding:?}");
+        assert_eq!(finding.kind, "drift");
+        // The warning before it is cleared at the same sample.
+        let (cleared, raised) = (&found[alarm - 1], &found[alarm - 2]);
+        assert_eq!((cleared.0, cleared.1.phase), (*row, Phase::Cleared), "{found:?}");
+        assert_eq!(raised.1.severity, Severity::Warning, "{found:?}");
+        assert!(raised.1.value > raised.1.threshold, "{found:?}");
+        // Alarms are of their sample alone, and every warning that is raised is cleared before the next one.
+        let mut is_raised = false;
+        for (_, finding) in &found {
+            match finding.phase {
+                Phase::Once => assert!(finding.severity == Severity::Alarm && !is_raised, "{found:?}"),
+                Phase::Raised => assert!(!std::mem::replace(&mut is_raised, true), "{found:?}"),
+                Phase::Cleared => assert!(std::mem::take(&mut is_raised), "{found:?}"),
+            }
+        }
+        assert!(testing::take_recorded().gauges.contains_key("hddm/a"));
+    }
+}
+
+#[test]
+fn a_prediction_is_held_against_the_truth() {
+    for variant in variants() {
+        let mut compared = variant.clone();
+        compared["truth"] = json!({"tensor": "t", "shape": [2]});
+        compared["origin"] = json!("prediction");
+        compared["tolerance"] = json!(0.25);
+        let (mut plain, mut plugin) = (configured(&variant), configured(&compared));
+        let watches = plugin.plugin().unwrap().subscription().watches;
+        assert_eq!(
+            (watches[0].origin, watches[1].origin),
+            (Origin::Prediction, Origin::Input)
+        );
+        for [a, b] in rows(1_200) {
+            // A distance of just the tolerance is no error.
+            let prediction = Tensor::from_f32("x", vec![1, 2], &[3.0 + 0.25 + a, 7.0 - 0.25 - b]);
+            let truth = Tensor::from_f32("t", vec![2], &[3.0, 7.0]);
+            let found = plugin.observe(testing::context(0), vec![prediction, truth]).unwrap();
+            assert_eq!(found, see(&mut plain, a, b));
+        }
+        assert_eq!(plugin.snapshot(), plain.snapshot());
+        let lonely = Tensor::from_f32("x", vec![1, 2], &[0.0; 2]);
+        assert!(matches!(
+            plugin.observe(testing::context(0), vec![lonely]),
+            Err(Error::BadInput(_))
+        ));
+    }
+}
+
+#[test]
+fn missing_values_are_left_out() {
+    for config in variants() {
+        let (mut with, mut without) = (configured(&config), configured(&config));
+        for [a, b] in rows(1_200) {
+            assert!(see(&mut with, f32::NAN, f32::NAN).is_empty());
+            assert_eq!(see(&mut with, a, b), see(&mut without, a, b));
+        }
+        assert_eq!(with.snapshot(), without.snapshot());
+    }
+}
+
+#[test]
+fn samples_in_one_call_are_one_after_another() {
+    for config in variants() {
+        let (mut one, mut at_once, mut called) = (configured(&config), configured(&config), configured(&config));
+        let rows = rows(1_000);
+        let single: Vec<Finding> = rows.iter().flat_map(|&[a, b]| see(&mut one, a, b)).collect();
+        let flat: Vec<f32> = rows.iter().flatten().copied().collect();
+        let batch = Tensor::from_f32("x", vec![1_000, 2], &flat);
+        assert_eq!(at_once.observe(testing::context(0), vec![batch]).unwrap(), single);
+        let contexts: Vec<Context> = (0..1_000).map(testing::context).collect();
+        let report = called
+            .call(contexts, vec![Tensor::from_f32("x", vec![1_000, 1, 2], &flat)])
+            .unwrap();
+        assert!(!single.is_empty());
+        assert_eq!(report.findings.len(), single.len());
+        assert!(
+            report
+                .findings
+                .iter()
+                .zip(&single)
+                .all(|((_, called), single)| called == single)
+        );
+        assert_eq!(
+            (at_once.snapshot(), called.snapshot()),
+            (one.snapshot(), one.snapshot())
+        );
+    }
+}
+
+#[test]
+fn a_restored_instance_finds_the_same() {
+    for config in variants() {
+        let (mut whole, mut parts) = (configured(&config), configured(&config));
+        for (row, [a, b]) in rows(1_200).into_iter().enumerate() {
+            if row % 3 == 0 {
+                let snapshot = parts.snapshot();
+                assert_eq!(
+                    snapshot.len(),
+                    parts.plugin().unwrap().subscription().state_bytes as usize
+                );
+                parts = configured(&config);
+                parts.restore(&snapshot).unwrap();
+            }
+            assert_eq!(see(&mut parts, a, b), see(&mut whole, a, b));
+        }
+        assert_eq!(parts.snapshot(), whole.snapshot());
+    }
+}
+
+#[test]
+fn broken_snapshots_change_nothing() {
+    for config in variants() {
+        let mut plugin = configured(&config);
+        rows(100).into_iter().for_each(|[a, b]| drop(see(&mut plugin, a, b)));
+        let snapshot = plugin.snapshot();
+        for broken in testing::damaged(&snapshot, 3) {
+            let before = plugin.snapshot();
+            if plugin.restore(&broken).is_err() {
+                assert_eq!(plugin.snapshot(), before);
+            }
+            see(&mut plugin, 1.0, 0.0);
+        }
+        for broken in [&[][..], &snapshot[..20], &[&snapshot[..], &[0]].concat()] {
+            assert!(matches!(plugin.restore(broken), Err(Error::BadConfig(_))));
+        }
+    }
+}
+
+#[test]
+fn configurations_that_are_refused() {
+    for (key, value, expected) in [
+        ("lamda", json!(1), "configuration, key lamda: unknown field `lamda`"),
+        ("lambda", json!(0.1), "lambda belongs to variant \"w\""),
+        ("variant", json!("b"), "configuration, key variant: unknown variant `b`"),
+        ("drift_confidence", json!(0), "drift_confidence is 0"),
+        ("warning_confidence", json!(0.0001), "warning_confidence is 0.0001"),
+        ("tolerance", json!(-1), "tolerance is -1, and has to be at least 0"),
+        (
+            "truth",
+            json!({"tensor": "t", "colour": 1}),
+            "configuration, key truth.colour: unknown field `colour`",
+        ),
+        ("fields", json!([]), "fields has 0 names"),
+        ("fields", json!(["a", "a"]), "fields has \"a\" twice"),
+        ("shape", json!([-1, 3]), "shape has to end in 2"),
+    ] {
+        let mut config = config();
+        config[key] = value;
+        let message = testing::message(Plugin::new().configure(&config.to_string(), vec![]));
+        assert!(message.starts_with(expected), "{key}: {message}");
+    }
+}
+
+#[test]
+fn hostile_inputs_change_nothing() {
+    for config in variants() {
+        let mut plugin = configured(&config);
+        let spec = plugin.plugin().unwrap().subscription().watches[0].spec.clone();
+        for tensor in testing::hostile(&spec) {
+            let (fits, before) = (tensor.check(&spec).is_ok(), plugin.snapshot());
+            assert_eq!(plugin.observe(testing::context(0), vec![tensor]).is_ok(), fits);
+            assert!(fits || plugin.snapshot() == before);
+        }
+        assert!(plugin.observe(testing::context(0), vec![]).is_err());
+    }
+}
+
+#[test]
+fn the_weight_of_variant_w_is_checked() {
+    for lambda in [0.0, 1.5] {
+        let config = json!({"tensor": "x", "fields": ["a"], "variant": "w", "lambda": lambda});
+        let message = testing::message(Plugin::new().configure(&config.to_string(), vec![]));
+        assert!(message.starts_with(&format!("lambda is {lambda}")), "{message}");
+    }
+}
+
+#[test]
+fn values_from_0_to_1_are_taken_as_they_are_and_others_left_out() {
+    let (mut with, mut without) = (configured(&config()), configured(&config()));
+    for (row, [a, b]) in rows(1_000).into_iter().enumerate() {
+        let shares = [0.3 * a + 0.002 * (row % 10) as f32, 0.5 * b];
+        assert!(see(&mut with, 1.5, -0.5).is_empty());
+        assert_eq!(
+            see(&mut with, shares[0], shares[1]),
+            see(&mut without, shares[0], shares[1])
+        );
+    }
+    assert_eq!(with.snapshot(), without.snapshot());
+    assert!((0.05..0.09).contains(&testing::take_recorded().gauges["hddm/b"]));
+}
+
+/// README.md states 0.10 and 0.63 in 10,000 values at the defaults with an error rate of 0.2: fifty times those.
+#[test]
+fn a_steady_stream_alarms_as_rarely_as_stated() {
+    for (variant, expected, most) in [("a", 5, 15), ("w", 31, 60)] {
+        let fields: Vec<String> = (0..50).map(|n| format!("f{n}")).collect();
+        let mut plugin = configured(&json!({"tensor": "x", "fields": fields, "variant": variant}));
+        let errors: Vec<f32> = testing::random(9)
+            .take(500_000)
+            .map(|bits| f32::from(bits % 5 == 0))
+            .collect();
+        let tensor = Tensor::from_f32("x", vec![10_000, 50], &errors);
+        let found = plugin.observe(testing::context(0), vec![tensor]).unwrap();
+        let alarms = found
+            .iter()
+            .filter(|finding| finding.severity == Severity::Alarm)
+            .count();
+        assert!(
+            alarms <= most,
+            "{alarms} alarms of variant {variant}, {expected} expected"
+        );
+    }
+}
