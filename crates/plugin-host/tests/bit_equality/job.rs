@@ -1,0 +1,254 @@
+//! What all engines are given.
+
+use crate::cases::{self, Cases};
+use floorhand_plugin_host::{Context, Origin, World};
+use floorhand_tensor::{Datatype, Tensor, TensorSpec};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// How many samples come at once, in turn.
+const BATCHES: [usize; 5] = [1, 2, 1, 3, 7];
+
+/// Calls between two snapshots, and between two restarts.
+const SNAPSHOT_EVERY: usize = 5;
+const RESTART_EVERY: usize = 20;
+
+/// Samples of a job: enough for the windows of the cases, and a Python that takes its time over each byte.
+const MAX_SAMPLES: usize = 400;
+
+/// What the tensors hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filling {
+    /// What the cases have.
+    Recorded,
+    /// Random numbers, a tenth of them denormal.
+    Finite,
+    /// A twentieth of them NaN or infinite besides. States may then hold a NaN whose bits are open, and aren't compared.
+    Any,
+}
+
+pub(crate) enum Call {
+    Samples(Vec<Context>, Vec<Tensor>),
+    Messages(Vec<Message>),
+    Snapshot,
+    Restart,
+}
+
+pub(crate) struct Message {
+    pub(crate) topic: String,
+    pub(crate) content_type: String,
+    pub(crate) received_ns: u64,
+    pub(crate) payload: Vec<u8>,
+}
+
+pub(crate) struct Job {
+    world: World,
+    setup: Value,
+    pub(crate) calls: Vec<Call>,
+}
+
+impl Job {
+    /// None where random numbers make no sense: a decoder's messages.
+    pub(crate) fn new(
+        cases: &Cases,
+        (world, specs): (World, Vec<(Origin, TensorSpec)>),
+        filling: Filling,
+    ) -> Option<Self> {
+        if world == World::Decoder && filling != Filling::Recorded {
+            return None;
+        }
+        let assets: Vec<Value> = cases
+            .assets
+            .iter()
+            .map(|asset| json!({"name": asset.name, "data": hex::encode(&asset.data)}))
+            .collect();
+        let setup = json!({"world": world.name(), "config": cases.config, "assets": assets, "given": []});
+        let calls = if world == World::Decoder {
+            messages(cases)
+        } else {
+            samples(cases, &specs, filling)
+        };
+        let calls = with_states(calls, filling != Filling::Any);
+        Some(Self { world, setup, calls })
+    }
+
+    /// As the other engines read it.
+    pub(crate) fn to_lines(&self) -> String {
+        let mut lines = format!("{}\n", self.setup);
+        for call in &self.calls {
+            let _ = writeln!(lines, "{}", self.line(call));
+        }
+        lines
+    }
+
+    fn line(&self, call: &Call) -> Value {
+        match call {
+            Call::Samples(contexts, tensors) => {
+                let samples: Vec<Value> = contexts.iter().map(context).collect();
+                let tensors: Vec<Value> = tensors.iter().map(tensor).collect();
+                let name = if self.world == World::Monitor {
+                    "observe"
+                } else {
+                    "process"
+                };
+                json!({name: {"samples": samples, "tensors": tensors}})
+            }
+            Call::Messages(messages) => json!({"decode": messages.iter().map(message).collect::<Vec<_>>()}),
+            Call::Snapshot => json!({"snapshot": {}}),
+            Call::Restart => json!({"restart": {}}),
+        }
+    }
+}
+
+fn context(context: &Context) -> Value {
+    json!({
+        "sequence": context.sequence.to_string(),
+        "time_ns": context.time_ns.to_string(),
+        "gap": context.gap,
+        "key": context.key,
+        "id": context.id,
+    })
+}
+
+fn tensor(tensor: &Tensor) -> Value {
+    json!({
+        "datatype": tensor.datatype().name().to_lowercase(),
+        "shape": tensor.shape(),
+        "data": hex::encode(tensor.data()),
+    })
+}
+
+fn message(message: &Message) -> Value {
+    json!({
+        "topic": message.topic,
+        "content_type": message.content_type,
+        "properties": [],
+        "received_ns": message.received_ns.to_string(),
+        "payload": hex::encode(&message.payload),
+    })
+}
+
+/// Cases that follow each other and have the same shapes, in calls of several.
+fn samples(cases: &Cases, specs: &[(Origin, TensorSpec)], filling: Filling) -> Vec<Call> {
+    let mut random = Random(1);
+    let mut ready = Vec::new();
+    for (case, sequence) in cases.calls.iter().take(MAX_SAMPLES).zip(0..) {
+        if let Some(tensors) = cases::tensors(case, specs) {
+            let filled = tensors
+                .into_iter()
+                .map(|tensor| random.fill(tensor, filling))
+                .collect::<Vec<_>>();
+            let context = Context {
+                sequence,
+                time_ns: cases::time_ns(case, sequence),
+                gap: sequence == 0,
+                ..Context::default()
+            };
+            ready.push((context, filled));
+        }
+    }
+    let shapes = |tensors: &[Tensor]| tensors.iter().map(|tensor| tensor.shape().to_vec()).collect::<Vec<_>>();
+    let mut calls = Vec::new();
+    let mut sizes = BATCHES.iter().cycle();
+    for group in ready.chunk_by(|a, b| shapes(&a.1) == shapes(&b.1)) {
+        let mut rest = group;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+            calls.push(together(now));
+            rest = later;
+        }
+    }
+    calls
+}
+
+/// One call of several samples: their tensors behind each other.
+fn together(samples: &[(Context, Vec<Tensor>)]) -> Call {
+    let contexts = samples.iter().map(|(context, _)| context.clone()).collect();
+    let first = &samples.first().unwrap().1;
+    let tensors = first.iter().enumerate().map(|(place, tensor)| {
+        let mut shape = vec![samples.len() as u64];
+        shape.extend(tensor.shape());
+        let data = samples
+            .iter()
+            .flat_map(|(_, tensors)| tensors.get(place).unwrap().data().to_vec());
+        Tensor::new(tensor.name(), tensor.datatype(), shape, data.collect()).unwrap()
+    });
+    Call::Samples(contexts, tensors.collect())
+}
+
+fn messages(cases: &Cases) -> Vec<Call> {
+    let message = |(case, received_ns): (&Value, u64)| {
+        let text = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
+        Some(Message {
+            topic: text("topic"),
+            content_type: text("content_type"),
+            received_ns: cases::time_ns(case, received_ns),
+            payload: cases::payload(case)?,
+        })
+    };
+    let mut rest = cases.calls.iter().zip(0..).filter_map(message).peekable();
+    let mut sizes = BATCHES.iter().cycle();
+    let mut calls = Vec::new();
+    while rest.peek().is_some() {
+        calls.push(Call::Messages(rest.by_ref().take(*sizes.next().unwrap()).collect()));
+    }
+    calls
+}
+
+fn with_states(calls: Vec<Call>, compared: bool) -> Vec<Call> {
+    let mut all = Vec::new();
+    for (call, number) in calls.into_iter().zip(1..) {
+        all.push(call);
+        if compared && number % SNAPSHOT_EVERY == 0 {
+            all.push(Call::Snapshot);
+        }
+        if compared && number % RESTART_EVERY == 0 {
+            all.push(Call::Restart);
+        }
+    }
+    all
+}
+
+/// Marsaglia's xorshift64*, from Vigna's paper.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 32) % end
+    }
+
+    /// The tensor with other numbers in it, if its type is FP32: around those that it has, so that they mean something to the
+    /// plugin.
+    fn fill(&mut self, tensor: Tensor, filling: Filling) -> Tensor {
+        if filling == Filling::Recorded || tensor.datatype() != Datatype::Fp32 {
+            return tensor;
+        }
+        let values = tensor.to_f32().unwrap();
+        let values: Vec<f32> = values.into_iter().map(|value| self.number(value, filling)).collect();
+        Tensor::from_f32(tensor.name(), tensor.shape().to_vec(), &values).unwrap()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "24 bits are exact")]
+    fn number(&mut self, near: f32, filling: Filling) -> f32 {
+        let dice = self.below(20);
+        match dice {
+            0 | 1 => f32::from_bits(u32::try_from(self.below(1 << 23) | self.below(2) << 31).unwrap()),
+            2 if filling == Filling::Any => {
+                let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+                *special.get(usize::try_from(self.below(3)).unwrap()).unwrap()
+            }
+            _ => {
+                let near = if near.is_finite() { near } else { 1.0 };
+                near * (self.below(1 << 24) as f32 / 8_388_608.0)
+            }
+        }
+    }
+}

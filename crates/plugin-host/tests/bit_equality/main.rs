@@ -1,0 +1,125 @@
+//! The same component gives the same bytes in this host, in wasmtime-py and in jco: that is what makes features the same in
+//! training and in serving.
+//!
+//! Every first-party plugin is given the inputs of its recorded cases (`plugins/*/tests/cases`), in calls of one, two, three
+//! samples, and then again numbers at random in the same shapes: denormals in one job, NaN and infinity too in another. State
+//! is saved and restored on the way. `tests/python/run_component.py` says what a job is, and what is compared.
+//!
+//! `FLOORHAND_PYTHON` names a Python with the package wasmtime, `FLOORHAND_JCO` the program jco. What isn't there is said to
+//! be skipped; without either, the jobs still run here.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+#![expect(clippy::print_stderr, reason = "what is skipped is told to whoever runs the tests")]
+
+mod cases;
+mod device;
+mod engines;
+mod job;
+
+use cases::Cases;
+use engines::Engine;
+use floorhand_plugin_host::{Host, HostConfig};
+use job::{Filling, Job};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Freshly built components if there are any (`cargo xtask plugins --check`), else the committed ones.
+fn components() -> PathBuf {
+    let root = workspace();
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
+    let fresh = target.join("plugins/fresh");
+    if fresh.is_dir() {
+        return fresh;
+    }
+    root.join("plugins/prebuilt")
+}
+
+/// Of folders of plugins those that have cases and were built: component and cases' files.
+fn with_cases(folders: impl IntoIterator<Item = (PathBuf, PathBuf)>) -> Vec<(PathBuf, Vec<PathBuf>)> {
+    let plugin = |(folder, built): (PathBuf, PathBuf)| {
+        let name = folder.file_name()?.to_string_lossy().into_owned();
+        let component = built.join(format!("{name}.wasm"));
+        let mut recorded = sorted(&folder.join("tests/cases"));
+        recorded.retain(|file| file.extension() == Some("jsonl".as_ref()));
+        (!recorded.is_empty() && component.is_file()).then_some((component, recorded))
+    };
+    folders.into_iter().filter_map(plugin).collect()
+}
+
+fn sorted(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn first_party_plugins_give_the_same_bytes_everywhere() {
+    let folders = sorted(&workspace().join("plugins"));
+    let plugins = with_cases(folders.into_iter().map(|folder| (folder, components())));
+    assert!(!plugins.is_empty(), "no plugin has cases");
+    run_everywhere(plugins);
+}
+
+#[test]
+fn plugins_in_javascript_and_python_give_the_same_bytes_everywhere() {
+    let folders = ["javascript", "python"].map(|language| sorted(&workspace().join("tests/guests").join(language)));
+    let plugins = with_cases(folders.into_iter().flatten().map(|folder| (folder.clone(), folder)));
+    if plugins.is_empty() {
+        eprintln!("SKIPPED: no plugin was built in tests/guests; the READMEs there say how");
+    }
+    run_everywhere(plugins);
+}
+
+fn run_everywhere(plugins: Vec<(PathBuf, Vec<PathBuf>)>) {
+    let scratch = tempfile::tempdir().unwrap();
+    let others = [Engine::python(), Engine::jco()];
+    let others: Vec<&Engine> = others.iter().flatten().collect();
+    let host = Host::new(HostConfig::default()).unwrap();
+    for (component, recorded) in plugins {
+        let compiled = host.component(&fs::read(&component).unwrap()).unwrap();
+        let ready: Vec<_> = others
+            .iter()
+            .filter(|engine| engine.takes(&component))
+            .map(|engine| engine.ready(&component, scratch.path()))
+            .collect();
+        for file in recorded {
+            let cases = Cases::read(&file);
+            for filling in [Filling::Recorded, Filling::Finite, Filling::Any] {
+                let what = format!("{}, {}, {filling:?}", component.display(), file.display());
+                let Some(job) = Job::new(&cases, device::specs(&compiled, &cases), filling) else {
+                    continue;
+                };
+                let path = scratch.path().join("job.jsonl");
+                fs::write(&path, job.to_lines()).unwrap();
+                let expected = device::run(&compiled, &cases, &job);
+                for engine in &ready {
+                    compare(&what, &expected, engine.name(), &engine.run(&path));
+                }
+            }
+        }
+        eprintln!("{}: the same in {} other engines", component.display(), ready.len());
+    }
+}
+
+/// Line by line, so that a difference is seen where it is.
+fn compare(what: &str, expected: &[Value], engine: &str, actual: &[Value]) {
+    for (line, (expected, actual)) in expected.iter().zip(actual).enumerate() {
+        assert!(
+            expected == actual,
+            "{what}, line {line}: the host gave\n{expected}\nand {engine}\n{actual}"
+        );
+    }
+    assert_eq!(expected.len(), actual.len(), "{what}: lines of {engine}");
+}
