@@ -28,14 +28,13 @@ pub(crate) struct Processor<'a> {
 impl Processor<'_> {
     /// A processor of `x: FP32[-1]` that answers with the same as `y`, and whose state is the number of samples so far.
     pub(crate) fn component(&self) -> Vec<u8> {
-        let wit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/next");
-        self.component_of(&wit, "0.1.0")
+        encode(&self.text(), "processor")
     }
 
     /// The same, built against the version of the interface in a folder.
     pub(crate) fn component_of(&self, wit: &std::path::Path, version: &str) -> Vec<u8> {
         let text = self.text().replace("@0.1.0", &format!("@{version}"));
-        encode(&text, "processor", wit)
+        encode_of(&text, "processor", wit)
     }
 
     fn text(&self) -> String {
@@ -153,12 +152,11 @@ pub(crate) fn monitor() -> Vec<u8> {
             (i32.const 256))
         (func (export "floorhand:plugin/monitoring@0.1.0#restore") (param i32 i32) (result i32) (i32.const 272)))"#
     );
-    let wit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/next");
-    encode(&text, "monitor", &wit)
+    encode(&text, "monitor")
 }
 
 /// Names and shapes at fixed places, and an allocator that is emptied after every sample.
-const COMMON: &str = r#"
+pub(crate) const COMMON: &str = r#"
     (data (i32.const 16) "xy")
     (data (i32.const 32) "\ff\ff\ff\ff")
     (global $heap (mut i32) (i32.const 4096))
@@ -174,7 +172,12 @@ const COMMON: &str = r#"
         (local.get $at))
 "#;
 
-fn encode(text: &str, world: &str, wit: &std::path::Path) -> Vec<u8> {
+pub(crate) fn encode(text: &str, world: &str) -> Vec<u8> {
+    let wit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/next");
+    encode_of(text, world, &wit)
+}
+
+fn encode_of(text: &str, world: &str, wit: &std::path::Path) -> Vec<u8> {
     let mut module = wat::parse_str(text).unwrap();
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(wit).unwrap();
