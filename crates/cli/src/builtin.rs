@@ -7,7 +7,28 @@ macro_rules! prebuilt {
     };
 }
 
-const PLUGINS: [(&str, &[u8]); 4] = prebuilt!["data-validation", "drift-psi", "standardize", "vibration-features"];
+const PLUGINS: [(&str, &[u8]); 20] = prebuilt![
+    "aggregate",
+    "calibration",
+    "data-validation",
+    "drift-adwin",
+    "drift-chi2",
+    "drift-ddm",
+    "drift-hddm",
+    "drift-js",
+    "drift-ks",
+    "drift-psi",
+    "drift-wasserstein",
+    "image-normalize",
+    "output-drift",
+    "page-hinkley",
+    "softmax-label",
+    "spectral",
+    "standardize",
+    "threshold",
+    "vibration-features",
+    "window",
+];
 
 /// The component of a first-party plugin. The error names those there are.
 pub fn plugin(name: &str) -> Result<&'static [u8], String> {
@@ -32,7 +53,7 @@ mod tests {
         }
         let error = plugin("standardise").unwrap_err();
         assert!(
-            error.contains("builtin:standardise") && error.contains("standardize, vibration-features"),
+            error.contains("builtin:standardise") && error.contains("standardize, threshold, vibration-features"),
             "{error}"
         );
     }
