@@ -105,6 +105,20 @@ fn a_wrong_answer_is_found(shop: &Shop) {
         ran.stdout,
         ran.stderr
     );
+    let hasty = whole.replace(
+        "            char *text = floorhand_join",
+        "            last[0] += 1.0f;\n            char *text = floorhand_join",
+    );
+    assert_ne!(whole, hasty);
+    fs::write(&source, hasty).unwrap();
+    let ran = shop.run(&["plugin", "test", "my-processor"]);
+    assert!(
+        ran.stdout
+            .contains("FAILED a sample that it refuses changes nothing, or is a gap"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
     // A compiler's complaint is followed by one line of ours.
     fs::write(&source, whole.replace("static bool started;", "")).unwrap();
     shop.run(&["plugin", "build", "my-processor"]).failed(

@@ -7,7 +7,7 @@ use super::super::guest::{Answer, Call, Guest, Start, error_name};
 use super::Run;
 use super::checks::{Check, is_fault, start};
 use anyhow::{Context as _, Result, anyhow, ensure};
-use floorhand_plugin_host::{PluginError, World};
+use floorhand_plugin_host::{Context as SampleContext, PluginError, World};
 use floorhand_tensor::{Datatype, Dim, Tensor, TensorSpec};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub(super) fn of(world: World) -> impl Iterator<Item = &'static Check> {
 
 const SAMPLES: &[Check] = &[
     ("survives NaN, infinities, nothing and too much", numbers),
-    ("a sample that it refuses changes nothing", refusals),
+    ("a sample that it refuses changes nothing, or is a gap", refusals),
 ];
 
 const MESSAGES: &[Check] = &[("survives messages that are cut, huge or noise", messages)];
@@ -56,10 +56,7 @@ const HUGE_MESSAGE: usize = 256 << 10;
 fn numbers(run: &Run<'_>) -> Result<()> {
     let mut guest = start(run)?;
     let specs = guest.inputs();
-    // In the middle of its stream, with a state of its own.
-    let half = run.calls.len() / 2;
-    run.calls.iter().take(half).for_each(|call| drop(guest.call(call)));
-    let Some(Call::Sample(context, _)) = run.calls.first() else {
+    let Some(context) = half_way(run, &mut guest) else {
         return Ok(());
     };
     for (what, tensors) in tensors(&specs)? {
@@ -87,28 +84,61 @@ fn messages(run: &Run<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A refused sample leaves the state as it was.
+/// Sends the first half of the samples, so that the plugin has a state of its own; gives the context of one that follows
+/// without a gap, which would let the plugin begin anew.
+fn half_way(run: &Run<'_>, guest: &mut Guest) -> Option<SampleContext> {
+    let half = run.calls.get(..run.calls.len() / 2).unwrap_or_default();
+    half.iter().for_each(|call| drop(guest.call(call)));
+    match half.last().or(run.calls.first())? {
+        Call::Sample(last, _) => Some(SampleContext {
+            sequence: last.sequence + 1,
+            gap: false,
+            ..last.clone()
+        }),
+        Call::Message { .. } => None,
+    }
+}
+
+/// What comes after a refused sample is what it would have been without it, or after a gap: what is built of neighbouring
+/// samples may begin anew where one couldn't be read.
 fn refusals(run: &Run<'_>) -> Result<()> {
-    let mut guest = start(run)?;
-    let specs = guest.inputs();
     let half = run.calls.len() / 2;
-    run.calls.iter().take(half).for_each(|call| drop(guest.call(call)));
-    let Some(Call::Sample(context, _)) = run.calls.first() else {
-        return Ok(());
-    };
-    for (what, tensors) in tensors(&specs)? {
-        let before = guest.snapshot()?;
-        let answer = guest.call(&Call::Sample(context.clone(), tensors));
+    let without = run.answers.get(half..).unwrap_or_default();
+    let after_gap = after_gap(run, half)?;
+    for (what, tensors) in tensors(&start(run)?.inputs())? {
+        let mut guest = start(run)?;
+        let Some(context) = half_way(run, &mut guest) else {
+            return Ok(());
+        };
+        let answer = guest.call(&Call::Sample(context, tensors));
         survived(&mut guest, &answer, &what)?;
-        if let Answer::Error(error) = answer {
-            ensure!(
-                guest.snapshot()? == before,
-                "{what}: answers {} and has changed its state",
-                error_name(&error)
-            );
-        }
+        let Answer::Error(error) = answer else { continue };
+        let rest = run.calls.iter().skip(half);
+        let answers: Vec<Answer> = rest.map(|call| guest.call(call)).collect();
+        ensure!(
+            answers == without || answers == after_gap,
+            "{what}: answers {}, and then something else than without that sample or after a gap",
+            error_name(&error)
+        );
     }
     Ok(())
+}
+
+/// The answers from a call on when samples before it are missing.
+fn after_gap(run: &Run<'_>, from: usize) -> Result<Vec<Answer>> {
+    let mut guest = start(run)?;
+    let calls = run.calls.iter().enumerate().map(|(index, call)| match call {
+        Call::Sample(context, tensors) if index == from => {
+            let gap = SampleContext {
+                gap: true,
+                ..context.clone()
+            };
+            guest.call(&Call::Sample(gap, tensors.clone()))
+        }
+        _ => guest.call(call),
+    });
+    let mut answers: Vec<Answer> = calls.collect();
+    Ok(answers.split_off(from))
 }
 
 fn states(run: &Run<'_>) -> Result<()> {
