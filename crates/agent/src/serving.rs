@@ -4,6 +4,7 @@
 //! goes to the core.
 
 mod decoders;
+mod input;
 mod window;
 
 use crate::clock::monotonic_ms;
@@ -13,13 +14,13 @@ use crate::local::Flow;
 use crate::notify::Heartbeat;
 use crate::sinks::{Kind, SinkWriter};
 use crate::telemetry::Telemetry;
-use csv::StringRecord;
 use decoders::Decoders;
 use floorhand_bundle::{Digest, OnBreak};
 use floorhand_lifecycle::TrialSample;
 use floorhand_pipeline::decode::DecodeError;
 use floorhand_pipeline::{
-    Loaded, Outcome, Processed, ResultHead, Sample, SampleError, Serving, StageEvent, Trial, finding_json, result_json,
+    Loaded, Outcome, Passed, Processed, ResultHead, Sample, SampleError, Served, Serving, StageEvent, Trial,
+    finding_json, result_json,
 };
 use floorhand_protocol::{Finding, Mode, Parameters, Phase, Prediction, RecordBody, Severity};
 use floorhand_tensor::Tensor;
@@ -30,33 +31,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use window::Window;
 
+pub(crate) use input::{Input, Payload};
 pub(crate) use window::Totals;
 
 /// Samples that wait for the pipeline: enough to hide the wake-ups, few enough to hold large ones.
 const QUEUE: usize = 64;
 /// How long the thread sleeps when nothing comes: metrics go out and files are flushed in this rhythm.
 const IDLE: Duration = Duration::from_millis(250);
-
-/// A sample as it came.
-#[derive(Debug)]
-pub(crate) struct Input {
-    pub(crate) payload: Payload,
-    /// When it came, in milliseconds since 1970 UTC.
-    pub(crate) time_ms: u64,
-    /// Its source, for messages.
-    pub(crate) source: String,
-}
-
-/// What a sample's bytes are.
-#[derive(Debug)]
-pub(crate) enum Payload {
-    Json(Vec<u8>),
-    Raw(Vec<u8>),
-    Csv {
-        header: Arc<StringRecord>,
-        row: StringRecord,
-    },
-}
 
 /// What the thread is told.
 pub(crate) enum Message {
@@ -206,7 +187,7 @@ impl Server {
                 continue;
             };
             match message {
-                Message::Sample(input) => self.sample(&input),
+                Message::Sample(input) => self.message(&input),
                 Message::Stop(done) => {
                     self.flush();
                     self.report_metrics(monotonic_ms());
@@ -250,26 +231,47 @@ impl Server {
         }
     }
 
-    fn sample(&mut self, input: &Input) {
-        self.setup.totals.samples.fetch_add(1, Ordering::Relaxed);
+    fn message(&mut self, input: &Input) {
         self.setup.totals.came_from(&input.source);
-        self.window.samples += 1;
         if self.mode == Mode::Paused {
+            self.came(1);
             self.window.count("paused-samples", 1);
             return;
         }
         let Self { serving, decoders, .. } = self;
-        let (served, trial) = serving.process(|taker| decoders.decode(taker, input), monotonic_ms());
-        if served.is_none() && trial.is_none() {
-            self.window.count("samples-without-bundle", 1);
-        }
+        let now_ms = monotonic_ms();
+        let (served, trial) = serving.process(|taker| decoders.decode(taker, input, now_ms), now_ms);
         if let Some(trial) = &trial {
-            self.tried(trial, served.is_none(), input);
+            self.tried_all(trial, served.is_none(), input);
         }
-        match served.map(|served| (served.sample, served.processed)) {
-            Some((Ok(sample), processed)) => self.served(&sample, &processed),
-            Some((Err(error), _)) => self.undecodable(input, &error),
-            None => {}
+        match served {
+            Some(served) => self.served_all(&served, input),
+            None => {
+                self.came(1);
+                if trial.is_none() {
+                    self.window.count("samples-without-bundle", 1);
+                }
+            }
+        }
+    }
+
+    /// Counts samples. What nobody took apart is one.
+    fn came(&mut self, samples: usize) {
+        let samples = samples as u64;
+        self.setup.totals.samples.fetch_add(samples, Ordering::Relaxed);
+        self.window.samples += samples;
+    }
+
+    fn served_all(&mut self, served: &Passed<Served>, input: &Input) {
+        self.came(served.samples.len());
+        for served in &served.samples {
+            match &served.sample {
+                Ok(sample) => self.served(sample, &served.processed),
+                Err(error) => self.undecodable(input, error),
+            }
+        }
+        if let Some(generation) = self.serving.active().map(|active| active.generation) {
+            self.stage_events(&served.events, generation);
         }
     }
 
@@ -286,6 +288,7 @@ impl Server {
         self.window.latency.add(served.latency_us);
         let head = ResultHead {
             id: &sample.id,
+            key: sample.key.as_deref(),
             time_ms: sample.time_ms(),
             sequence: served.sequence,
             bundle,
@@ -330,6 +333,14 @@ impl Server {
     }
 
     /// `alone`: nothing serves beside the candidate, so that what it can't read nobody can.
+    fn tried_all(&mut self, trial: &Passed<Trial>, alone: bool, input: &Input) {
+        for trial in &trial.samples {
+            self.tried(trial, alone, input);
+        }
+        let generation = self.serving.candidate_mut().map_or(0, |candidate| candidate.generation);
+        self.stage_events(&trial.events, generation);
+    }
+
     fn tried(&mut self, trial: &Trial, alone: bool, input: &Input) {
         if let (true, Outcome::Failed(SampleError::Decode(error))) = (alone, &trial.processed.outcome) {
             self.undecodable(input, error);

@@ -63,6 +63,8 @@ pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, servin
                         payload,
                         time_ms: system_ms(),
                         source: source.topic.clone(),
+                        topic: message.topic,
+                        retained: message.retain,
                     })
                     .await;
             }

@@ -17,6 +17,8 @@ use std::collections::BTreeSet;
 
 /// The largest manifest in bytes: chunk lists of some 500 MB of components.
 pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
+/// What a manifest with a decoder lists as critical. An agent that knew none would take its messages for JSON.
+const CRITICAL_DECODER: &str = "pipeline.decoder";
 /// More stages of one kind than any pipeline has.
 const MAX_STAGES: usize = 32;
 
@@ -81,6 +83,9 @@ pub struct Component {
 /// The stages of a pipeline, in the order of a sample's way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PipelineSpec {
+    /// The plugin that makes samples of a source's messages. Without one a message is one sample, as JSON, CSV or raw bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<StageSpec>,
     /// The tensors of a sample.
     pub inputs: Vec<InputSpec>,
     /// Processors before the model.
@@ -97,9 +102,16 @@ pub struct PipelineSpec {
 }
 
 impl PipelineSpec {
-    /// Every plugin stage, processors and monitors.
+    /// Every plugin stage: the decoder, processors and monitors.
     pub fn stages(&self) -> impl Iterator<Item = &StageSpec> {
-        self.preprocess.iter().chain(&self.postprocess).chain(&self.monitors)
+        let behind = self.preprocess.iter().chain(&self.postprocess).chain(&self.monitors);
+        self.decoder.iter().chain(behind)
+    }
+
+    /// The fields of it that a manifest has to list as critical: a reader that passed them over would run something else.
+    #[must_use]
+    pub fn critical(&self) -> Vec<String> {
+        self.decoder.iter().map(|_| CRITICAL_DECODER.to_owned()).collect()
     }
 }
 
@@ -224,7 +236,7 @@ impl Manifest {
 
     /// What every manifest has to hold, whoever signed it.
     fn check(&self) -> Result<(), DocumentError> {
-        check_critical("manifest", &self.critical, &[])?;
+        check_critical("manifest", &self.critical, &[CRITICAL_DECODER])?;
         for component in &self.components {
             component.blob.check()?;
         }
@@ -232,6 +244,7 @@ impl Manifest {
             document: "manifest",
             problem,
         };
+        self.check_critical_listed().map_err(refused)?;
         self.check_names().map_err(refused)?;
         self.check_references().map_err(refused)?;
         self.gates.check().map_err(|problem| refused(problem.to_owned()))?;
@@ -246,6 +259,14 @@ impl Manifest {
             return Err(refused("it names no hardware class; `*` is any".to_owned()));
         }
         Ok(())
+    }
+
+    fn check_critical_listed(&self) -> Result<(), String> {
+        let needed = self.pipeline.critical();
+        match needed.iter().find(|field| !self.critical.contains(field)) {
+            Some(field) => Err(format!("it has {field} and doesn't list it as critical")),
+            None => Ok(()),
+        }
     }
 
     fn check_names(&self) -> Result<(), String> {
@@ -275,6 +296,17 @@ impl Manifest {
     fn check_references(&self) -> Result<(), String> {
         self.expect(&self.pipeline.model.component, ComponentRole::Model, "the model")?;
         self.expect(&self.golden.component, ComponentRole::Golden, "the golden cases")?;
+        if self
+            .pipeline
+            .decoder
+            .as_ref()
+            .is_some_and(|stage| stage.on_break == OnBreak::Bypass)
+        {
+            return Err(
+                "the decoder has on_break = \"bypass\": without it there are no samples; use \"fail\" or \"rollback\""
+                    .to_owned(),
+            );
+        }
         for stage in self.pipeline.stages() {
             self.expect(&stage.plugin, ComponentRole::Plugin, stage.name.as_str())?;
             for asset in &stage.assets {

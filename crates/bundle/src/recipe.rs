@@ -40,6 +40,9 @@ pub struct Recipe {
     /// `[lineage]`
     #[serde(default)]
     pub lineage: Lineage,
+    /// `[decoder]`
+    #[serde(default)]
+    pub decoder: Option<RecipeStage>,
     /// `[[input]]`
     #[serde(rename = "input")]
     pub inputs: Vec<RecipeInput>,
@@ -95,7 +98,7 @@ pub struct RecipeInput {
     pub fields: Vec<String>,
 }
 
-/// `[[preprocess]]`, `[[postprocess]]`, `[[monitor]]`: one plugin.
+/// `[decoder]`, `[[preprocess]]`, `[[postprocess]]`, `[[monitor]]`: one plugin.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct RecipeStage {
     /// The stage's name.
@@ -212,6 +215,7 @@ impl Recipe {
         if !self.lineage.model_card.is_empty() {
             gathered.take(&self.lineage.model_card, ComponentRole::ModelCard);
         }
+        let decoder = self.decoder.as_ref().and_then(|stage| gathered.stage(stage));
         let preprocess = gathered.stages(&self.preprocess);
         let postprocess = gathered.stages(&self.postprocess);
         let monitors = gathered.stages(&self.monitors);
@@ -229,6 +233,7 @@ impl Recipe {
             });
         };
         let pipeline = PipelineSpec {
+            decoder,
             inputs: self.inputs.iter().map(RecipeInput::spec).collect(),
             preprocess,
             model: ModelSpec {
@@ -271,7 +276,7 @@ impl Recipe {
             floor,
             hardware,
             min_agent,
-            critical: Vec::new(),
+            critical: pipeline.critical(),
             components,
             pipeline,
             golden,
@@ -423,6 +428,67 @@ mod tests {
         assert_eq!(
             crate::cbor::decode::<Manifest>("manifest", &bytes, bytes.len()).unwrap(),
             *manifest
+        );
+    }
+
+    const DECODER: &str = r#"
+        [decoder]
+        name = "rows"
+        plugin = "csv-row.wasm"
+        config = { columns = ["pressure", "flow"] }
+        [[input]]"#;
+
+    fn with_decoder(decoder: &str) -> Result<Assembly, RecipeError> {
+        Recipe::parse(&TEXT.replacen("[[input]]", decoder, 1))?.assemble(
+            &mut |name| {
+                Ok(if name == "golden.jsonl" {
+                    b"{}".to_vec()
+                } else {
+                    name.as_bytes().to_vec()
+                })
+            },
+            |_| Ok(Signature::default()),
+        )
+    }
+
+    #[test]
+    fn a_decoder_is_critical_to_whoever_reads_the_manifest() {
+        let manifest = with_decoder(DECODER).unwrap().manifest;
+        let decoder = manifest.pipeline.decoder.as_ref().unwrap();
+        assert_eq!(
+            (decoder.name.as_str(), decoder.plugin.as_str(), decoder.config.as_str()),
+            ("rows", "csv-row.wasm", r#"{"columns":["pressure","flow"]}"#)
+        );
+        assert_eq!(manifest.critical, ["pipeline.decoder"]);
+        assert!(assemble(TEXT).unwrap().manifest.critical.is_empty());
+        let unlisted = Manifest {
+            critical: Vec::new(),
+            ..manifest
+        };
+        let error = unlisted.encode().unwrap_err().to_string();
+        assert!(
+            error.contains("it has pipeline.decoder and doesn't list it as critical"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_decoder_has_the_rules_of_a_stage() {
+        let refused = |from: &str, to: &str, expected: &str| {
+            let error = with_decoder(&DECODER.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(
+            "config",
+            "on_break = \"bypass\"\nconfig",
+            "without it there are no samples",
+        );
+        refused("\"rows\"", "\"scale\"", "two stages are named scale");
+        refused("plugin = \"csv-row.wasm\"", "", "missing key `decoder.plugin`");
+        refused(
+            "plugin = \"csv-row.wasm\"",
+            "plugin = \"model.onnx\"",
+            "model.onnx is used as Model and as Plugin",
         );
     }
 

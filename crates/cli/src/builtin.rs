@@ -7,9 +7,11 @@ macro_rules! prebuilt {
     };
 }
 
-const PLUGINS: [(&str, &[u8]); 20] = prebuilt![
+const PLUGINS: [(&str, &[u8]); 24] = prebuilt![
     "aggregate",
+    "binary-frame",
     "calibration",
+    "csv-row",
     "data-validation",
     "drift-adwin",
     "drift-chi2",
@@ -20,9 +22,11 @@ const PLUGINS: [(&str, &[u8]); 20] = prebuilt![
     "drift-psi",
     "drift-wasserstein",
     "image-normalize",
+    "json-paths",
     "output-drift",
     "page-hinkley",
     "softmax-label",
+    "sparkplug-b",
     "spectral",
     "standardize",
     "threshold",

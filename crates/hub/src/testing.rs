@@ -167,6 +167,7 @@ pub(crate) fn manifest(version: &str, release_counter: u64) -> (Manifest, BTreeM
             component("golden.jsonl", ComponentRole::Golden, &golden),
         ],
         pipeline: PipelineSpec {
+            decoder: None,
             inputs: vec![InputSpec { tensor, fields: vec![] }],
             preprocess: vec![],
             model: ModelSpec {

@@ -74,6 +74,7 @@ fn spec(onnx: &[u8]) -> PipelineSpec {
         fields.join(", ")
     );
     PipelineSpec {
+        decoder: None,
         inputs: vec![input("mel", VALUES), input("newest", BANDS)],
         preprocess: vec![stage("standardize", "standardize.wasm", standardize, &[])],
         model: ModelSpec {

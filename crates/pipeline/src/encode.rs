@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub struct ResultHead<'a> {
     /// The sample's own id; left out where it has none.
     pub id: &'a str,
+    /// What the sample is of, e.g. a machine; left out where nothing says so.
+    pub key: Option<&'a str>,
     /// The sample's time in milliseconds since 1970 UTC.
     pub time_ms: u64,
     /// The sample's number in its pipeline.
@@ -26,6 +28,9 @@ pub fn result_json(head: &ResultHead<'_>, outputs: &[Tensor]) -> Value {
     let mut object = Map::new();
     if !head.id.is_empty() {
         object.insert("id".to_owned(), Value::from(head.id));
+    }
+    if let Some(key) = head.key {
+        object.insert("key".to_owned(), Value::from(key));
     }
     object.insert("time_ms".to_owned(), Value::from(head.time_ms));
     object.insert("sample".to_owned(), Value::from(head.sequence));
@@ -86,6 +91,7 @@ mod tests {
     fn a_result_is_one_line_that_can_be_traced() {
         let head = ResultHead {
             id: "",
+            key: None,
             time_ms: 5,
             sequence: 7,
             bundle: Digest::of(b"b"),

@@ -2,12 +2,16 @@
 //!
 //! One JSON object a line: `{"input": {...}, "output": {...}}`. The cases go, in order, through one fresh pipeline, so that
 //! windows fill as they do in service; `"output": null` says that there is no result yet. At least one case has an output.
+//!
+//! Where the bundle has a decoder a case may be a message as a source sends it, `{"message": "...", "output": {...}}`, or
+//! with `"outputs": [...]` where it holds any other number of samples than one. At least one case has to be.
 
-use crate::decode;
 use crate::pipeline::{Outcome, Pipeline};
+use crate::recorded::RecordedMessage;
+use crate::{MS, Sample, decode};
 use floorhand_bundle::Golden;
 use floorhand_tensor::{Tensor, compare};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -42,6 +46,9 @@ pub enum GoldenError {
     /// Cases that show nothing.
     #[error("no golden case has an output to compare; give at least one")]
     Nothing,
+    /// A decoder that no case shows anything of.
+    #[error("no golden case goes through the decoder; give at least one with `message` in place of `input`")]
+    NoMessage,
     /// No result where there should be one, or the other way round.
     #[error("golden case {case}: {problem}")]
     Outcome {
@@ -70,34 +77,104 @@ pub enum GoldenError {
     },
 }
 
+/// The outputs of one sample by name; none while there is no result yet.
+type Expected = Option<BTreeMap<String, Value>>;
+
+/// A line as it is written. What of it goes together is found by [`Case::read`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
-    input: Value,
+struct Line {
+    input: Option<Value>,
+    #[serde(flatten)]
+    message: RecordedMessage,
     /// Has to be there, null or not: a misspelt key would otherwise be a case that compares nothing.
-    #[serde(deserialize_with = "Option::deserialize")]
-    output: Option<BTreeMap<String, Value>>,
+    #[serde(default, deserialize_with = "given")]
+    output: Option<Expected>,
+    outputs: Option<Vec<Expected>>,
+}
+
+/// Tells a key that is null from one that isn't there.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Expected>, D::Error> {
+    Expected::deserialize(deserializer).map(Some)
+}
+
+/// What is put into the pipeline.
+enum Given {
+    Sample(Value),
+    Message(RecordedMessage),
+}
+
+struct Case {
+    given: Given,
+    expected: Vec<Expected>,
+}
+
+impl Case {
+    fn read(line: &[u8]) -> Result<Self, String> {
+        let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let expected = match (line.output, line.outputs) {
+            (Some(output), None) => vec![output],
+            (None, Some(outputs)) if line.input.is_none() => outputs,
+            (None, Some(_)) => return Err("`outputs` is for a message; an `input` has one `output`".to_owned()),
+            (None, None) => return Err("missing field `output`".to_owned()),
+            (Some(_), Some(_)) => return Err("it has `output` and `outputs`; one of them is to be there".to_owned()),
+        };
+        if expected.iter().flatten().any(BTreeMap::is_empty) {
+            return Err("its output names nothing to compare".to_owned());
+        }
+        let given = match line.input {
+            Some(input) if line.message.is_empty() => Given::Sample(input),
+            Some(_) => return Err("it has `input` and a message; one of them is to be there".to_owned()),
+            None if line.message.is_empty() => return Err("missing field `input`".to_owned()),
+            None => Given::Message(line.message),
+        };
+        Ok(Self { given, expected })
+    }
+
+    /// The samples that it holds, with what they have to come to.
+    fn samples(&self, pipeline: &mut Pipeline, number: u64) -> Result<Vec<Sample>, GoldenError> {
+        let malformed = |problem: String| GoldenError::Malformed { case: number, problem };
+        let message = match &self.given {
+            Given::Sample(input) => {
+                let sample = decode::json_value(input, pipeline.inputs());
+                return Ok(vec![sample.map_err(|error| malformed(error.to_string()))?]);
+            }
+            Given::Message(message) => message,
+        };
+        let payload = message.payload().map_err(malformed)?;
+        let properties = message.properties();
+        let decoded = pipeline.decode(message.message(&payload, &properties, number * MS), number);
+        let decoded = decoded.ok_or_else(|| malformed("it is a message, and the bundle has no decoder".to_owned()))?;
+        let wrong = |problem: String| GoldenError::Outcome { case: number, problem };
+        let samples = decoded.samples.into_iter().collect::<Result<Vec<_>, _>>();
+        let samples = samples.map_err(|error| wrong(error.to_string()))?;
+        if samples.len() == self.expected.len() {
+            return Ok(samples);
+        }
+        Err(wrong(format!(
+            "the message holds {} samples, and {} are expected",
+            samples.len(),
+            self.expected.len()
+        )))
+    }
 }
 
 /// Runs the cases through a pipeline that has seen no sample yet. The pipeline is used up: load another one to serve.
 pub fn run_golden(pipeline: &mut Pipeline, golden: &Golden, cases: &[u8]) -> Result<GoldenReport, GoldenError> {
     let mut report = GoldenReport::default();
-    let mut compared = false;
+    let (mut compared, mut decoded) = (false, !pipeline.has_decoder());
     let lines = cases
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.trim_ascii().is_empty());
     for (line, number) in lines.zip(1..) {
-        let malformed = |problem: String| GoldenError::Malformed { case: number, problem };
-        let case: Case = serde_json::from_slice(line).map_err(|error| malformed(error.to_string()))?;
-        if case.output.as_ref().is_some_and(BTreeMap::is_empty) {
-            return Err(malformed("its output names nothing to compare".to_owned()));
+        let case = Case::read(line).map_err(|problem| GoldenError::Malformed { case: number, problem })?;
+        decoded |= matches!(case.given, Given::Message(_));
+        for (sample, expected) in case.samples(pipeline, number)?.iter().zip(&case.expected) {
+            compared |= expected.is_some();
+            let processed = pipeline.process(sample, number);
+            let difference = compare_outcome(number, golden, processed.outcome, expected.as_ref())?;
+            report.largest_difference = report.largest_difference.max(difference);
         }
-        compared |= case.output.is_some();
-        let sample =
-            decode::json_value(&case.input, pipeline.inputs()).map_err(|error| malformed(error.to_string()))?;
-        let processed = pipeline.process(&sample, number);
-        let difference = compare_outcome(number, golden, processed.outcome, case.output.as_ref())?;
-        report.largest_difference = report.largest_difference.max(difference);
         report.cases = number;
     }
     if report.cases != golden.cases {
@@ -106,10 +183,11 @@ pub fn run_golden(pipeline: &mut Pipeline, golden: &Golden, cases: &[u8]) -> Res
             actual: report.cases,
         });
     }
-    if !compared {
-        return Err(GoldenError::Nothing);
+    match (compared, decoded) {
+        (false, _) => Err(GoldenError::Nothing),
+        (true, false) => Err(GoldenError::NoMessage),
+        (true, true) => Ok(report),
     }
-    Ok(report)
 }
 
 fn compare_outcome(

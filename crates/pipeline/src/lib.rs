@@ -4,7 +4,8 @@
 //! results reach nobody. No network, no files: whoever loads a pipeline gives it its components' bytes, and time comes in
 //! with every sample. The very same code runs on the device and in `floorhand run`.
 //!
-//! A sample's way, and what it gives at each turn, is [`Processed`].
+//! A sample's way, and what it gives at each turn, is [`Processed`]. Where a bundle has a decoder, what a source sends is a
+//! message, which [`Pipeline::decode`] makes samples of.
 //!
 //! ```no_run
 //! use floorhand_pipeline::{Host, HostConfig, Pipeline, Outcome, decode};
@@ -28,23 +29,29 @@
 
 mod breaker;
 pub mod decode;
+mod decoding;
 mod encode;
 mod error;
 mod golden;
+mod loading;
 mod pipeline;
+mod recorded;
 mod serving;
 mod stage;
 
 pub use breaker::Breaker;
+pub use decoding::Decoded;
 pub use encode::{ResultHead, finding_json, result_json};
 pub use error::{LoadError, SampleError};
 pub use floorhand_plugin_host::{
-    CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Phase, Severity, Stats as HostStats,
-    compile_worker,
+    CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Message, Phase, Severity,
+    Stats as HostStats, compile_worker,
 };
 pub use golden::{GoldenError, GoldenReport, run_golden};
-pub use pipeline::{Outcome, Pipeline, Processed, StageFinding, model_signature};
-pub use serving::{Loaded, Served, Serving, Trial};
+pub use loading::model_signature;
+pub use pipeline::{Outcome, Pipeline, Processed, StageFinding};
+pub use recorded::RecordedMessage;
+pub use serving::{Loaded, Passed, Served, Serving, Trial};
 pub use stage::{StageEvent, StageTelemetry};
 
 use floorhand_tensor::Tensor;

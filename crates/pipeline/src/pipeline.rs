@@ -2,12 +2,14 @@
 
 use crate::Sample;
 use crate::decode::DecodeError;
+use crate::decoding::{Decoded, Decoding};
 use crate::error::{LoadError, SampleError};
-use crate::stage::{Read, Stage, StageEvent, StageTelemetry};
-use floorhand_bundle::{Gates, Golden, InputSpec, ModelSpec, PipelineSpec, StageSpec};
-use floorhand_inference::{LoadOptions, Model};
-use floorhand_plugin_host::{Context, Field, Finding, Given, Host, Monitor, Origin, Processor};
-use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
+use crate::loading::{check_chain, given_input, given_plain, load_model, load_stages};
+use crate::stage::{Stage, StageEvent, StageTelemetry};
+use floorhand_bundle::{Gates, Golden, InputSpec, PipelineSpec};
+use floorhand_inference::Model;
+use floorhand_plugin_host::{Context, Finding, Given, Host, Message, Monitor, Origin, Processor};
+use floorhand_tensor::{Signature, Tensor, TensorError, TensorSpec};
 use std::time::Instant;
 
 /// What came of a sample.
@@ -51,8 +53,12 @@ const MISSING: &str = "send the value, fill it in before the model, or set allow
 /// What to do about a model's output that isn't finite.
 const OVERFLOW: &str = "the model has no answer to this sample; check that its inputs lie where it was trained";
 
+/// The detail of a finding that says what its sample is of.
+const KEY: &str = "key";
+
 /// One generation of a bundle, loaded. It may move between threads; a sample's way blocks the one it is on.
 pub struct Pipeline {
+    decoder: Option<Decoding>,
     inputs: Vec<InputSpec>,
     preprocess: Vec<Stage<Processor>>,
     model: Model,
@@ -82,6 +88,11 @@ impl Pipeline {
     ) -> Result<Self, LoadError> {
         let model = load_model(&spec.model, read)?;
         let inputs: Vec<Given> = spec.inputs.iter().map(given_input).collect();
+        let decoder = spec
+            .decoder
+            .as_ref()
+            .map(|stage| Decoding::load(stage, read, host, &inputs, &spec.inputs))
+            .transpose()?;
         let (preprocess, features) = load_stages(&spec.preprocess, read, host, inputs.clone())?;
         let prediction = model.signature().outputs.iter().cloned().map(given_plain).collect();
         let (postprocess, output) = load_stages(&spec.postprocess, read, host, Vec::clone(&prediction))?;
@@ -105,6 +116,7 @@ impl Pipeline {
         let predictions_seen =
             !postprocess.is_empty() && watches.into_iter().any(|watch| watch.origin == Origin::Prediction);
         let pipeline = Self {
+            decoder,
             inputs: spec.inputs.clone(),
             preprocess,
             model,
@@ -152,6 +164,25 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Whether the bundle has a decoder, so that samples come from [`decode`](Self::decode) alone.
+    #[must_use]
+    pub const fn has_decoder(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// Reads a message by the bundle's decoder; none if it has none. `now_ms` as for [`process`](Self::process). What comes out
+    /// goes through the pipeline in its order, also what couldn't be read: stages are told that something is missing.
+    pub fn decode(&mut self, message: Message<'_>, now_ms: u64) -> Option<Decoded> {
+        Some(self.decoder.as_mut()?.decode(message, now_ms))
+    }
+
+    /// Lets this pipeline's decoder go on where that of another generation is, if both are configured in the same way.
+    pub(crate) fn decode_on_from(&mut self, other: &mut Self) {
+        if let (Some(own), Some(other)) = (&mut self.decoder, &mut other.decoder) {
+            own.go_on_from(other);
+        }
+    }
+
     /// Takes a sample through every stage. `now_ms` is on a clock that only goes forward; breakers go by it.
     pub fn process(&mut self, sample: &Sample, now_ms: u64) -> Processed {
         let started = Instant::now();
@@ -183,15 +214,11 @@ impl Pipeline {
     }
 
     /// The same with what came of decoding it. What is no sample reaches no stage and has no number of its own.
-    pub(crate) fn process_decoded(&mut self, sample: &Result<Sample, DecodeError>, now_ms: u64) -> Processed {
+    pub fn process_decoded(&mut self, sample: &Result<Sample, DecodeError>, now_ms: u64) -> Processed {
         match sample {
             Ok(sample) => self.process(sample, now_ms),
             Err(error) => {
-                self.preprocess
-                    .iter_mut()
-                    .chain(&mut self.postprocess)
-                    .for_each(Stage::miss);
-                self.monitors.iter_mut().for_each(Stage::miss);
+                self.miss();
                 Processed {
                     sequence: self.sequence,
                     outcome: Outcome::Failed(error.clone().into()),
@@ -201,6 +228,12 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    /// Notes that a sample is missing: what is built of neighbouring ones begins anew.
+    pub fn miss(&mut self) {
+        self.miss_behind(0);
+        self.monitors.iter_mut().for_each(Stage::miss);
     }
 
     /// Runs the model once on zeros.
@@ -213,6 +246,9 @@ impl Pipeline {
     /// What the plugins counted and measured since the last time.
     pub fn take_telemetry(&mut self) -> StageTelemetry {
         let mut telemetry = StageTelemetry::default();
+        if let Some(decoder) = &mut self.decoder {
+            decoder.collect_telemetry(&mut telemetry);
+        }
         for stage in self.preprocess.iter_mut().chain(&mut self.postprocess) {
             stage.collect_telemetry(&mut telemetry);
         }
@@ -319,7 +355,7 @@ impl Pipeline {
             let name = stage.name();
             findings.extend(found.into_iter().map(|finding| StageFinding {
                 stage: name.to_owned(),
-                finding,
+                finding: with_key(finding, context.key.as_deref()),
             }));
         }
         findings
@@ -348,6 +384,15 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// A finding says what its sample is of, where that is known: of which machine something was found is what matters first.
+fn with_key(mut finding: Finding, key: Option<&str>) -> Finding {
+    let said = finding.details.iter().any(|(name, _)| name == KEY);
+    if let (Some(key), false) = (key, said) {
+        finding.details.push((KEY.to_owned(), key.to_owned()));
+    }
+    finding
 }
 
 /// Refuses tensors that hold NaN or infinity.
@@ -381,115 +426,6 @@ impl SampleError {
         }
         self
     }
-}
-
-/// Reads a model's signature, every open dimension taken as 1.
-pub fn model_signature(onnx: &[u8]) -> Result<Signature, String> {
-    Model::load(onnx, &LoadOptions::default())
-        .map(|model| model.signature().clone())
-        .map_err(|error| error.to_string())
-}
-
-/// Each stage takes what the one before gives. Returns what the last one gives, and its name.
-fn check_chain(
-    stages: &[Stage<Processor>],
-    mut given: Vec<TensorSpec>,
-    producer: &str,
-) -> Result<(Vec<TensorSpec>, String), LoadError> {
-    let mut producer = producer.to_owned();
-    for stage in stages {
-        stage.plugin.signature().check_fed_by(stage.name(), &given, &producer)?;
-        stage.check_bypass()?;
-        given.clone_from(&stage.plugin.signature().outputs);
-        stage.name().clone_into(&mut producer);
-    }
-    Ok((given, producer))
-}
-
-/// Loads stages that follow each other, each of which is told what the one before gives. Also gives what the last one gives.
-fn load_stages(
-    specs: &[StageSpec],
-    read: &mut Read<'_>,
-    host: &Host,
-    mut given: Vec<Given>,
-) -> Result<(Vec<Stage<Processor>>, Vec<Given>), LoadError> {
-    let mut stages = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let stage = Stage::<Processor>::load(spec, read, host, &given)?;
-        given = stage.gives();
-        stages.push(stage);
-    }
-    Ok((stages, given))
-}
-
-/// A sample's input, with names for its columns where its fields are that.
-fn given_input(input: &InputSpec) -> Given {
-    let plain = given_plain(input.tensor.clone());
-    let width = plain.spec.shape.last().map(|&last| i64::from(last));
-    if width != i64::try_from(input.fields.len()).ok() {
-        return plain;
-    }
-    let field = |name: &String| Field {
-        name: name.clone(),
-        unit: String::new(),
-    };
-    Given {
-        fields: input.fields.iter().map(field).collect(),
-        ..plain
-    }
-}
-
-const fn given_plain(spec: TensorSpec) -> Given {
-    Given {
-        origin: Origin::Input,
-        spec,
-        fields: Vec::new(),
-    }
-}
-
-fn load_model(spec: &ModelSpec, read: &mut Read<'_>) -> Result<Model, LoadError> {
-    let component = spec.component.to_string();
-    let onnx = read(&spec.component).map_err(|problem| LoadError::Component {
-        stage: "model".to_owned(),
-        component: component.clone(),
-        problem,
-    })?;
-    let shapes = spec
-        .signature
-        .inputs
-        .iter()
-        .filter_map(|input| Some((input.name.clone(), sizes(input)?)))
-        .collect();
-    let model = Model::load(&onnx, &LoadOptions { shapes }).map_err(|error| LoadError::Model {
-        component: component.clone(),
-        source: Box::new(error),
-    })?;
-    if *model.signature() != spec.signature {
-        let (expected, actual) = (signature_text(&spec.signature), signature_text(model.signature()));
-        return Err(LoadError::Signature {
-            component,
-            expected,
-            actual,
-        });
-    }
-    Ok(model)
-}
-
-/// The sizes of a shape that is fixed throughout.
-fn sizes(spec: &TensorSpec) -> Option<Vec<u64>> {
-    let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
-    spec.shape.iter().map(size).collect()
-}
-
-fn signature_text(signature: &Signature) -> String {
-    let list = |specs: &[TensorSpec]| {
-        specs
-            .iter()
-            .map(|spec| format!("{} {spec}", spec.name))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    format!("({}) -> ({})", list(&signature.inputs), list(&signature.outputs))
 }
 
 impl From<TensorError> for SampleError {

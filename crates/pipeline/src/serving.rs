@@ -2,7 +2,9 @@
 
 use crate::Sample;
 use crate::decode::DecodeError;
+use crate::decoding::Decoded;
 use crate::pipeline::{Outcome, Pipeline, Processed};
+use crate::stage::StageEvent;
 use floorhand_bundle::{Digest, Gates};
 use floorhand_plugin_host::Severity;
 use floorhand_tensor::Tensor;
@@ -44,6 +46,15 @@ pub struct Trial {
     pub alarms: u64,
 }
 
+/// What a generation made of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passed<T> {
+    /// Of each of its samples, in their order, and of what couldn't be read.
+    pub samples: Vec<T>,
+    /// Faults of the decoder.
+    pub events: Vec<StageEvent>,
+}
+
 /// The active generation and perhaps a candidate.
 #[derive(Default)]
 pub struct Serving {
@@ -72,7 +83,10 @@ impl Serving {
     }
 
     /// Puts a generation in the place of the active one, which is given back to be dropped where that may take time.
-    pub fn activate(&mut self, loaded: Loaded) -> Option<Loaded> {
+    pub fn activate(&mut self, mut loaded: Loaded) -> Option<Loaded> {
+        if let Some(active) = &mut self.active {
+            loaded.pipeline.decode_on_from(&mut active.pipeline);
+        }
         self.active.replace(loaded)
     }
 
@@ -93,32 +107,75 @@ impl Serving {
         self.candidate.take()
     }
 
-    /// Takes a sample through the active generation, and through the candidate. `decode` reads it as the one that it is
-    /// given takes it: two generations may take different fields of the same bytes, or one of them none at all.
+    /// Takes a message through the active generation, and through the candidate. `decode` reads it as the one that it is
+    /// given takes it: two generations may take different fields of the same bytes, or one of them none at all, and each may
+    /// have a decoder of its own.
     pub fn process(
         &mut self,
-        mut decode: impl FnMut(&Loaded) -> Result<Sample, DecodeError>,
+        mut decode: impl FnMut(&mut Loaded) -> Decoded,
         now_ms: u64,
-    ) -> (Option<Served>, Option<Trial>) {
+    ) -> (Option<Passed<Served>>, Option<Passed<Trial>>) {
         let served = self.active.as_mut().map(|active| {
-            let sample = decode(active);
-            let processed = active.pipeline.process_decoded(&sample, now_ms);
-            Served { sample, processed }
-        });
-        let runs = self.candidate_runs;
-        let answered = |served: &Served| !matches!(served.processed.outcome, Outcome::NotYet);
-        self.candidate_runs |= served.as_ref().is_some_and(answered);
-        let active = self.active.as_ref();
-        let trial = self.candidate.as_mut().filter(|_| runs).map(|candidate| {
-            let same = active.is_some_and(|active| active.pipeline.inputs() == candidate.pipeline.inputs());
-            let sample = match &served {
-                Some(served) if same => served.sample.clone(),
-                _ => decode(candidate),
+            let Decoded { samples, events } = decode(active);
+            let serve = |sample| {
+                let processed = active.pipeline.process_decoded(&sample, now_ms);
+                Served { sample, processed }
             };
-            let processed = candidate.pipeline.process_decoded(&sample, now_ms);
-            judge(candidate, processed, served.as_ref().map(|served| &served.processed))
+            let samples = samples.into_iter().map(serve).collect();
+            Passed { samples, events }
         });
+        let trial = if self.candidate_runs {
+            self.try_on(served.as_ref(), decode, now_ms)
+        } else {
+            self.begin_behind(served.as_ref());
+            None
+        };
         (served, trial)
+    }
+
+    /// Lets the candidate run from the next message on, if the active generation has answered.
+    fn begin_behind(&mut self, served: Option<&Passed<Served>>) {
+        let answered = |served: &Served| !matches!(served.processed.outcome, Outcome::NotYet);
+        self.candidate_runs = served.is_some_and(|served| served.samples.iter().any(answered));
+        if let (true, Some(candidate), Some(active)) = (self.candidate_runs, &mut self.candidate, &mut self.active) {
+            candidate.pipeline.decode_on_from(&mut active.pipeline);
+        }
+    }
+
+    fn try_on(
+        &mut self,
+        served: Option<&Passed<Served>>,
+        mut decode: impl FnMut(&mut Loaded) -> Decoded,
+        now_ms: u64,
+    ) -> Option<Passed<Trial>> {
+        let candidate = self.candidate.as_mut()?;
+        let alike = |active: &Loaded| {
+            let (active, candidate) = (&active.pipeline, &candidate.pipeline);
+            // A decoder has a state of its own, which has to see every message.
+            active.inputs() == candidate.inputs() && !active.has_decoder() && !candidate.has_decoder()
+        };
+        let Decoded { samples, events } = match served {
+            Some(served) if self.active.as_ref().is_some_and(alike) => Decoded {
+                samples: served.samples.iter().map(|served| served.sample.clone()).collect(),
+                events: Vec::new(),
+            },
+            _ => decode(candidate),
+        };
+        // Samples of two decoders are those of each other if there are as many.
+        let partners = served.map(|served| served.samples.as_slice());
+        let partners = partners
+            .filter(|partners| partners.len() == samples.len())
+            .unwrap_or_default();
+        let samples = samples.into_iter().enumerate().map(|(index, sample)| {
+            let processed = candidate.pipeline.process_decoded(&sample, now_ms);
+            judge(
+                candidate,
+                processed,
+                partners.get(index).map(|partner| &partner.processed),
+            )
+        });
+        let samples = samples.collect();
+        Some(Passed { samples, events })
     }
 }
 

@@ -4,8 +4,8 @@ use crate::breaker::Breaker;
 use crate::error::{LoadError, SampleError};
 use floorhand_bundle::{ComponentName, OnBreak, StageSpec};
 use floorhand_plugin_host::{
-    Asset, CompiledPlugin, Context, Finding, Given, Host, Limits, Monitor, Origin, PluginError, Processor, Setup,
-    Telemetry,
+    Asset, CompiledPlugin, Context, Decoder, Finding, Given, Host, Limits, Monitor, Origin, PluginError, Processor,
+    Setup, Telemetry,
 };
 use floorhand_tensor::{Tensor, TensorSpec};
 
@@ -35,7 +35,7 @@ pub struct StageTelemetry {
     pub gauges: Vec<(String, f64)>,
 }
 
-/// What both kinds of plugins have in common, to the pipeline.
+/// What all kinds of plugins have in common, to the pipeline.
 pub(crate) trait Plugin: Sized {
     fn start(compiled: &CompiledPlugin, setup: Setup) -> Result<Self, PluginError>;
     fn restart(&mut self) -> Result<(), PluginError>;
@@ -68,6 +68,7 @@ macro_rules! plugin {
 
 plugin!(Processor);
 plugin!(Monitor);
+plugin!(Decoder);
 
 /// One plugin in a pipeline.
 pub(crate) struct Stage<P> {
@@ -148,7 +149,7 @@ impl<P: Plugin> Stage<P> {
     }
 
     /// Calls the plugin, unless it is at rest. After a fault of its own it comes back in the state of its last snapshot.
-    fn call<T>(
+    pub(crate) fn call<T>(
         &mut self,
         context: &mut Context,
         now_ms: u64,

@@ -18,6 +18,7 @@ fn file(path: &str) -> Vec<u8> {
 fn serving() -> Serving {
     let onnx = file("tests/skab/fixture/bundle/model.onnx");
     let spec = PipelineSpec {
+        decoder: None,
         inputs: vec![InputSpec {
             tensor: TensorSpec::new("signal", Datatype::Fp32, vec![Dim::Fixed(1), Dim::Fixed(4)]),
             fields: Vec::new(),
@@ -55,8 +56,11 @@ fn serving() -> Serving {
 
 /// Whether the message gave a result, nothing yet, or a failure.
 fn answer(serving: &mut Serving, message: &str) -> &'static str {
-    let (served, _) = serving.process(|taker| decode::json(message.as_bytes(), taker.pipeline.inputs()), 0);
-    match served.unwrap().processed.outcome {
+    let (served, _) = serving.process(
+        |taker| decode::json(message.as_bytes(), taker.pipeline.inputs()).into(),
+        0,
+    );
+    match served.unwrap().samples.remove(0).processed.outcome {
         Outcome::Result(_) => "result",
         Outcome::NotYet => "not yet",
         Outcome::Failed(_) => "failed",

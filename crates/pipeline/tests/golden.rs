@@ -15,6 +15,7 @@ fn fixture(name: &str) -> Vec<u8> {
 fn pipeline() -> Pipeline {
     let signature = model_signature(&fixture("model.onnx")).unwrap();
     let spec = PipelineSpec {
+        decoder: None,
         inputs: vec![InputSpec {
             tensor: signature.inputs.first().unwrap().clone(),
             fields: Vec::new(),
@@ -57,11 +58,21 @@ fn cases_have_to_show_something() {
         );
     };
     check("", "missing field `output`");
-    check(r#", "outputs": {"q": [0]}"#, "unknown field `outputs`");
+    check(r#", "ouput": {"q": [0]}"#, "unknown field `ouput`");
+    check(r#", "outputs": [{"q": [0]}]"#, "`outputs` is for a message");
+    check(
+        r#", "message": "{}", "output": {"q": [0]}"#,
+        "has `input` and a message",
+    );
     check(r#", "output": {}"#, "names nothing to compare");
     check(r#", "output": null"#, "none is expected yet");
     check(r#", "output": {"z": [0]}"#, "there is no output \"z\"");
     check(r#", "output": {"q": [77]}"#, "expected [77.000000]");
     check(r#", "output": {"q": [NaN]}"#, "golden case 1 is no case");
+    let message = run(r#"{"message": "{}", "output": {"q": [0]}}"#);
+    assert!(
+        message.contains("it is a message, and the bundle has no decoder"),
+        "{message}"
+    );
     assert!(run("").contains("no golden case has an output"), "{}", run(""));
 }

@@ -1,6 +1,6 @@
 //! Two generations beside each other on the same bytes.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 use floorhand_bundle::{Digest, Gates, InputSpec, ModelSpec, PipelineSpec};
 use floorhand_pipeline::{Host, HostConfig, Loaded, Outcome, Pipeline, Serving, decode, model_signature};
@@ -19,6 +19,7 @@ fn loaded(generation: u64, prefix: &str) -> Loaded {
     let signature = model_signature(&onnx()).unwrap();
     let input: &TensorSpec = signature.inputs.first().unwrap();
     let spec = PipelineSpec {
+        decoder: None,
         inputs: vec![InputSpec {
             tensor: input.clone(),
             fields: (0..8).map(|at| format!("{prefix}{at}")).collect(),
@@ -50,11 +51,11 @@ fn sample(prefixes: &[&str]) -> Vec<u8> {
 
 /// Whether the active generation and the candidate gave a result, and whether that counts in the trial.
 fn outcome(serving: &mut Serving, bytes: &[u8]) -> (bool, Option<(bool, bool)>) {
-    let (served, trial) = serving.process(|taker| decode::json(bytes, taker.pipeline.inputs()), 0);
+    let (served, trial) = serving.process(|taker| decode::json(bytes, taker.pipeline.inputs()).into(), 0);
     let gave = |outcome: &Outcome| matches!(outcome, Outcome::Result(_));
     (
-        served.is_some_and(|served| gave(&served.processed.outcome)),
-        trial.map(|trial| (gave(&trial.processed.outcome), trial.counts)),
+        served.is_some_and(|served| gave(&served.samples[0].processed.outcome)),
+        trial.map(|trial| (gave(&trial.samples[0].processed.outcome), trial.samples[0].counts)),
     )
 }
 

@@ -220,6 +220,7 @@ fn pipeline() -> Result<PipelineSpec> {
         )
     };
     Ok(PipelineSpec {
+        decoder: None,
         inputs: vec![InputSpec {
             tensor: spec("sensors", &[2]),
             fields: vec!["pressure".to_owned(), "flow".to_owned()],

@@ -1,14 +1,17 @@
-//! Bytes of a source to a sample, as a generation takes it.
+//! Bytes of a source to samples, as a generation takes them: by its decoder, or one sample a message.
 
 use super::{Input, Payload};
 use csv::StringRecord;
 use floorhand_pipeline::decode::{self, CsvDecoder, DecodeError};
-use floorhand_pipeline::{Loaded, Sample};
+use floorhand_pipeline::{Decoded, Loaded, Message, Sample};
 use std::sync::Arc;
 
 /// One table at a time, for the active generation and a candidate. Two files that are replayed at once take turns; making
 /// a decoder costs as much as some rows.
 const TABLES: usize = 2;
+
+/// What a decoder is told of a message that the broker had kept, as the plugin interface names it.
+const RETAINED: (&str, &str) = ("floorhand-mqtt-retain", "true");
 
 /// Finding a table's columns takes longer than reading a row: decoders are kept.
 #[derive(Debug, Default)]
@@ -24,13 +27,29 @@ struct Table {
 }
 
 impl Decoders {
-    /// Reads a sample as a generation takes it. One without a time of its own has that of its arrival.
-    pub(super) fn decode(&mut self, taker: &Loaded, input: &Input) -> Result<Sample, DecodeError> {
+    /// Reads a message as a generation takes it. `now_ms` is on a clock that only goes forward.
+    pub(super) fn decode(&mut self, taker: &mut Loaded, input: &Input, now_ms: u64) -> Decoded {
+        let properties: &[(&str, &str)] = if input.retained { &[RETAINED] } else { &[] };
+        let message = Message {
+            topic: &input.topic,
+            content_type: "",
+            properties,
+            received_ns: input.time_ms.saturating_mul(1_000_000),
+            payload: input.payload.bytes(),
+        };
+        match taker.pipeline.decode(message, now_ms) {
+            Some(decoded) => decoded,
+            None => self.sample(taker, input).into(),
+        }
+    }
+
+    /// Reads a message that is a sample. One without a time of its own has that of its arrival.
+    fn sample(&mut self, taker: &Loaded, input: &Input) -> Result<Sample, DecodeError> {
         let inputs = taker.pipeline.inputs();
         let decoded = match &input.payload {
             Payload::Json(bytes) => decode::json(bytes, inputs),
             Payload::Raw(bytes) => decode::raw(bytes, inputs),
-            Payload::Csv { header, row } => {
+            Payload::Csv { header, row, .. } => {
                 let table = self.take_table(taker, header)?;
                 let decoded = table.decoder.decode(row);
                 self.tables.truncate(TABLES - 1);

@@ -52,6 +52,8 @@ struct Replay<T> {
     source: FileSource,
     /// As messages and the status name it.
     name: String,
+    /// As a decoder is told.
+    file_name: String,
     taker: T,
     stop: Arc<AtomicBool>,
     pace: Pace,
@@ -74,6 +76,12 @@ impl<T: Taker> Replay<T> {
     fn new(source: FileSource, taker: T, stop: Arc<AtomicBool>) -> Self {
         Self {
             name: format!("file:{}", source.path.display()),
+            file_name: source
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             pace: Pace::new(source.rate_hz),
             source,
             taker,
@@ -169,6 +177,8 @@ impl<T: Taker> Replay<T> {
                 payload,
                 time_ms: system_ms(),
                 source: self.name.clone(),
+                topic: self.file_name.clone(),
+                retained: false,
             })
     }
 }
@@ -200,10 +210,14 @@ impl Rows {
             return Ok(None);
         }
         Ok(Some(match self {
-            Self::Csv(table) => Payload::Csv {
-                header: table.header(),
-                row: table.row(line)?,
-            },
+            Self::Csv(table) => {
+                let row = table.row(line)?;
+                Payload::Csv {
+                    header: table.header(),
+                    row,
+                    line: std::mem::take(line),
+                }
+            }
             Self::Jsonl => Payload::Json(std::mem::take(line)),
         }))
     }
@@ -228,7 +242,7 @@ mod tests {
         fn take(&self, input: Input) -> bool {
             self.samples.borrow_mut().push(match input.payload {
                 Payload::Json(bytes) | Payload::Raw(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                Payload::Csv { header, row } => {
+                Payload::Csv { header, row, .. } => {
                     let fields = header.iter().zip(&row).map(|(name, value)| format!("{name}={value}"));
                     fields.collect::<Vec<_>>().join(" ")
                 }

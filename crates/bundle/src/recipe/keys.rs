@@ -14,7 +14,7 @@ const STAGE: &[&str] = &["config", "assets", "limits", "on_break"];
 const TOP: Keys = Keys {
     table: "",
     required: &["bundle", "input", "model", "golden"],
-    optional: &["lineage", "preprocess", "postprocess", "monitor", "gates"],
+    optional: &["lineage", "decoder", "preprocess", "postprocess", "monitor", "gates"],
 };
 
 const TABLES: &[Keys] = &[
@@ -27,6 +27,11 @@ const TABLES: &[Keys] = &[
         table: "lineage",
         required: &[],
         optional: &["training_run", "data_digest", "commit", "author", "model_card"],
+    },
+    Keys {
+        table: "decoder",
+        required: &["name", "plugin"],
+        optional: STAGE,
     },
     Keys {
         table: "input",

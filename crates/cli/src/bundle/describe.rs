@@ -35,6 +35,12 @@ pub(super) fn everything(contents: &Contents) -> Result<Map<String, Value>> {
     value.extend(summary);
     value.insert("components".to_owned(), components.into());
     value.insert("verified".to_owned(), false.into());
+    if let Some(config) = value
+        .get_mut("pipeline")
+        .and_then(|pipeline| pipeline.pointer_mut("/decoder/config"))
+    {
+        parse_in_place(config);
+    }
     for list in ["preprocess", "postprocess", "monitors"] {
         let stages = value
             .get_mut("pipeline")
@@ -149,6 +155,7 @@ fn role(component: &Component) -> String {
 fn pipeline(manifest: &Manifest, out: &Output) -> Result<()> {
     let pipeline = &manifest.pipeline;
     let mut table = out.table(&["step", "name", "runs", "with"]);
+    table.add_rows(pipeline.decoder.iter().map(|stage| stage_row("decoder", stage)));
     for input in &pipeline.inputs {
         let fields = if input.fields.is_empty() {
             "one array".to_owned()

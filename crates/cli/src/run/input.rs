@@ -26,6 +26,13 @@ pub(crate) enum Format {
     Csv,
     /// One JSON object a line.
     Jsonl,
+    /// For a bundle with a decoder: each line is a message.
+    Lines,
+    /// For a bundle with a decoder: each line is a message as a JSON object, `message` or `message_base64`, and if it has
+    /// them `topic`, `content_type`, `properties` and `time_ms`.
+    Messages,
+    /// For a bundle with a decoder: the file is one message.
+    File,
 }
 
 /// An input that samples are taken from.
@@ -50,22 +57,12 @@ impl Input {
         delimiter: Option<char>,
         inputs: &[InputSpec],
     ) -> Result<Self> {
-        let (reader, length): (Box<dyn Read>, _) = if path == Path::new("-") {
-            (Box::new(io::stdin()), None)
-        } else {
-            let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
-            let length = file
-                .metadata()
-                .ok()
-                .filter(std::fs::Metadata::is_file)
-                .map(|metadata| metadata.len());
-            (Box::new(file), length)
-        };
-        Self::new(reader, length, format, delimiter, inputs).with_context(|| path.display().to_string())
+        let (counted, read, length) = opened(path)?;
+        Self::new((counted, read), length, format, delimiter, inputs).with_context(|| path.display().to_string())
     }
 
     fn new(
-        reader: Box<dyn Read>,
+        (counted, read): (Counted, Rc<Cell<u64>>),
         length: Option<u64>,
         format: Option<Format>,
         delimiter: Option<char>,
@@ -74,11 +71,6 @@ impl Input {
         if delimiter.is_some_and(|delimiter| !delimiter.is_ascii()) {
             return Err(anyhow!("the delimiter is no ASCII character"));
         }
-        let read = Rc::<Cell<u64>>::default();
-        let counted = Counted {
-            inner: reader,
-            read: Rc::clone(&read),
-        };
         let mut source = BufReader::with_capacity(BUFFER_BYTES, counted);
         let start = source.fill_buf().context("can't be read")?;
         let empty = || anyhow!("is empty; expected a CSV with a header, or one JSON object a line");
@@ -94,6 +86,11 @@ impl Input {
         let mut lines = Lines::new(source, MAX_SAMPLE_BYTES, Arc::default());
         let samples = match format {
             Format::Jsonl => Samples::Jsonl,
+            Format::Lines | Format::Messages | Format::File => {
+                return Err(anyhow!(
+                    "the bundle has no decoder for messages: --format is csv or jsonl"
+                ));
+            }
             Format::Csv => {
                 let table = Table::begin(&mut lines, delimiter).context("header can't be read")?;
                 let table = table.ok_or_else(empty)?;
@@ -157,9 +154,33 @@ impl Input {
 }
 
 /// A reader that counts what it has given.
-struct Counted {
+pub(super) struct Counted {
     inner: Box<dyn Read>,
     read: Rc<Cell<u64>>,
+}
+
+impl Counted {
+    fn new(inner: Box<dyn Read>) -> (Self, Rc<Cell<u64>>) {
+        let read = Rc::<Cell<u64>>::default();
+        let counted = Self {
+            inner,
+            read: Rc::clone(&read),
+        };
+        (counted, read)
+    }
+}
+
+/// A file, or standard input for `-`; what was read of it so far; its length where it has one.
+pub(super) fn opened(path: &Path) -> Result<(Counted, Rc<Cell<u64>>, Option<u64>)> {
+    if path == Path::new("-") {
+        let (counted, read) = Counted::new(Box::new(io::stdin()));
+        return Ok((counted, read, None));
+    }
+    let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
+    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file);
+    let length = metadata.map(|metadata| metadata.len());
+    let (counted, read) = Counted::new(Box::new(file));
+    Ok((counted, read, length))
 }
 
 impl Read for Counted {
@@ -191,7 +212,14 @@ mod tests {
     }
 
     fn check(text: &str, delimiter: Option<char>, expected: &[Result<[f32; 2], &str>]) {
-        let mut input = Input::new(Box::new(Cursor::new(text.to_owned())), None, None, delimiter, &inputs()).unwrap();
+        let mut input = Input::new(
+            Counted::new(Box::new(Cursor::new(text.to_owned()))),
+            None,
+            None,
+            delimiter,
+            &inputs(),
+        )
+        .unwrap();
         for (number, expected) in expected.iter().enumerate() {
             match (input.next_sample().unwrap().unwrap(), expected) {
                 (Ok(sample), Ok(values)) => assert_eq!(sample.tensors[0].to_f32().unwrap(), values, "{text}"),
@@ -237,7 +265,11 @@ mod tests {
 
     #[test]
     fn inputs_that_are_none() {
-        let open = |text: &'static [u8]| Input::new(Box::new(text), None, None, None, &inputs()).err().unwrap();
+        let open = |text: &'static [u8]| {
+            Input::new(Counted::new(Box::new(text)), None, None, None, &inputs())
+                .err()
+                .unwrap()
+        };
         assert!(open(b" \n").to_string().contains("is empty"));
         assert!(open(b"a,c\n1,2").to_string().contains("no column b; it has a, c"));
     }
@@ -252,7 +284,7 @@ mod tests {
                 ("\n1,2\n", 2)
             };
             let text = format!("{start}{long}{behind}");
-            let mut input = Input::new(Box::new(Cursor::new(text)), None, None, None, &inputs()).unwrap();
+            let mut input = Input::new(Counted::new(Box::new(Cursor::new(text))), None, None, None, &inputs()).unwrap();
             let error = crate::exit::flatten(&input.next_sample().unwrap().unwrap().unwrap_err());
             let expected = format!("line {number}: it is longer than");
             assert!(error.starts_with(&expected), "{error}");
@@ -264,7 +296,7 @@ mod tests {
     #[test]
     fn a_stray_quote_costs_its_own_row() {
         let text = "a,b\n1,2\n\"3,4\n5,6\n";
-        let mut input = Input::new(Box::new(text.as_bytes()), None, None, None, &inputs()).unwrap();
+        let mut input = Input::new(Counted::new(Box::new(text.as_bytes())), None, None, None, &inputs()).unwrap();
         assert!(input.next_sample().unwrap().unwrap().is_ok());
         let error = crate::exit::flatten(&input.next_sample().unwrap().unwrap().unwrap_err());
         assert!(error.starts_with("line 3: "), "{error}");

@@ -4,6 +4,7 @@
 //! from a file, results go to one, and nobody is told but the person who waits.
 
 pub(crate) mod input;
+mod messages;
 mod summary;
 
 use crate::bundle::{Source, read_archive};
@@ -13,9 +14,12 @@ use crate::{engine, root, time};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use floorhand_bundle::Digest;
-use floorhand_pipeline::{Outcome, Pipeline, Processed, ResultHead, Sample, finding_json, result_json};
+use floorhand_pipeline::{
+    Decoded, Outcome, Pipeline, Processed, ResultHead, Sample, StageEvent, finding_json, result_json,
+};
 use indicatif::ProgressBar;
 use input::{Format, Input};
+use messages::Messages;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -32,12 +36,14 @@ const SHOWN_FAILURES: u64 = 10;
 Example: floorhand run my-bundle/ --input shift-7.csv --output results.jsonl
 
 A sample's time and id are taken from columns or fields `time_ms` and `id`, where the file has them; otherwise its \
-time is that of its arrival, as on a device. The exit code is 1 when there is no sample, when not one could be worked \
+time is that of its arrival, as on a device. A bundle with a decoder takes messages instead: every line, the whole file, or \
+recorded ones with their topics (--format). The exit code is 1 when there is no sample, when not one could be worked \
 with, and when the input breaks off.")]
 pub struct RunArgs {
     /// The bundle: a .fhb file, or a folder with bundle.toml
     bundle: PathBuf,
-    /// The samples: CSV with a header, or one JSON object a line; - is standard input
+    /// The samples: CSV with a header, or one JSON object a line; for a bundle with a decoder the messages; - is standard
+    /// input
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
     /// Where to write the results, one JSON object a line; - is standard output
@@ -52,7 +58,7 @@ pub struct RunArgs {
     /// Samples a second, to see it as it would go live [default: as fast as it can]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
-    /// What the input is [default: by its first character]
+    /// What the input is [default: by its first character; with a decoder `lines`]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// What stands between the columns of a CSV [default: `,`, `;` or a tab, whichever the header has most of]
@@ -79,7 +85,7 @@ pub fn run(args: &RunArgs, out: &Output) -> Result<ExitCode> {
     waiting.finish_and_clear();
     let mut pipeline = pipeline?;
     pipeline.warm_up().context("model can't be run")?;
-    let mut input = Input::open(&args.input, args.format, args.delimiter, pipeline.inputs())?;
+    let mut input = Feed::open(args, &pipeline)?;
     let mut run = Run::new(args, contents.digest, input.length(), out)?;
     let read = run.take_all(&mut input, &mut pipeline);
     // Whatever the input is, what it gave so far is written and counted.
@@ -100,6 +106,37 @@ fn contents(args: &RunArgs, out: &Output) -> Result<Contents> {
         (Source::File(file), None) => {
             out.note_in(Tone::Warn, "not verified: without --root nobody's signature is checked");
             Contents::unverified(read_archive(&file)?).with_context(|| file.display().to_string())
+        }
+    }
+}
+
+/// What is run.
+enum Feed {
+    Samples(Input),
+    Messages(Messages),
+}
+
+impl Feed {
+    fn open(args: &RunArgs, pipeline: &Pipeline) -> Result<Self> {
+        if pipeline.has_decoder() {
+            return Messages::open(&args.input, args.format, args.delimiter).map(Self::Messages);
+        }
+        Input::open(&args.input, args.format, args.delimiter, pipeline.inputs()).map(Self::Samples)
+    }
+
+    /// The file's length in bytes, where it has one.
+    fn length(&self) -> Option<u64> {
+        match self {
+            Self::Samples(input) => input.length(),
+            Self::Messages(messages) => messages.length(),
+        }
+    }
+
+    /// How many bytes have been read.
+    fn position(&self) -> u64 {
+        match self {
+            Self::Samples(input) => input.position(),
+            Self::Messages(messages) => messages.position(),
         }
     }
 }
@@ -143,14 +180,53 @@ impl<'a> Run<'a> {
     }
 
     /// Takes every sample of an input. An error is one of the input itself, or of what is written.
-    fn take_all(&mut self, input: &mut Input, pipeline: &mut Pipeline) -> Result<()> {
+    fn take_all(&mut self, input: &mut Feed, pipeline: &mut Pipeline) -> Result<()> {
         let path = &self.args.input;
-        while let Some(sample) = input.next_sample().with_context(|| path.display().to_string())? {
-            self.pace();
-            self.take(sample, pipeline)?;
+        while self
+            .take_next(input, pipeline)
+            .with_context(|| path.display().to_string())?
+        {
             self.bar.set_position(input.position());
         }
         Ok(())
+    }
+
+    /// Takes the next sample, or the next message with all its samples. False at the end.
+    fn take_next(&mut self, input: &mut Feed, pipeline: &mut Pipeline) -> Result<bool> {
+        match input {
+            Feed::Samples(input) => {
+                let Some(sample) = input.next_sample()? else {
+                    return Ok(false);
+                };
+                self.pace();
+                self.take(sample, pipeline)?;
+            }
+            Feed::Messages(messages) => {
+                self.pace();
+                let now_ms = self.started.elapsed().as_millis() as u64;
+                let Some((at, decoded)) = messages.next_decoded(pipeline, time::now_ms(), now_ms)? else {
+                    return Ok(false);
+                };
+                match decoded {
+                    Ok(Decoded { samples, events }) => {
+                        self.faults(&at, &events);
+                        for sample in samples {
+                            self.take(sample.with_context(|| at.clone()), pipeline)?;
+                        }
+                    }
+                    Err(error) => self.take(Err(error.context(at)), pipeline)?,
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells of plugins' faults.
+    fn faults(&mut self, at: &str, events: &[StageEvent]) {
+        for event in events {
+            self.summary.plugin_faults += 1;
+            self.note(Tone::Bad, &format!("{at}: stage {}: {}", event.stage, event.reason));
+        }
     }
 
     /// Waits until the next sample is due.
@@ -167,6 +243,7 @@ impl<'a> Run<'a> {
         let mut sample = match sample {
             Ok(sample) => sample,
             Err(error) => {
+                pipeline.miss();
                 self.failed(&crate::exit::flatten(&error));
                 return Ok(());
             }
@@ -181,17 +258,12 @@ impl<'a> Run<'a> {
         let sequence = processed.sequence;
         let head = ResultHead {
             id: &sample.id,
+            key: sample.key.as_deref(),
             time_ms: sample.time_ms(),
             sequence,
             bundle: self.bundle,
         };
-        for event in &processed.events {
-            self.summary.plugin_faults += 1;
-            self.note(
-                Tone::Bad,
-                &format!("sample {sequence}: stage {}: {}", event.stage, event.reason),
-            );
-        }
+        self.faults(&format!("sample {sequence}"), &processed.events);
         for found in &processed.findings {
             *self.summary.findings.entry(found.finding.kind.clone()).or_default() += 1;
             match &mut self.findings {
@@ -256,6 +328,7 @@ impl<'a> Run<'a> {
         self.summary.show(!is_standard(&self.args.output), self.out)?;
         let input = self.args.input.display();
         match self.summary.samples {
+            0 if pipeline.has_decoder() => Err(anyhow!("{input} has no sample, as the bundle's decoder reads it")),
             0 => Err(anyhow!("{input} has no sample; a table needs rows below its header")),
             samples if samples == self.summary.failures => Err(anyhow!(
                 "{input}: not one of its {samples} samples could be worked with"

@@ -10,6 +10,7 @@ mod access;
 mod bundles;
 mod common;
 mod daemons;
+mod decoders;
 mod fleet;
 mod keys;
 mod plugins;

@@ -194,9 +194,12 @@ impl Summary {
             hardware: manifest.hardware.clone(),
             min_agent: manifest.min_agent.clone(),
             components: manifest.components.iter().map(SummaryComponent::of).collect(),
-            stages: places
-                .iter()
-                .flat_map(|(place, stages)| stages.iter().map(move |one| stage(place, one)))
+            stages: (pipeline.decoder.iter().map(|one| stage("decoder", one)))
+                .chain(
+                    places
+                        .iter()
+                        .flat_map(|(place, stages)| stages.iter().map(move |one| stage(place, one))),
+                )
                 .collect(),
             golden_cases: manifest.golden.cases,
             trial_samples: manifest.gates.samples,

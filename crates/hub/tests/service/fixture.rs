@@ -65,6 +65,7 @@ pub(crate) fn bundle() -> (Vec<u8>, Manifest) {
             component("golden.jsonl", ComponentRole::Golden, &golden),
         ],
         pipeline: PipelineSpec {
+            decoder: None,
             inputs: vec![InputSpec { tensor, fields: vec![] }],
             preprocess: vec![],
             model: ModelSpec {

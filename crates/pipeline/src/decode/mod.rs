@@ -68,6 +68,9 @@ pub enum DecodeError {
     /// Raw samples need fixed shapes.
     #[error("input {0:?} has a dimension of any size; raw samples need fixed shapes")]
     RawShape(String),
+    /// What a bundle's own decoder says, or why it can't be asked.
+    #[error("{0}")]
+    Decoder(String),
     /// A tensor that doesn't come out right.
     #[error(transparent)]
     Tensor(#[from] TensorError),

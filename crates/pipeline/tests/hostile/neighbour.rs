@@ -135,6 +135,7 @@ pub(crate) fn pipeline(host: &Host, guest: &guests::Processor<'_>, on_break: OnB
         ..signature.inputs.first().unwrap().clone()
     };
     let spec = PipelineSpec {
+        decoder: None,
         inputs: vec![InputSpec {
             tensor: x,
             fields: Vec::new(),

@@ -96,6 +96,7 @@ impl World {
         let noise = noise(release_counter);
         let signature = model_signature(&model).unwrap();
         let pipeline = PipelineSpec {
+            decoder: None,
             inputs: vec![InputSpec {
                 tensor: signature.inputs[0].clone(),
                 fields: Vec::new(),

@@ -1,0 +1,312 @@
+//! Bundles with a decoder: messages that hold several samples, decoders that learn, and what happens to both in a trial.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these are tests"
+)]
+
+use base64::Engine as _;
+use floorhand_bundle::{Digest, Gates, Golden, InputSpec, ModelSpec, OnBreak, PipelineSpec, StageSpec};
+use floorhand_pipeline::{
+    Host, HostConfig, LoadError, Loaded, Message, Outcome, Passed, Pipeline, Served, Serving, Trial, model_signature,
+    run_golden,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn file(path: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+}
+
+fn stage(name: &str, plugin: &str, config: &Value) -> StageSpec {
+    StageSpec {
+        name: name.parse().unwrap(),
+        plugin: format!("{plugin}.wasm").parse().unwrap(),
+        config: config.to_string(),
+        assets: Vec::new(),
+        limits: Default::default(),
+        on_break: OnBreak::Fail,
+    }
+}
+
+/// The fixture's model of eight numbers behind a decoder.
+fn spec(decoder: StageSpec, monitors: Vec<StageSpec>) -> PipelineSpec {
+    let signature = model_signature(&file("tests/skab/fixture/bundle/model.onnx")).unwrap();
+    PipelineSpec {
+        decoder: Some(decoder),
+        inputs: vec![InputSpec {
+            tensor: signature.inputs[0].clone(),
+            fields: Vec::new(),
+        }],
+        preprocess: Vec::new(),
+        model: ModelSpec {
+            component: "model.onnx".parse().unwrap(),
+            signature,
+            allow_nan: false,
+        },
+        postprocess: Vec::new(),
+        monitors,
+    }
+}
+
+fn load(spec: &PipelineSpec) -> Result<Pipeline, LoadError> {
+    let host = Host::new(HostConfig::default()).unwrap();
+    let mut read = |name: &floorhand_bundle::ComponentName| match name.as_str() {
+        "model.onnx" => Ok(file("tests/skab/fixture/bundle/model.onnx")),
+        other => Ok(file(&format!("plugins/prebuilt/{other}"))),
+    };
+    Pipeline::load(spec, &mut read, &host)
+}
+
+fn loaded(generation: u64, spec: &PipelineSpec) -> Loaded {
+    Loaded {
+        generation,
+        bundle: Digest::of(&generation.to_le_bytes()),
+        gates: Gates::default(),
+        pipeline: load(spec).unwrap(),
+    }
+}
+
+/// Samples in a list, each with its array, its id and its machine.
+fn lists(missing: &str) -> StageSpec {
+    let config = json!({
+        "outputs": [{"name": "x", "path": "v", "shape": [1, 8]}],
+        "samples": "/list", "id": {"path": "id"}, "key": {"path": "of"},
+        "time": {"path": "at", "unit": "ms"}, "missing": missing,
+    });
+    stage("lists", "json-paths", &config)
+}
+
+/// Two metrics of Sparkplug B, each four times.
+fn metrics(missing: &str) -> StageSpec {
+    let metric = |at: usize| json!({"name": format!("f{at}"), "metric": if at.is_multiple_of(2) { "Press/p" } else { "Press/t" }});
+    let fields: Vec<Value> = (0..8).map(metric).collect();
+    let config = json!({"outputs": [{"name": "x", "fields": fields}], "missing": missing});
+    stage("metrics", "sparkplug-b", &config)
+}
+
+type Answer = (Option<Passed<Served>>, Option<Passed<Trial>>);
+
+fn send(serving: &mut Serving, topic: &str, payload: &[u8]) -> Answer {
+    let message = Message {
+        topic,
+        received_ns: 7_000_000,
+        payload,
+        ..Message::default()
+    };
+    serving.process(|taker| taker.pipeline.decode(message, 0).unwrap(), 0)
+}
+
+/// The recorded messages of a plant: births of a node and a device, then data that names metrics by alias alone.
+fn recorded() -> Vec<(String, Vec<u8>)> {
+    let text = String::from_utf8(file("plugins/sparkplug-b/tests/cases/sessions.jsonl")).unwrap();
+    let message = |line: &str| {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let payload = base64::engine::general_purpose::STANDARD.decode(case["message_base64"].as_str().unwrap());
+        (case["topic"].as_str().unwrap().to_owned(), payload.unwrap())
+    };
+    let messages: Vec<(String, Vec<u8>)> = text.lines().skip(1).map(message).collect();
+    // The node's birth, the device's, and its data.
+    [1, 2, 4, 6, 7].map(|at| messages[at].clone()).into()
+}
+
+fn failure(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Failed(error) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_message_gives_as_many_results_as_it_holds_samples() {
+    let high = json!({"input": "x", "shape": [1, 8], "fields": (0..8).map(|at| json!({"index": at, "name": format!("f{at}"), "max": 5.0})).collect::<Vec<_>>()});
+    let mut serving = Serving::default();
+    serving.activate(loaded(
+        1,
+        &spec(lists("error"), vec![stage("range", "data-validation", &high)]),
+    ));
+    let list = json!({"list": [
+        {"id": "a", "of": "press-1", "at": 1000, "v": [0, 0, 0, 0, 0, 0, 0, 0]},
+        {"id": "b", "of": "press-2", "v": [0, 0]},
+        {"id": "c", "of": "press-2", "v": [9, 0, 0, 0, 0, 0, 0, 0]},
+    ]});
+    let (served, trial) = send(&mut serving, "line", list.to_string().as_bytes());
+    assert!(trial.is_none());
+    let served = served.unwrap().samples;
+    let heads: Vec<_> = served.iter().filter_map(|one| one.sample.as_ref().ok()).collect();
+    let heads: Vec<_> = heads
+        .iter()
+        .map(|one| (one.id.as_str(), one.key.as_deref(), one.time_ns))
+        .collect();
+    assert_eq!(
+        heads,
+        [("a", Some("press-1"), 1_000_000_000), ("c", Some("press-2"), 7_000_000)],
+        "one without a time of its own has that of its message"
+    );
+    assert!(matches!(served[0].processed.outcome, Outcome::Result(_)));
+    assert!(matches!(served[1].processed.outcome, Outcome::Result(_)));
+    assert_eq!((served[0].processed.sequence, served[1].processed.sequence), (0, 1));
+    // What couldn't be read stands behind.
+    let said = failure(&served[2].processed.outcome);
+    assert!(said.starts_with("stage lists: "), "{said}");
+    let findings: Vec<_> = served.iter().flat_map(|one| &one.processed.findings).collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    let keys: Vec<_> = findings[0]
+        .finding
+        .details
+        .iter()
+        .filter(|(name, _)| name == "key")
+        .collect();
+    assert_eq!(keys, [&("key".to_owned(), "press-2".to_owned())]);
+
+    let (served, _) = send(&mut serving, "line", br#"{"list": []}"#);
+    assert_eq!(served.unwrap().samples, [], "a message may hold none");
+    let (served, _) = send(&mut serving, "line", b"no JSON");
+    assert_eq!(served.unwrap().samples.len(), 1, "it is one failure");
+}
+
+#[test]
+fn a_candidate_goes_on_from_what_the_decoder_in_service_has_learnt() {
+    let messages = recorded();
+    let answers = |candidate: &PipelineSpec| {
+        let mut serving = Serving::default();
+        serving.activate(loaded(1, &spec(metrics("nan"), Vec::new())));
+        send(&mut serving, &messages[0].0, &messages[0].1);
+        serving.try_candidate(loaded(2, candidate));
+        // The first answer: behind it the candidate begins.
+        let (served, trial) = send(&mut serving, &messages[1].0, &messages[1].1);
+        assert!(trial.is_none() && matches!(served.unwrap().samples[0].processed.outcome, Outcome::Result(_)));
+        let rest = messages[2..].iter();
+        let answers: Vec<Answer> = rest
+            .map(|(topic, payload)| send(&mut serving, topic, payload))
+            .collect();
+        let outcome = |(served, trial): Answer| {
+            let (served, trial) = (served.unwrap().samples.remove(0), trial.unwrap().samples.remove(0));
+            assert!(matches!(served.processed.outcome, Outcome::Result(_)));
+            (served.processed.outcome == trial.processed.outcome, trial)
+        };
+        answers.into_iter().map(outcome).collect::<Vec<_>>()
+    };
+    let same = answers(&spec(metrics("nan"), Vec::new()));
+    assert!(same.len() == 3 && same.iter().all(|(same, trial)| *same && trial.counts));
+    // The state is of a configuration: with another one a decoder begins anew, and needs a birth.
+    for (same, trial) in answers(&spec(metrics("error"), Vec::new())) {
+        let said = failure(&trial.processed.outcome);
+        assert!(!same && said.contains("birth"), "{said}");
+    }
+}
+
+#[test]
+fn a_generation_that_takes_the_place_of_another_keeps_what_its_decoder_has_learnt() {
+    let messages = recorded();
+    let mut serving = Serving::default();
+    serving.activate(loaded(1, &spec(metrics("nan"), Vec::new())));
+    for (topic, payload) in &messages[..2] {
+        send(&mut serving, topic, payload);
+    }
+    serving.activate(loaded(2, &spec(metrics("nan"), Vec::new())));
+    let (served, _) = send(&mut serving, &messages[2].0, &messages[2].1);
+    assert!(matches!(
+        served.unwrap().samples[0].processed.outcome,
+        Outcome::Result(_)
+    ));
+}
+
+#[test]
+fn generations_that_find_other_numbers_of_samples_are_not_compared() {
+    let one = json!({"outputs": [{"name": "x", "path": "/list/0/v", "shape": [1, 8]}]});
+    let mut serving = Serving::default();
+    serving.activate(loaded(1, &spec(lists("error"), Vec::new())));
+    let mut candidate = loaded(2, &spec(stage("one", "json-paths", &one), Vec::new()));
+    candidate.gates.disagreement = serde_json::from_value(json!({"output": "q", "max_mean": 1.0})).unwrap();
+    serving.try_candidate(candidate);
+    let list = |count: usize| {
+        let sample = json!({"v": [0, 0, 0, 0, 0, 0, 0, 0]});
+        json!({"list": vec![sample; count]}).to_string().into_bytes()
+    };
+    send(&mut serving, "line", &list(1));
+    let (_, trial) = send(&mut serving, "line", &list(1));
+    assert_eq!(trial.unwrap().samples[0].disagreement, Some(0.0));
+    let (served, trial) = send(&mut serving, "line", &list(3));
+    let trial = trial.unwrap().samples;
+    assert_eq!((served.unwrap().samples.len(), trial.len()), (3, 1));
+    assert_eq!((trial[0].disagreement, trial[0].counts), (None, true));
+}
+
+#[test]
+fn a_decoder_has_to_give_what_a_sample_is() {
+    let config = json!({"outputs": [{"name": "y", "path": "v", "shape": [1, 8]}]});
+    let error = load(&spec(stage("other", "json-paths", &config), Vec::new()))
+        .err()
+        .unwrap();
+    let said = error.to_string();
+    assert!(
+        said.contains("x") && said.contains("other") && said.contains("no such tensor"),
+        "{said}"
+    );
+    let error = load(&spec(stage("scale", "standardize", &json!({})), Vec::new()))
+        .err()
+        .unwrap();
+    assert!(error.to_string().starts_with("stage scale: "), "{error}");
+}
+
+#[test]
+fn golden_cases_are_messages() {
+    let sample = r#"{"v": [0, 0, 0, 0, 0, 0, 0, 0]}"#;
+    let q = answer_to_zeros();
+    let right = format!(r#"{{"q": [{q}]}}"#);
+    let run = |cases: &[String]| {
+        let golden = Golden {
+            component: "golden.jsonl".parse().unwrap(),
+            cases: cases.len() as u64,
+            tolerance: 1e-6,
+            tolerances: Default::default(),
+        };
+        let mut pipeline = load(&spec(lists("error"), Vec::new())).unwrap();
+        run_golden(&mut pipeline, &golden, cases.join("\n").as_bytes())
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    };
+    let message = |list: &str, rest: &str| {
+        let message = serde_json::to_string(&format!(r#"{{"list": [{list}]}}"#)).unwrap();
+        format!(r#"{{"message": {message}, "topic": "line", {rest}}}"#)
+    };
+    let two = format!("{sample}, {sample}");
+    let one = format!(r#""output": {right}"#);
+    let passes = [
+        message(sample, &one),
+        message(&two, &format!(r#""outputs": [{right}, {right}]"#)),
+        message("", r#""outputs": []"#),
+        format!(r#"{{"input": {{"x": [[0, 0, 0, 0, 0, 0, 0, 0]]}}, {one}}}"#),
+    ];
+    assert_eq!(run(&passes), "");
+    let check = |case: String, part: &str| {
+        let said = run(&[case]);
+        assert!(said.contains(part), "{said}");
+    };
+    check(message(&two, &one), "holds 2 samples, and 1 are expected");
+    check(message(r#"{"v": [1]}"#, &one), "golden case 1: stage lists: ");
+    check(message(sample, r#""outputs": [{"q": [7777]}]"#), "expected [7777.0");
+    check(
+        message(sample, &format!(r#"{one}, "outputs": []"#)),
+        "`output` and `outputs`",
+    );
+    check(passes[3].clone(), "no golden case goes through the decoder");
+    check(message("", r#""outputs": []"#), "no golden case has an output");
+}
+
+fn answer_to_zeros() -> f64 {
+    let mut pipeline = load(&spec(lists("error"), Vec::new())).unwrap();
+    let message = Message {
+        payload: br#"{"list": [{"v": [0, 0, 0, 0, 0, 0, 0, 0]}]}"#,
+        ..Message::default()
+    };
+    let sample = pipeline.decode(message, 0).unwrap().samples.remove(0).unwrap();
+    match pipeline.process(&sample, 0).outcome {
+        Outcome::Result(outputs) => outputs[0].to_f64().unwrap()[0],
+        other => panic!("{other:?}"),
+    }
+}
