@@ -116,6 +116,12 @@ impl Plant {
             .collect())
     }
 
+    /// The result of the sample with an id, once it has come.
+    #[must_use]
+    pub fn result(&self, id: &str) -> Option<Value> {
+        self.seen().results.get(id).cloned()
+    }
+
     /// What the device's monitors have found so far.
     #[must_use]
     pub fn findings(&self) -> Vec<Value> {
