@@ -32,7 +32,7 @@ use crate::{
     drift::{Criterion, DriftReport, in_range},
     tumbling::TumblingCounts,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 /// The most categories a reference may name; the rest are "other".
 pub const MAX_CATEGORIES: usize = 256;
@@ -158,11 +158,11 @@ impl CategoryReference {
 /// The test of consecutive windows that don't overlap: memory is the categories, whatever the window's length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TumblingChiSquare {
-    reference: CategoryReference,
+    reference: Arc<CategoryReference>,
     /// For each category its cell; the last cell is that of the rare and the unknown.
-    cells: Vec<usize>,
+    cells: Arc<[usize]>,
     /// The reference's samples in each cell.
-    expected: Vec<f64>,
+    expected: Arc<[f64]>,
     /// Whether there is a cell for values that the reference doesn't name.
     open: bool,
     criterion: Criterion,
@@ -201,9 +201,9 @@ impl TumblingChiSquare {
         }
         let counts = TumblingCounts::new(expected.len(), window)?;
         Ok(Self {
-            reference,
-            cells,
-            expected,
+            reference: Arc::new(reference),
+            cells: cells.into(),
+            expected: expected.into(),
             open,
             criterion: Criterion::standard(LEAST_DRIFT),
             counts,
@@ -415,28 +415,28 @@ mod tests {
     fn rare_categories_are_one_cell() {
         // Expected in 100: 60, 30, 4, 3, 3: the last three together are 10.
         assert_eq!(
-            watch(&[600.0, 300.0, 40.0, 30.0, 30.0], 100).expected,
+            *watch(&[600.0, 300.0, 40.0, 30.0, 30.0], 100).expected,
             [600.0, 300.0, 100.0]
         );
         // 94, 5, 1: the rare one takes in its neighbour.
-        assert_eq!(watch(&[940.0, 50.0, 10.0], 100).expected, [940.0, 60.0]);
+        assert_eq!(*watch(&[940.0, 50.0, 10.0], 100).expected, [940.0, 60.0]);
         // One category always stands for itself.
-        assert_eq!(watch(&[1.0, 1.0, 1.0], 3).expected, [1.0, 2.0]);
-        assert_eq!(watch(&[500.0, 500.0], 100).expected, [500.0, 500.0, 0.0]);
+        assert_eq!(*watch(&[1.0, 1.0, 1.0], 3).expected, [1.0, 2.0]);
+        assert_eq!(*watch(&[500.0, 500.0], 100).expected, [500.0, 500.0, 0.0]);
     }
 
     #[test]
     fn what_can_not_come_up_has_no_cell() {
         let reference = |counts: [f64; 3]| CategoryReference::new(vec![0.0, 1.0, 2.0], counts.to_vec(), 0.0).unwrap();
         let mut drift = TumblingChiSquare::closed(reference([500.0, 300.0, 200.0]), 50).unwrap();
-        assert_eq!(drift.expected, [500.0, 300.0, 200.0]);
+        assert_eq!(*drift.expected, [500.0, 300.0, 200.0]);
         let report = feed(&mut drift, &[(0.0, 15), (9.0, 2), (1.0, 15), (2.0, 18)]).unwrap();
         assert_eq!((report.samples, report.drifted()), (48, false));
         // scipy.stats.betabinom.ppf(0.999, 48, 200.5, 800.5) is 19: less than scipy.stats.chi2.ppf(0.999, 2).
         assert!((report.threshold - 13.815_510_6).abs() < 1e-6, "{report:?}");
         let rare = TumblingChiSquare::closed(reference([900.0, 99.0, 1.0]), 50).unwrap();
         assert_eq!(
-            rare.expected,
+            *rare.expected,
             [900.0, 100.0],
             "the two rarest are expected five times together"
         );

@@ -22,7 +22,7 @@ use crate::{
     psi::{HALF_COUNT, Reference},
     tumbling::TumblingCounts,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::f64::consts::LN_2;
 
 /// The least distance that counts as drift however large the samples are: a normal distribution that moved by a quarter
@@ -32,7 +32,7 @@ pub const LEAST_DRIFT: f64 = 0.1;
 /// The distance of consecutive windows that don't overlap: memory is the bins, whatever the window's length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TumblingJensenShannon {
-    reference: Reference,
+    reference: Arc<Reference>,
     criterion: Criterion,
     counts: TumblingCounts,
 }
@@ -42,7 +42,7 @@ impl TumblingJensenShannon {
     pub fn new(reference: Reference, window: u64) -> Result<Self, StatisticsError> {
         let counts = TumblingCounts::new(reference.bins(), window)?;
         Ok(Self {
-            reference,
+            reference: Arc::new(reference),
             criterion: Criterion::standard(LEAST_DRIFT),
             counts,
         })

@@ -23,7 +23,7 @@ use crate::{
     sample::SortedSample,
     tumbling::TumblingCounts,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use core::f64::consts::PI;
 
 /// The least distance that counts as drift however large the samples are: a normal distribution that moved by an eighth of
@@ -47,9 +47,9 @@ const BISECTIONS: u32 = 70;
 /// (16 KB for 1,000), whatever the window's length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TumblingKolmogorovSmirnov {
-    reference: SortedSample,
+    reference: Arc<SortedSample>,
     /// The reference's distinct values, each with the share of the reference at or below it.
-    steps: Vec<(f64, f64)>,
+    steps: Arc<[(f64, f64)]>,
     criterion: Criterion,
     /// Gap below the first step, on it, gap above it, on the second, and so on.
     counts: TumblingCounts,
@@ -69,8 +69,8 @@ impl TumblingKolmogorovSmirnov {
         }
         let counts = TumblingCounts::new(2 * steps.len() + 1, window)?;
         Ok(Self {
-            reference,
-            steps,
+            reference: Arc::new(reference),
+            steps: steps.into(),
             criterion: Criterion::standard(LEAST_DRIFT),
             counts,
         })

@@ -17,7 +17,7 @@
 //! eight times the stated alarms, from 20 in a bin on twice at most. [`crate::jensen_shannon`] keeps its rate there.
 
 use crate::{StatisticsError, chi_square, drift::Criterion, tumbling::TumblingCounts};
-use alloc::{vec, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 
 /// More bins than samples in a usual window tell nothing; bounds memory, too.
 pub const MAX_BINS: usize = 256;
@@ -136,7 +136,7 @@ impl PsiReport {
 /// PSI of consecutive windows that don't overlap: memory is the bins, whatever the window's length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TumblingPsi {
-    reference: Reference,
+    reference: Arc<Reference>,
     criterion: Criterion,
     counts: TumblingCounts,
 }
@@ -146,7 +146,7 @@ impl TumblingPsi {
     pub fn new(reference: Reference, window: u64) -> Result<Self, StatisticsError> {
         let counts = TumblingCounts::new(reference.bins(), window)?;
         Ok(Self {
-            reference,
+            reference: Arc::new(reference),
             criterion: Criterion::standard(LEAST_DRIFT),
             counts,
         })

@@ -35,7 +35,7 @@ use crate::{
     drift::{Criterion, DriftReport, in_range},
     sample::SortedSample,
 };
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 /// The least distance that counts as drift however large the samples are: a tenth of the reference's standard deviation.
 pub const LEAST_DRIFT: f64 = 0.1;
@@ -52,7 +52,7 @@ const ABOVE_NORMAL: f64 = 0.1;
 /// The distance of consecutive windows that don't overlap: memory is the window and the reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TumblingWasserstein {
-    reference: SortedSample,
+    reference: Arc<SortedSample>,
     criterion: Criterion,
     window: usize,
     seen: usize,
@@ -71,7 +71,7 @@ impl TumblingWasserstein {
             f64::MAX,
         )?;
         Ok(Self {
-            reference,
+            reference: Arc::new(reference),
             criterion: Criterion::standard(LEAST_DRIFT),
             window,
             seen: 0,
