@@ -77,9 +77,16 @@ impl Columns {
         &self.names
     }
 
-    /// Calls `see` with column and value for every element, row by row. `tensors` is what `observe` was given, the watched
-    /// tensor alone; nothing is called if it isn't what was asked for.
+    /// Calls `see` with column and value for every element, as [`values`](Self::values) gives them; nothing is called if the
+    /// tensor isn't what was asked for.
     pub fn each(&self, tensors: &[Tensor], mut see: impl FnMut(usize, f64)) -> Result<(), Error> {
+        self.values(tensors)?.for_each(|(column, value)| see(column, value));
+        Ok(())
+    }
+
+    /// Column and value of every element, row by row. `tensors` is what `observe` was given, the watched tensor alone;
+    /// [`Error::BadInput`] if it isn't what was asked for.
+    pub fn values<'a>(&self, tensors: &'a [Tensor]) -> Result<impl Iterator<Item = (usize, f64)> + use<'a>, Error> {
         let [tensor] = tensors else {
             return Err(Error::BadInput(format!(
                 "{} tensors where one is watched",
@@ -94,9 +101,9 @@ impl Columns {
                 tensor.name, tensor.shape
             )));
         }
-        for (index, value) in tensor.numbers()?.enumerate() {
-            see(index % width, value);
-        }
-        Ok(())
+        Ok(tensor
+            .numbers()?
+            .enumerate()
+            .map(move |(index, value)| (index % width, value)))
     }
 }

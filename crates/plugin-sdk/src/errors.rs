@@ -34,8 +34,8 @@ pub struct Truth {
 /// let truth = Truth { tensor: "truth".into(), origin: Origin::Input, datatype: Datatype::Fp32, shape: Some(vec![-1]) };
 /// let errors = ErrorColumns::new(columns, Some(truth));
 /// let prediction = Tensor::from_f32("label", vec![2, 1], &[1.0, 2.0]);
-/// let mut distances = Vec::new();
-/// errors.each(&[prediction, Tensor::from_f32("truth", vec![2], &[1.0, 5.0])], |_, distance| distances.push(distance))?;
+/// let tensors = [prediction, Tensor::from_f32("truth", vec![2], &[1.0, 5.0])];
+/// let distances: Vec<f64> = errors.values(&tensors)?.map(|(_, distance)| distance).collect();
 /// assert_eq!(distances, [0.0, 3.0]);
 /// # Ok::<(), floorhand_plugin_sdk::Error>(())
 /// ```
@@ -69,34 +69,47 @@ impl ErrorColumns {
             .collect()
     }
 
-    /// Calls `see` with column and value for every element, row by row: the error as the tensor has it, or the distance
-    /// between prediction and truth, which is NaN where one of them is. Nothing is called if the tensors aren't what was
-    /// asked for. 64-bit integers beyond 2^53 are rounded before they are compared.
-    pub fn each(&self, tensors: &[Tensor], mut see: impl FnMut(usize, f64)) -> Result<(), Error> {
-        let Some(watch) = &self.truth else {
-            return self.columns.each(tensors, see);
+    /// Column and value of every element, row by row: the error as the tensor has it, or the distance between prediction
+    /// and truth, which is NaN where one of them is. [`Error::BadInput`] if the tensors aren't what was asked for. 64-bit
+    /// integers beyond 2^53 are rounded before they are compared.
+    pub fn values<'a>(&self, tensors: &'a [Tensor]) -> Result<impl Iterator<Item = (usize, f64)> + use<'a>, Error> {
+        let (predictions, mut truths) = match &self.truth {
+            Some(watch) => {
+                let (predictions, truths) = with_truth(watch, tensors)?;
+                (predictions, Some(truths))
+            }
+            None => (tensors, None),
         };
-        let [predictions, truth] = tensors else {
-            return Err(Error::BadInput(format!(
-                "{} tensors where a prediction and its truth are watched",
-                tensors.len()
-            )));
-        };
-        truth.check(&watch.spec)?;
-        let mut truths = truth.numbers()?;
-        let elements = predictions.numbers()?.len();
-        if truths.len() != elements {
-            return Err(Error::BadInput(format!(
-                "tensor {:?} has {} elements, and the prediction {elements}",
-                truth.name,
-                truths.len()
-            )));
-        }
-        self.columns
-            .each(std::slice::from_ref(predictions), |column, prediction| {
-                see(column, (prediction - truths.next().unwrap_or(f64::NAN)).abs());
-            })
+        let values = self.columns.values(predictions)?;
+        Ok(values.map(move |(column, value)| match &mut truths {
+            Some(truths) => (column, (value - truths.next().unwrap_or(f64::NAN)).abs()),
+            None => (column, value),
+        }))
     }
+}
+
+/// The prediction, and the numbers of the truth, which are as many.
+fn with_truth<'a>(
+    watch: &Watch,
+    tensors: &'a [Tensor],
+) -> Result<(&'a [Tensor], impl Iterator<Item = f64> + use<'a>), Error> {
+    let [prediction, truth] = tensors else {
+        return Err(Error::BadInput(format!(
+            "{} tensors where a prediction and its truth are watched",
+            tensors.len()
+        )));
+    };
+    truth.check(&watch.spec)?;
+    let truths = truth.numbers()?;
+    let elements = prediction.numbers()?.len();
+    if truths.len() != elements {
+        return Err(Error::BadInput(format!(
+            "tensor {:?} has {} elements, and the prediction {elements}",
+            truth.name,
+            truths.len()
+        )));
+    }
+    Ok((std::slice::from_ref(prediction), truths))
 }
 
 const fn input() -> Origin {
@@ -135,26 +148,17 @@ mod tests {
     #[test]
     fn a_column_is_taken_as_it_is_and_a_prediction_by_its_distance() {
         let tensor = Tensor::from_f32("y", vec![2, 2], &[1.0, -2.0, f32::NAN, 4.0]);
-        let mut seen = Vec::new();
-        errors(false)
-            .each(std::slice::from_ref(&tensor), |column, value| {
-                seen.push((column, value))
-            })
-            .unwrap();
+        let seen: Vec<_> = errors(false).values(std::slice::from_ref(&tensor)).unwrap().collect();
         assert_eq!(seen[..2], [(0, 1.0), (1, -2.0)]);
-        seen.clear();
-        errors(true)
-            .each(&[tensor, truth(&[255, 0, 0, 4])], |column, value| {
-                seen.push((column, value))
-            })
-            .unwrap();
+        let tensors = [tensor, truth(&[255, 0, 0, 4])];
+        let seen: Vec<_> = errors(true).values(&tensors).unwrap().collect();
         assert_eq!((seen[0], seen[1], seen[3]), ((0, 2.0), (1, 2.0), (1, 0.0)));
         assert!(seen[2].1.is_nan());
         assert_eq!(errors(true).watches().len(), 2);
     }
 
     #[test]
-    fn what_cannot_be_compared_is_refused_before_anything_is_seen() {
+    fn what_cannot_be_compared_is_refused() {
         let tensor = Tensor::from_f32("y", vec![1, 2], &[0.0; 2]);
         for tensors in [
             vec![],
@@ -163,7 +167,7 @@ mod tests {
             vec![tensor.clone(), tensor.clone()],
             vec![truth(&[1, 2]), truth(&[1, 2])],
         ] {
-            assert!(errors(true).each(&tensors, |_, _| panic!("seen")).is_err());
+            assert!(errors(true).values(&tensors).is_err());
         }
     }
 }

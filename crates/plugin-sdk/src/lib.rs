@@ -68,7 +68,7 @@
 //! - **State is declared.** What later answers depend on goes into [`snapshot`](Processor::snapshot), written with
 //!   [`state::Writer`]; its largest size stands in the signature. The default is a plugin without state.
 //! - **Series are told apart.** An instance sees the samples of all keys ([`Context::key`]), and [`Series`] keeps a state for
-//!   each. Where [`Context::gap`] says that samples may be missing, what is built from neighbouring ones begins anew.
+//!   each, [`Keyed`] that of a monitor. Where [`Context::gap`] says that samples may be missing, what is built from neighbouring ones begins anew.
 //! - **Errors are answers.** A sample that can't be worked with is [`Error::BadInput`], a counted event. A panic is a trap:
 //!   the instance is thrown away, and enough of them take the bundle down.
 //! - **The host may refuse.** Log lines, counters and gauges ([`host`]) are bounded there; nothing depends on them.
@@ -123,6 +123,7 @@ mod errors;
 mod export;
 pub mod host;
 mod instance;
+mod keyed;
 mod layout;
 pub mod monitor;
 pub mod processor;
@@ -144,6 +145,7 @@ pub use errors::{ErrorColumns, Truth};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use export::install_panic_hook;
+pub use keyed::{KeyState, Keyed, name_key};
 pub use layout::{Layout, Missing, Number};
 pub use monitor::{Monitor, Report};
 pub use processor::Processor;

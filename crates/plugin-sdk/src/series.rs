@@ -82,6 +82,11 @@ impl<S> Series<S> {
             .ok_or_else(|| Error::Internal("a key without a state".into()))
     }
 
+    /// The states of all keys, in the order in which their keys came.
+    pub fn states(&mut self) -> impl Iterator<Item = &mut S> {
+        self.states.iter_mut().map(|(_, state)| state)
+    }
+
     /// Forgets all keys.
     pub fn clear(&mut self) {
         self.states.clear();

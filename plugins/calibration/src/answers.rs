@@ -17,6 +17,24 @@ pub(crate) struct Answer {
     pub(crate) correct: Option<bool>,
 }
 
+impl Answer {
+    /// What is watched, each with its field. Of an answer without a label the error takes no notice: its window is of those
+    /// that have one.
+    pub(crate) fn values(self, low_confidence: f64) -> impl Iterator<Item = (usize, f64)> {
+        let low = self
+            .confidence
+            .map(|confidence| f64::from(u8::from(confidence < low_confidence)));
+        let known = [self.confidence, self.entropy, low].map(|value| Some(value.unwrap_or(f64::NAN)));
+        let signed = self.confidence.zip(self.correct);
+        let error = signed.map(|(confidence, correct)| if correct { confidence } else { -confidence });
+        known
+            .into_iter()
+            .chain([error])
+            .enumerate()
+            .filter_map(|(column, value)| Some((column, value?)))
+    }
+}
+
 /// The answers of a sample.
 pub(crate) fn read(watches: &[Watch], tensors: &[Tensor], logits: bool) -> Result<Vec<Answer>, Error> {
     if tensors.len() != watches.len() {

@@ -8,7 +8,7 @@ mod answers;
 mod reference;
 
 use floorhand_plugin_sdk::{
-    Assets, Context, Datatype, Error, Finding, Monitor, Origin, Subscription, Tensor, TensorSpec, Watch,
+    Assets, Context, Datatype, Error, Finding, MaxKeys, Monitor, Origin, Subscription, Tensor, TensorSpec, Watch,
     drift::{Fields, Limits, Settings, defaults},
 };
 use floorhand_statistics::{
@@ -62,7 +62,7 @@ pub struct Config {
     /// Instead of `confidence`: the false alarms of the device in a day without drift. Needs `sample_rate_hz`.
     #[serde(default)]
     pub false_alarms_per_day: Option<f64>,
-    /// Answers a second. Findings then say how many false alarms a day there are.
+    /// Answers a second, those of all keys together. Findings then say how many false alarms a day there are.
     #[serde(default)]
     pub sample_rate_hz: Option<f64>,
     /// The least difference of a mean that alarms, in the reference's standard deviations. 0.1 by default.
@@ -76,6 +76,9 @@ pub struct Config {
     /// Where the truth stands, if the device gets to know it with the sample. Without it nothing is said of right and wrong.
     #[serde(default)]
     pub labels: Option<Labels>,
+    /// How many keys (machines) may come, each with windows of its own: 1 to 1024. 1 by default.
+    #[serde(default)]
+    pub max_keys: MaxKeys,
 }
 
 /// The truth of each answer.
@@ -133,7 +136,7 @@ impl Monitor for Calibration {
         let mut file: ReferenceFile = assets.json(&config.reference)?;
         let asset = &config.reference;
         let bad = |what: &str, error| Error::BadConfig(format!("asset {asset:?}, {what}: {error}"));
-        let mut fields = Fields::new("calibration");
+        let mut fields = Fields::new("calibration", config.max_keys)?;
         for name in MEASURES {
             let mean = file
                 .mean(name)
@@ -174,23 +177,11 @@ impl Monitor for Calibration {
         }
     }
 
-    fn observe(&mut self, _context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
         let answers = answers::read(&self.watches, &tensors, self.logits)?;
-        let mut findings = Vec::new();
-        for answer in answers {
-            let low = answer
-                .confidence
-                .map(|confidence| f64::from(u8::from(confidence < self.low_confidence)));
-            for (column, value) in [answer.confidence, answer.entropy, low].into_iter().enumerate() {
-                findings.extend(self.fields.observe(column, value.unwrap_or(f64::NAN)));
-            }
-            // Of an answer without a label the error takes no notice: its window is of those that have one.
-            if let (Some(confidence), Some(correct)) = (answer.confidence, answer.correct) {
-                let signed = if correct { confidence } else { -confidence };
-                findings.extend(self.fields.observe(MEASURES.len(), signed));
-            }
-        }
-        Ok(findings)
+        let low_confidence = self.low_confidence;
+        let values = answers.iter().flat_map(|answer| answer.values(low_confidence));
+        self.fields.observe(context.key.as_deref(), values)
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -240,6 +231,7 @@ fn settings(config: &Config) -> Settings {
         sample_rate_hz: config.sample_rate_hz,
         least_drift: config.least_drift,
         calibration_windows: config.calibration_windows,
+        max_keys: config.max_keys,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One column: what is checked of it, and which episodes last.
 
-use floorhand_plugin_sdk::{Error, Finding, Phase, Severity, host, state};
+use floorhand_plugin_sdk::{Error, Finding, KeyState, Phase, Severity, host, state};
 use floorhand_statistics::{
     episode::{Change, Episode},
     range::{Check, Limits},
@@ -8,6 +8,7 @@ use floorhand_statistics::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// What to check of one column.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,7 +43,7 @@ const SECOND_NS: f64 = 1e9;
 /// A column under observation.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
-    name: String,
+    name: Arc<str>,
     index: usize,
     limits: Limits,
     max_missing_run: u64,
@@ -58,10 +59,11 @@ pub(crate) struct Field {
     rate: Episode,
 }
 
-impl Field {
-    /// Bytes that [`save`](Self::save) appends.
-    pub(crate) const STATE_BYTES: usize = 10 * 8;
+/// A field's bytes in the snapshot: the run of equal values, that of missing ones, the last value with its time, and the
+/// lengths of five episodes.
+const STATE_BYTES: usize = 10 * 8;
 
+impl Field {
     /// Checks the configuration of the field at `position` of a tensor with `width` columns, -1 for any number.
     pub(crate) fn new(config: FieldConfig, position: usize, width: i64) -> Result<Self, Error> {
         let bad = |what: String| Error::BadConfig(format!("fields[{position}] ({}): {what}", config.name));
@@ -83,7 +85,7 @@ impl Field {
         );
         let limits = Limits::new(min, max).map_err(|error| bad(format!("min and max: {error}")))?;
         Ok(Self {
-            name: config.name,
+            name: config.name.into(),
             index: config.index,
             limits,
             max_missing_run: config.max_missing_run,
@@ -158,39 +160,6 @@ impl Field {
         findings.extend(self.finding("rate", Severity::Warning, change, rate, max_rate, message));
     }
 
-    /// Appends all that later findings depend on.
-    pub(crate) fn save(&self, writer: &mut state::Writer) {
-        let (last, run) = self.detector.as_ref().map_or((0.0, 0), StuckDetector::state);
-        writer.f64(last);
-        writer.u64(run);
-        writer.u64(self.missing_run);
-        writer.f64(self.last.0);
-        writer.u64(self.last.1);
-        for episode in [self.out_of_range, self.missing, self.not_finite, self.stuck, self.rate] {
-            writer.u64(episode.length());
-        }
-    }
-
-    /// Goes on from what [`save`](Self::save) wrote.
-    pub(crate) fn load(&mut self, reader: &mut state::Reader<'_>) -> Result<(), Error> {
-        let (last, run) = (reader.f64()?, reader.u64()?);
-        if let Some(detector) = &mut self.detector {
-            detector.restore(last, run);
-        }
-        self.missing_run = reader.u64()?;
-        self.last = (reader.f64()?, reader.u64()?);
-        for episode in [
-            &mut self.out_of_range,
-            &mut self.missing,
-            &mut self.not_finite,
-            &mut self.stuck,
-            &mut self.rate,
-        ] {
-            episode.restore(reader.u64()?);
-        }
-        Ok(())
-    }
-
     fn range(&mut self, check: Check, value: f64, findings: &mut Vec<Finding>) {
         // What is no number is neither in nor out of range: it doesn't end an episode.
         if matches!(check, Check::Missing | Check::Infinite) {
@@ -249,11 +218,48 @@ impl Field {
             severity,
             phase,
             watch: Some(0),
-            subject: self.name.clone(),
+            subject: self.name.to_string(),
             value: Some(value).filter(|value| !value.is_nan()),
             threshold: Some(threshold),
             message,
             details: Vec::new(),
         })
+    }
+}
+
+impl KeyState for Field {
+    fn state_bytes(&self) -> usize {
+        STATE_BYTES
+    }
+
+    fn write(&self, writer: &mut state::Writer) {
+        let (last, run) = self.detector.as_ref().map_or((0.0, 0), StuckDetector::state);
+        writer.f64(last);
+        writer.u64(run);
+        writer.u64(self.missing_run);
+        writer.f64(self.last.0);
+        writer.u64(self.last.1);
+        for episode in [self.out_of_range, self.missing, self.not_finite, self.stuck, self.rate] {
+            writer.u64(episode.length());
+        }
+    }
+
+    fn read(&mut self, reader: &mut state::Reader<'_>) -> Result<(), Error> {
+        let (last, run) = (reader.f64()?, reader.u64()?);
+        if let Some(detector) = &mut self.detector {
+            detector.restore(last, run);
+        }
+        self.missing_run = reader.u64()?;
+        self.last = (reader.f64()?, reader.u64()?);
+        for episode in [
+            &mut self.out_of_range,
+            &mut self.missing,
+            &mut self.not_finite,
+            &mut self.stuck,
+            &mut self.rate,
+        ] {
+            episode.restore(reader.u64()?);
+        }
+        Ok(())
     }
 }

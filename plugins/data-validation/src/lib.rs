@@ -7,8 +7,8 @@ mod field;
 
 use field::Field;
 use floorhand_plugin_sdk::{
-    Assets, Context, Datatype, Error, Finding, MAX_FIELDS, Monitor, Origin, Phase, Severity, Subscription, Tensor,
-    TensorSpec, Watch, host, state,
+    Assets, Context, Datatype, Error, Finding, KeyState, Keyed, MAX_FIELDS, MaxKeys, Monitor, Origin, Phase, Severity,
+    Subscription, Tensor, TensorSpec, Watch, host, name_key, state,
 };
 use floorhand_statistics::episode::{Change, Episode};
 use schemars::JsonSchema;
@@ -22,7 +22,7 @@ floorhand_plugin_sdk::export!(DataValidation as monitor);
 const MAX_FINDINGS: usize = 256;
 
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 2;
+const STATE_VERSION: u32 = 3;
 
 /// The plugin's configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,14 +42,23 @@ pub struct Config {
     /// What to check, column by column; columns that aren't named aren't checked.
     #[schemars(length(min = 1, max = 256))]
     pub fields: Vec<FieldConfig>,
+    /// How many keys (machines) may come, each with runs, rates and episodes of its own: 1 to 1024. 1 by default.
+    #[serde(default)]
+    pub max_keys: MaxKeys,
 }
 
 /// The configured plugin, and which episodes last.
 #[derive(Debug)]
 pub struct DataValidation {
     watch: Watch,
-    fields: Vec<Field>,
+    observed: Keyed<Observed>,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone)]
+struct Observed {
     misfit: Episode,
+    fields: Vec<Field>,
 }
 
 impl Monitor for DataValidation {
@@ -85,19 +94,20 @@ impl Monitor for DataValidation {
             origin: config.origin,
             spec: TensorSpec::new(config.input, config.datatype, config.shape),
         };
+        let nothing = Observed {
+            misfit: Episode::new(),
+            fields,
+        };
         Ok(Self {
             watch,
-            fields,
-            misfit: Episode::new(),
+            observed: Keyed::new(STATE_VERSION, nothing, config.max_keys)?,
         })
     }
 
     fn subscription(&self) -> Subscription {
-        let state_bytes =
-            (state::VERSION_BYTES + 8 + state::LENGTH_BYTES + self.fields.len() * Field::STATE_BYTES) as u32;
         Subscription {
             watches: vec![self.watch.clone()],
-            state_bytes,
+            state_bytes: self.observed.state_bytes(),
         }
     }
 
@@ -109,14 +119,54 @@ impl Monitor for DataValidation {
                 tensors.len()
             )));
         };
+        // Of whichever key the missing ones were.
         if context.gap {
-            self.fields.iter_mut().for_each(Field::forget_last);
+            let fields = self.observed.all().flat_map(|observed| &mut observed.fields);
+            fields.for_each(Field::forget_last);
         }
+        let key = context.key.as_deref();
+        let observed = self.observed.of(key)?;
         let checked = tensor.check(&self.watch.spec);
-        findings.extend(self.misfit(checked.as_ref().err()));
-        if checked.is_err() {
-            return Ok(findings);
+        findings.extend(observed.misfit(&self.watch.spec.name, checked.as_ref().err()));
+        if checked.is_ok() {
+            observed.rows(tensor, context.time_ns, &mut findings);
         }
+        if findings.len() > MAX_FINDINGS {
+            host::counter("findings-dropped", (findings.len() - MAX_FINDINGS) as u64);
+            findings.truncate(MAX_FINDINGS);
+        }
+        name_key(&mut findings, key);
+        Ok(findings)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.observed.snapshot()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.observed.restore(bytes)
+    }
+}
+
+impl KeyState for Observed {
+    fn state_bytes(&self) -> usize {
+        8 + self.fields.state_bytes()
+    }
+
+    fn write(&self, writer: &mut state::Writer) {
+        writer.u64(self.misfit.length());
+        self.fields.write(writer);
+    }
+
+    fn read(&mut self, reader: &mut state::Reader<'_>) -> Result<(), Error> {
+        self.misfit.restore(reader.u64()?);
+        self.fields.read(reader)
+    }
+}
+
+impl Observed {
+    /// Looks at every row of a tensor that fits.
+    fn rows(&mut self, tensor: &Tensor, time_ns: u64, findings: &mut Vec<Finding>) {
         let width = tensor
             .shape
             .last()
@@ -129,45 +179,16 @@ impl Monitor for DataValidation {
                 let present = field.index() < width;
                 let value = tensor.number(row * width + field.index()).filter(|_| present);
                 let value = value.unwrap_or(f64::NAN);
-                field.observe(value, &mut findings);
+                field.observe(value, findings);
                 // A sample has one time: its last row stands for it.
                 if row + 1 == rows {
-                    field.observe_rate(value, context.time_ns, &mut findings);
+                    field.observe_rate(value, time_ns, findings);
                 }
             }
         }
-        if findings.len() > MAX_FINDINGS {
-            host::counter("findings-dropped", (findings.len() - MAX_FINDINGS) as u64);
-            findings.truncate(MAX_FINDINGS);
-        }
-        Ok(findings)
     }
 
-    fn snapshot(&self) -> Vec<u8> {
-        let mut writer = state::Writer::new(STATE_VERSION);
-        writer.u64(self.misfit.length());
-        writer.u32(self.fields.len() as u32);
-        self.fields.iter().for_each(|field| field.save(&mut writer));
-        writer.finish()
-    }
-
-    fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
-        let misfit = reader.u64()?;
-        if reader.u32()? as usize != self.fields.len() {
-            return Err(Error::BadConfig("saved state has another number of fields".into()));
-        }
-        let mut fields = self.fields.clone();
-        fields.iter_mut().try_for_each(|field| field.load(&mut reader))?;
-        reader.finish()?;
-        self.misfit.restore(misfit);
-        self.fields = fields;
-        Ok(())
-    }
-}
-
-impl DataValidation {
-    fn misfit(&mut self, error: Option<&Error>) -> Option<Finding> {
+    fn misfit(&mut self, tensor: &str, error: Option<&Error>) -> Option<Finding> {
         if error.is_some() {
             host::counter("misfit", 1);
         }
@@ -186,13 +207,12 @@ impl DataValidation {
             ),
             Change::None => return None,
         };
-        let subject = self.watch.spec.name.clone();
         Some(Finding {
             kind: "misfit".into(),
             severity,
             phase,
             watch: Some(0),
-            subject,
+            subject: tensor.to_owned(),
             value: Some(value),
             threshold: Some(0.0),
             message,

@@ -4,7 +4,11 @@ use super::*;
 use floorhand_plugin_sdk::{
     Tensor,
     monitor::Instance,
-    testing::{self, cases::check_monitor, monitors::check_stream},
+    testing::{
+        self,
+        cases::check_monitor,
+        monitors::{Sample, check_keys, check_stream},
+    },
 };
 use serde_json::{Value, json};
 
@@ -162,10 +166,15 @@ fn rates(plugin: &mut Plugin, milliseconds: u64, gap: bool, rows: &[f32]) -> Vec
         .collect()
 }
 
-#[test]
-fn a_stream_may_be_cut_anywhere() {
+/// What is checked of the stream's fields, each of which has something to find.
+fn everything() -> String {
     let mut config = config();
     config["fields"][0]["max_rate"] = json!(3);
+    config.to_string()
+}
+
+/// Two rows a sample.
+fn stream() -> Vec<Sample> {
     let rows = [
         4.0,
         4.0,
@@ -179,19 +188,80 @@ fn a_stream_may_be_cut_anywhere() {
         9.0,
         8.0,
     ];
-    let stream: Vec<_> = (0..22)
-        .map(|n| {
-            let values = [rows[n % 11], rows[(n + 5) % 11], rows[(n + 1) % 11], 0.0];
-            (
-                testing::context(n as u64),
-                vec![Tensor::from_f32("x", vec![2, 2], &values)],
-            )
-        })
-        .collect();
-    let answers = check_stream::<DataValidation>(&config.to_string(), &[], &stream);
+    let sample = |n: usize| {
+        let values = [rows[n % 11], rows[(n + 5) % 11], rows[(n + 1) % 11], 0.0];
+        (
+            testing::context(n as u64),
+            vec![Tensor::from_f32("x", vec![2, 2], &values)],
+        )
+    };
+    (0..22).map(sample).collect()
+}
+
+#[test]
+fn a_stream_may_be_cut_anywhere() {
+    let answers = check_stream::<DataValidation>(&everything(), &[], &stream());
     let kinds: std::collections::BTreeSet<_> = answers.into_iter().flatten().flatten().map(|f| f.kind).collect();
     let expected = ["missing", "not-finite", "out-of-range", "rate", "stuck"];
     assert!(kinds.iter().map(String::as_str).eq(expected), "{kinds:?}");
+}
+
+#[test]
+fn machines_at_once_are_each_like_one_alone() {
+    let mut stream = stream();
+    // What doesn't fit is of its machine, too.
+    stream[7].1 = vec![Tensor::from_f32("x", vec![2], &[0.0; 2])];
+    let [first, second] = check_keys::<DataValidation>(&everything(), &[], [&stream, &stream[3..]]);
+    assert_ne!(first, second);
+    let kinds = |answers: &[_]| -> std::collections::BTreeSet<String> {
+        let findings = answers
+            .iter()
+            .flat_map(|answer: &Result<Vec<Finding>, Error>| answer.as_ref().unwrap());
+        findings.map(|finding| finding.kind.clone()).collect()
+    };
+    let expected = ["misfit", "missing", "not-finite", "out-of-range", "rate", "stuck"];
+    assert!(kinds(&first).iter().map(String::as_str).eq(expected));
+}
+
+#[test]
+fn a_gap_is_one_in_the_rates_of_all_machines() {
+    let mut plugin =
+        configured(&json!({"input": "x", "fields": [{"name": "level", "index": 0, "max_rate": 2}], "max_keys": 2}));
+    let mut at = |key: &str, gap: bool, second: u64, value: f32| {
+        let context = Context {
+            key: Some(key.into()),
+            gap,
+            ..testing::context(second)
+        };
+        let tensor = Tensor::from_f32("x", vec![1, 1], &[value]);
+        plugin.observe(context, vec![tensor]).unwrap().len()
+    };
+    assert_eq!((at("a", true, 0, 1.0), at("b", false, 0, 1.0)), (0, 0));
+    assert_eq!(at("a", false, 1, 9.0), 1);
+    assert_eq!(at("a", true, 2, 99.0), 0);
+    assert_eq!(
+        at("b", false, 2, 99.0),
+        0,
+        "the sample that is missing may be of the other"
+    );
+    assert_eq!(at("b", false, 3, 1.0), 1);
+}
+
+#[test]
+fn a_gap_ends_no_run() {
+    let mut plugin = configured(&config());
+    let mut at = |row: [f32; 2]| -> Vec<String> {
+        let context = Context {
+            gap: true,
+            ..testing::context(0)
+        };
+        let found = plugin
+            .observe(context, vec![Tensor::from_f32("x", vec![1, 2], &row)])
+            .unwrap();
+        found.into_iter().map(|finding| finding.kind).collect()
+    };
+    assert!(at([4.0, f32::NAN]).is_empty() && at([4.0, f32::NAN]).is_empty());
+    assert_eq!(at([4.0, f32::NAN]), ["stuck", "missing"]);
 }
 
 #[test]
@@ -261,10 +331,6 @@ fn a_restored_instance_finds_the_same() {
         let expected: Vec<_> = rows.iter().flat_map(|row| see(&mut whole, row)).collect();
         let mut found: Vec<_> = rows[..cut].iter().flat_map(|row| see(&mut before, row)).collect();
         let snapshot = before.snapshot();
-        assert_eq!(
-            snapshot.len(),
-            before.plugin().unwrap().subscription().state_bytes as usize
-        );
         after.restore(&snapshot).unwrap();
         found.extend(rows[cut..].iter().flat_map(|row| see(&mut after, row)));
         assert_eq!(found, expected);
@@ -328,6 +394,7 @@ fn configurations_that_are_refused() {
             "fields[1].name \"a\" is taken",
         ),
         ("shape", json!([]), "shape needs a dimension"),
+        ("max_keys", json!(1025), "max_keys is 1025, and has to be 1 to 1024"),
         (
             "shape",
             json!([1, 1]),

@@ -5,8 +5,8 @@
 //! [`floorhand_statistics::adwin`] the formula.
 
 use floorhand_plugin_sdk::{
-    Assets, Columns, Context, Datatype, Detail, Error, Finding, Monitor, Origin, Phase, Severity, Subscription, Tensor,
-    host, state,
+    Assets, Columns, Context, Datatype, Detail, Error, Finding, KeyState, Keyed, MaxKeys, Monitor, Origin, Phase,
+    Severity, Subscription, Tensor, host, name_key, state,
 };
 use floorhand_statistics::{
     adwin::{self, Adwin, Bucket},
@@ -15,11 +15,12 @@ use floorhand_statistics::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 
 floorhand_plugin_sdk::export!(DriftAdwin as monitor);
 
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// Bytes of a bucket in the snapshot.
 const BUCKET_BYTES: usize = 24;
@@ -65,20 +66,23 @@ pub struct Config {
     #[serde(default = "default_block")]
     #[schemars(range(min = 1))]
     pub block: u64,
+    /// How many keys (machines) may come, each with windows of its own: 1 to 1024. 1 by default.
+    #[serde(default)]
+    pub max_keys: MaxKeys,
 }
 
 /// The configured plugin and its windows.
 #[derive(Debug)]
 pub struct DriftAdwin {
     columns: Columns,
-    fields: Vec<Field>,
+    fields: Keyed<Vec<Field>>,
 }
 
 #[derive(Debug, Clone)]
 struct Field {
-    name: String,
-    mean_gauge: String,
-    width_gauge: String,
+    name: Arc<str>,
+    mean_gauge: Arc<str>,
+    width_gauge: Arc<str>,
     block: BlockMean,
     adwin: Adwin,
 }
@@ -109,56 +113,44 @@ impl Monitor for DriftAdwin {
             .iter()
             .map(|name| Field::new(name, block, &adwin))
             .collect();
-        Ok(Self { columns, fields })
+        Ok(Self {
+            columns,
+            fields: Keyed::new(STATE_VERSION, fields, config.max_keys)?,
+        })
     }
 
     fn subscription(&self) -> Subscription {
-        let fields: usize = self.fields.iter().map(Field::state_bytes).sum();
         Subscription {
             watches: vec![self.columns.watch()],
-            state_bytes: (state::VERSION_BYTES + 4 + fields) as u32,
+            state_bytes: self.fields.state_bytes(),
         }
     }
 
-    fn observe(&mut self, _context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
-        let mut findings = Vec::new();
-        let fields = &mut self.fields;
-        self.columns.each(&tensors, |column, value| {
-            findings.extend(fields.get_mut(column).and_then(|field| field.observe(value)));
-        })?;
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+        let values = self.columns.values(&tensors)?;
+        let key = context.key.as_deref();
+        let fields = self.fields.of(key)?;
+        let found = values.filter_map(|(column, value)| fields.get_mut(column)?.observe(value));
+        let mut findings: Vec<Finding> = found.collect();
+        name_key(&mut findings, key);
         Ok(findings)
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut writer = state::Writer::new(STATE_VERSION);
-        writer.u32(self.fields.len() as u32);
-        for field in &self.fields {
-            field.write(&mut writer);
-        }
-        writer.finish()
+        self.fields.snapshot()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
-        if reader.u32()? as usize != self.fields.len() {
-            return Err(Error::BadConfig("saved state has another number of fields".into()));
-        }
-        let mut fields = self.fields.clone();
-        for field in &mut fields {
-            field.read(&mut reader)?;
-        }
-        reader.finish()?;
-        self.fields = fields;
-        Ok(())
+        self.fields.restore(bytes)
     }
 }
 
 impl Field {
     fn new(name: &str, block: BlockMean, adwin: &Adwin) -> Self {
         Self {
-            name: name.to_owned(),
-            mean_gauge: format!("adwin-mean/{name}"),
-            width_gauge: format!("adwin-width/{name}"),
+            name: name.into(),
+            mean_gauge: format!("adwin-mean/{name}").into(),
+            width_gauge: format!("adwin-width/{name}").into(),
             block,
             adwin: adwin.clone(),
         }
@@ -189,7 +181,7 @@ impl Field {
             severity: Severity::Alarm,
             phase: Phase::Once,
             watch: Some(0),
-            subject: self.name.clone(),
+            subject: self.name.to_string(),
             value: Some(after - before),
             // The bound differs from cut to cut.
             threshold: None,
@@ -202,8 +194,10 @@ impl Field {
             ],
         }
     }
+}
 
-    const fn state_bytes(&self) -> usize {
+impl KeyState for Field {
+    fn state_bytes(&self) -> usize {
         let block = 8 + 8;
         let window = 4 + 4 + 8 + 8 + state::LENGTH_BYTES;
         block + window + BUCKET_BYTES * self.adwin.most_buckets()

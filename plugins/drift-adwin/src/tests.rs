@@ -2,7 +2,13 @@
 //! come is shown by `tests/river.rs`.
 
 use super::*;
-use floorhand_plugin_sdk::{monitor::Instance, testing};
+use floorhand_plugin_sdk::{
+    monitor::Instance,
+    testing::{
+        self,
+        monitors::{Sample, check_gaps_are_passed_over, check_keys},
+    },
+};
 use serde_json::{Value, json};
 
 type Plugin = Instance<DriftAdwin>;
@@ -82,28 +88,6 @@ fn missing_values_are_left_out() {
 }
 
 #[test]
-fn samples_in_one_call_are_one_after_another() {
-    let (mut one, mut rows_at_once, mut samples_at_once) =
-        (configured(&config()), configured(&config()), configured(&config()));
-    let rows = rows(640);
-    let single: Vec<Finding> = rows.iter().flat_map(|&[a, b]| see(&mut one, a, b)).collect();
-    let flat: Vec<f32> = rows.iter().flatten().copied().collect();
-    let batch = Tensor::from_f32("x", vec![640, 2], &flat);
-    let batch = rows_at_once.observe(testing::context(0), vec![batch]).unwrap();
-    assert_eq!(batch, single);
-    let contexts: Vec<Context> = (0..640).map(testing::context).collect();
-    let report = samples_at_once
-        .call(contexts, vec![Tensor::from_f32("x", vec![640, 1, 2], &flat)])
-        .unwrap();
-    assert_eq!((report.findings.len(), single.len()), (1, 1));
-    assert_eq!(report.findings[0].1, single[0]);
-    assert_eq!(
-        (one.snapshot(), one.snapshot()),
-        (rows_at_once.snapshot(), samples_at_once.snapshot())
-    );
-}
-
-#[test]
 fn a_restored_instance_finds_the_same() {
     let mut blocks = config();
     blocks["block"] = json!(2);
@@ -125,6 +109,10 @@ fn a_restored_instance_finds_the_same() {
 fn the_declared_state_is_that_of_the_fullest_window() {
     let mut plugin = configured(&json!({"tensor": "x", "fields": ["a"]}));
     let mut writer = state::Writer::new(STATE_VERSION);
+    // One key, as long as it may be, and one field.
+    writer.u32(1);
+    writer.flag(true);
+    writer.bytes(&[b'k'; 256]);
     writer.u32(1);
     writer.u64(0);
     writer.f64(0.0);
@@ -164,6 +152,44 @@ fn broken_snapshots_change_nothing() {
     }
 }
 
+/// A sample of each row.
+fn stream(rows: &[[f32; 2]]) -> Vec<Sample> {
+    let sample = |(sequence, row): (u64, &[f32; 2])| {
+        let tensor = Tensor::from_f32("x", vec![1, 2], row);
+        (testing::context(sequence), vec![tensor])
+    };
+    (0..).zip(rows).map(sample).collect()
+}
+
+#[test]
+fn rows_of_a_sample_are_one_after_another() {
+    let config = config();
+    let (mut one, mut at_once) = (configured(&config), configured(&config));
+    let rows = rows(1_000);
+    let single: Vec<Finding> = rows.iter().flat_map(|&[a, b]| see(&mut one, a, b)).collect();
+    let batch = Tensor::from_f32("x", vec![rows.len() as u64, 2], rows.as_flattened());
+    assert!(!single.is_empty());
+    assert_eq!(at_once.observe(testing::context(0), vec![batch]).unwrap(), single);
+    assert_eq!(at_once.snapshot(), one.snapshot());
+}
+
+#[test]
+fn machines_at_once_are_each_like_one_alone() {
+    let config = config();
+    let rows = rows(1_000);
+    // The other one's `b` is the field that changes.
+    let swapped: Vec<[f32; 2]> = rows.iter().map(|&[a, b]| [b, a]).collect();
+    let [first, second] = check_keys::<DriftAdwin>(&config.to_string(), &[], [&stream(&rows), &stream(&swapped[5..])]);
+    assert_ne!(first, second);
+}
+
+/// A missing sample says nothing of the mean of the others.
+#[test]
+fn gaps_are_passed_over() {
+    let config = config();
+    check_gaps_are_passed_over::<DriftAdwin>(&config.to_string(), &[], &stream(&rows(1_000)));
+}
+
 #[test]
 fn configurations_that_are_refused() {
     for (key, value, expected) in [
@@ -176,6 +202,7 @@ fn configurations_that_are_refused() {
         ("min_window_length", json!(0), "min_window_length is 0"),
         ("block", json!(0), "block is 0"),
         ("fields", json!([]), "fields has 0 names"),
+        ("max_keys", json!(0), "max_keys is 0, and has to be 1 to 1024"),
         ("fields", json!(["a", "a"]), "fields has \"a\" twice"),
         ("shape", json!([-1, 3]), "shape has to end in 2"),
         (

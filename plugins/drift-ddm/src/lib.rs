@@ -5,8 +5,8 @@
 //! false alarms, [`floorhand_statistics::ddm`] the formula.
 
 use floorhand_plugin_sdk::{
-    Assets, Columns, Context, Datatype, Detail, Error, ErrorColumns, Finding, Monitor, Origin, Phase, Severity,
-    Subscription, Tensor, Truth, host, state,
+    Assets, Columns, Context, Datatype, Detail, Error, ErrorColumns, Finding, KeyState, Keyed, MaxKeys, Monitor,
+    Origin, Phase, Severity, Subscription, Tensor, Truth, host, name_key, state,
 };
 use floorhand_statistics::{
     ddm::{self, Ddm, Rate},
@@ -15,11 +15,12 @@ use floorhand_statistics::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 
 floorhand_plugin_sdk::export!(DriftDdm as monitor);
 
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// A field's bytes in the snapshot: the warning's length, the errors, the lowest rate, whether it has alarmed.
 const FIELD_BYTES: usize = 8 + 16 + 20 + 4;
@@ -62,6 +63,9 @@ pub struct Config {
     #[serde(default = "default_drift_threshold")]
     #[schemars(range(min = 0))]
     pub drift_threshold: f64,
+    /// How many keys (machines) may come, each with error rates of its own: 1 to 1024. 1 by default.
+    #[serde(default)]
+    pub max_keys: MaxKeys,
 }
 
 /// The configured plugin and its error rates.
@@ -70,13 +74,13 @@ pub struct DriftDdm {
     columns: ErrorColumns,
     config: ddm::Config,
     tolerance: f64,
-    fields: Vec<Field>,
+    fields: Keyed<Vec<Field>>,
 }
 
 #[derive(Debug, Clone)]
 struct Field {
-    name: String,
-    gauge: String,
+    name: Arc<str>,
+    gauge: Arc<str>,
     warning: Episode,
     ddm: Ddm,
 }
@@ -105,13 +109,14 @@ impl Monitor for DriftDdm {
             config.fields,
         )?;
         let field = |name: &String| Field {
-            name: name.clone(),
-            gauge: format!("ddm/{name}"),
+            name: name.as_str().into(),
+            gauge: format!("ddm/{name}").into(),
             warning: Episode::new(),
             ddm,
         };
+        let fields = columns.names().iter().map(field).collect();
         Ok(Self {
-            fields: columns.names().iter().map(field).collect(),
+            fields: Keyed::new(STATE_VERSION, fields, config.max_keys)?,
             columns: ErrorColumns::new(columns, config.truth),
             config: thresholds,
             tolerance,
@@ -121,54 +126,33 @@ impl Monitor for DriftDdm {
     fn subscription(&self) -> Subscription {
         Subscription {
             watches: self.columns.watches(),
-            state_bytes: (state::VERSION_BYTES + 4 + FIELD_BYTES * self.fields.len()) as u32,
+            state_bytes: self.fields.state_bytes(),
         }
     }
 
-    fn observe(&mut self, _context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+        let values = self.columns.values(&tensors)?;
+        let key = context.key.as_deref();
+        let fields = self.fields.of(key)?;
         let mut findings = Vec::new();
-        let Self {
-            columns,
-            config,
-            tolerance,
-            fields,
-        } = self;
-        columns.each(&tensors, |column, value| {
-            if !value.is_nan() {
-                let found = fields
-                    .get_mut(column)
-                    .into_iter()
-                    .flat_map(|field| field.observe(value > *tolerance, config));
-                findings.extend(found);
+        for (column, value) in values.filter(|(_, value)| !value.is_nan()) {
+            if let Some(field) = fields.get_mut(column) {
+                findings.extend(field.observe(value > self.tolerance, &self.config));
             }
-        })?;
-        for field in &self.fields {
+        }
+        for field in fields {
             host::gauge(&field.gauge, field.ddm.rate());
         }
+        name_key(&mut findings, key);
         Ok(findings)
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut writer = state::Writer::new(STATE_VERSION);
-        writer.u32(self.fields.len() as u32);
-        for field in &self.fields {
-            field.write(&mut writer);
-        }
-        writer.finish()
+        self.fields.snapshot()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
-        if reader.u32()? as usize != self.fields.len() {
-            return Err(Error::BadConfig("saved state has another number of fields".into()));
-        }
-        let mut fields = self.fields.clone();
-        for field in &mut fields {
-            field.read(&mut reader)?;
-        }
-        reader.finish()?;
-        self.fields = fields;
-        Ok(())
+        self.fields.restore(bytes)
     }
 }
 
@@ -207,7 +191,7 @@ impl Field {
             },
             phase,
             watch: Some(0),
-            subject: self.name.clone(),
+            subject: self.name.to_string(),
             value: Some(now.rate + now.deviation),
             threshold: Some(lowest.rate + deviations * lowest.deviation),
             message,
@@ -217,6 +201,12 @@ impl Field {
                 Detail::new("samples", self.ddm.state().errors.count),
             ],
         }
+    }
+}
+
+impl KeyState for Field {
+    fn state_bytes(&self) -> usize {
+        FIELD_BYTES
     }
 
     fn write(&self, writer: &mut state::Writer) {

@@ -8,8 +8,8 @@ mod detector;
 
 use crate::detector::Detector;
 use floorhand_plugin_sdk::{
-    Assets, Columns, Context, Datatype, Detail, Error, ErrorColumns, Finding, Monitor, Origin, Phase, Severity,
-    Subscription, Tensor, Truth, host, state,
+    Assets, Columns, Context, Datatype, Detail, Error, ErrorColumns, Finding, KeyState, Keyed, MaxKeys, Monitor,
+    Origin, Phase, Severity, Subscription, Tensor, Truth, host, name_key, state,
 };
 use floorhand_statistics::{
     detection::Level,
@@ -17,11 +17,12 @@ use floorhand_statistics::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 
 floorhand_plugin_sdk::export!(DriftHddm as monitor);
 
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The plugin's configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -69,6 +70,9 @@ pub struct Config {
     /// Whether a mean that falls warns and alarms, too. Not by default: fewer errors are good news.
     #[serde(default)]
     pub two_sided: bool,
+    /// How many keys (machines) may come, each with detectors of its own: 1 to 1024. 1 by default.
+    #[serde(default)]
+    pub max_keys: MaxKeys,
 }
 
 /// Which means are compared.
@@ -88,13 +92,13 @@ pub struct DriftHddm {
     columns: ErrorColumns,
     /// What is above it is an error; `None` where values are taken as they are.
     tolerance: Option<f64>,
-    fields: Vec<Field>,
+    fields: Keyed<Vec<Field>>,
 }
 
 #[derive(Debug, Clone)]
 struct Field {
-    name: String,
-    gauge: String,
+    name: Arc<str>,
+    gauge: Arc<str>,
     warning: Episode,
     detector: Detector,
 }
@@ -119,74 +123,53 @@ impl Monitor for DriftHddm {
             config.fields,
         )?;
         let field = |name: &String| Field {
-            name: name.clone(),
-            gauge: format!("hddm/{name}"),
+            name: name.as_str().into(),
+            gauge: format!("hddm/{name}").into(),
             warning: Episode::new(),
             detector,
         };
+        let fields = columns.names().iter().map(field).collect();
         Ok(Self {
-            fields: columns.names().iter().map(field).collect(),
+            fields: Keyed::new(STATE_VERSION, fields, config.max_keys)?,
             tolerance: config.tolerance.or(config.truth.is_some().then_some(0.0)),
             columns: ErrorColumns::new(columns, config.truth),
         })
     }
 
     fn subscription(&self) -> Subscription {
-        let fields: usize = self.fields.iter().map(|field| 8 + field.detector.state_bytes()).sum();
         Subscription {
             watches: self.columns.watches(),
-            state_bytes: (state::VERSION_BYTES + 4 + fields) as u32,
+            state_bytes: self.fields.state_bytes(),
         }
     }
 
-    fn observe(&mut self, _context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+        let values = self.columns.values(&tensors)?;
+        let key = context.key.as_deref();
+        let fields = self.fields.of(key)?;
         let mut findings = Vec::new();
-        let Self {
-            columns,
-            tolerance,
-            fields,
-        } = self;
-        columns.each(&tensors, |column, value| {
-            let value = match *tolerance {
+        for (column, value) in values {
+            let value = match self.tolerance {
                 Some(tolerance) if !value.is_nan() => f64::from(value > tolerance),
                 _ => value,
             };
-            findings.extend(
-                fields
-                    .get_mut(column)
-                    .into_iter()
-                    .flat_map(|field| field.observe(value)),
-            );
-        })?;
-        for field in &self.fields {
+            if let Some(field) = fields.get_mut(column) {
+                findings.extend(field.observe(value));
+            }
+        }
+        for field in fields {
             host::gauge(&field.gauge, field.detector.mean());
         }
+        name_key(&mut findings, key);
         Ok(findings)
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut writer = state::Writer::new(STATE_VERSION);
-        writer.u32(self.fields.len() as u32);
-        for field in &self.fields {
-            writer.u64(field.warning.length());
-            field.detector.write(&mut writer);
-        }
-        writer.finish()
+        self.fields.snapshot()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
-        if reader.u32()? as usize != self.fields.len() {
-            return Err(Error::BadConfig("saved state has another number of fields".into()));
-        }
-        let mut fields = self.fields.clone();
-        for field in &mut fields {
-            field.warning.restore(reader.u64()?);
-            field.detector.read(&mut reader, &field.name)?;
-        }
-        reader.finish()?;
-        self.fields = fields;
-        Ok(())
+        self.fields.restore(bytes)
     }
 }
 
@@ -236,12 +219,28 @@ impl Field {
             },
             phase,
             watch: Some(0),
-            subject: self.name.clone(),
+            subject: self.name.to_string(),
             value: shift.map(|shift| shift.distance()),
             threshold: shift.map(|shift| shift.bound),
             message,
             details,
         }
+    }
+}
+
+impl KeyState for Field {
+    fn state_bytes(&self) -> usize {
+        8 + self.detector.state_bytes()
+    }
+
+    fn write(&self, writer: &mut state::Writer) {
+        writer.u64(self.warning.length());
+        self.detector.write(writer);
+    }
+
+    fn read(&mut self, reader: &mut state::Reader<'_>) -> Result<(), Error> {
+        self.warning.restore(reader.u64()?);
+        self.detector.read(reader, &self.name)
     }
 }
 

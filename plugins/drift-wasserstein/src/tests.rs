@@ -9,7 +9,7 @@ use floorhand_plugin_sdk::{
     testing::{
         self,
         cases::check_monitor,
-        monitors::{check_hostile, check_stream},
+        monitors::{check_gaps_are_passed_over, check_hostile, check_keys, check_stream},
     },
 };
 use floorhand_statistics::sample::SortedSample;
@@ -111,6 +111,22 @@ fn a_stream_may_be_cut_anywhere() {
 #[test]
 fn hostile_inputs_change_nothing() {
     check_hostile::<Plugin>(&config().to_string(), &asset(&reference()), &stream());
+}
+
+/// Each has windows of its own; the reference is the same for both.
+#[test]
+fn machines_at_once_are_each_like_one_alone() {
+    let (config, stream) = (config().to_string(), stream());
+    // The other one's windows end elsewhere in the stream.
+    let other = &stream[5..];
+    let [first, second] = check_keys::<Plugin>(&config, &asset(&reference()), [&stream, other]);
+    assert_ne!(first, second);
+}
+
+/// A window is so many samples, whichever they are.
+#[test]
+fn gaps_are_passed_over() {
+    check_gaps_are_passed_over::<Plugin>(&config().to_string(), &asset(&reference()), &stream());
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Monitor for OutputDrift {
         } else {
             Reader::columns(&settings)?
         };
-        let mut fields = Fields::new("output");
+        let mut fields = Fields::new("output", settings.max_keys)?;
         for name in &settings.fields {
             let (statistic, blocks) = references.take(name, settings.window)?;
             fields.add(name, statistic, &limits, blocks)?;
@@ -116,12 +116,12 @@ impl Monitor for OutputDrift {
         }
     }
 
-    fn observe(&mut self, _context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
-        let mut findings = Vec::new();
-        let fields = &mut self.fields;
-        self.reader
-            .each(&tensors, |column, value| findings.extend(fields.observe(column, value)))?;
-        Ok(findings)
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+        let key = context.key.as_deref();
+        match &self.reader {
+            Reader::Rows(watch) => self.fields.observe(key, classes(watch, &tensors)?),
+            Reader::Columns(columns) => self.fields.observe(key, columns.values(&tensors)?),
+        }
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -166,28 +166,25 @@ impl Reader {
             spec: TensorSpec::new(&settings.tensor, settings.datatype, shape),
         }))
     }
+}
 
-    /// Calls `see` with column and value; a row with a NaN has no class, and is one.
-    fn each(&self, tensors: &[Tensor], mut see: impl FnMut(usize, f64)) -> Result<(), Error> {
-        let watch = match self {
-            Self::Columns(columns) => return columns.each(tensors, see),
-            Self::Rows(watch) => watch,
-        };
-        let [tensor] = tensors else {
-            return Err(Error::BadInput(format!(
-                "{} tensors where one is watched",
-                tensors.len()
-            )));
-        };
-        tensor.check(&watch.spec)?;
-        // The spec has it, and it is 2 or more.
-        let classes = tensor.shape.last().map_or(1, |&classes| (classes as usize).max(1));
-        let values: Vec<f64> = tensor.numbers()?.collect();
-        for row in values.chunks_exact(classes) {
-            see(0, argmax(row).map_or(f64::NAN, |class| class as f64));
-        }
-        Ok(())
-    }
+/// The class of each row; one with a NaN has none, and is one.
+fn classes(watch: &Watch, tensors: &[Tensor]) -> Result<impl Iterator<Item = (usize, f64)> + use<>, Error> {
+    let [tensor] = tensors else {
+        return Err(Error::BadInput(format!(
+            "{} tensors where one is watched",
+            tensors.len()
+        )));
+    };
+    tensor.check(&watch.spec)?;
+    // The spec has it, and it is 2 or more.
+    let classes = tensor.shape.last().map_or(1, |&classes| (classes as usize).max(1));
+    let values: Vec<f64> = tensor.numbers()?.collect();
+    let rows = values.chunks_exact(classes);
+    let found: Vec<(usize, f64)> = rows
+        .map(|row| (0, argmax(row).map_or(f64::NAN, |class| class as f64)))
+        .collect();
+    Ok(found.into_iter())
 }
 
 fn statistic_of(holds: Holds, wanted: Option<StatisticName>) -> Result<StatisticName, Error> {

@@ -9,7 +9,7 @@ use floorhand_plugin_sdk::{
     testing::{
         self,
         cases::check_monitor,
-        monitors::{check_hostile, check_stream},
+        monitors::{check_gaps_are_passed_over, check_hostile, check_keys, check_stream},
     },
 };
 use floorhand_statistics::{categorical::CategoryReference, psi::Reference, sample::SortedSample};
@@ -119,6 +119,22 @@ fn scores_have_a_distribution() {
         );
         check_hostile::<OutputDrift>(&config.to_string(), &asset(&reference), &stream);
     }
+}
+
+/// Each has windows of its own; the reference is the same for both.
+#[test]
+fn machines_at_once_are_each_like_one_alone() {
+    let (config, stream) = (config("classes").to_string(), stream());
+    // The other one's windows end elsewhere in the stream.
+    let other = &stream[WINDOW as usize / 2 + 3..];
+    let [first, second] = check_keys::<OutputDrift>(&config, &asset(&categories()), [&stream, other]);
+    assert_ne!(first, second);
+}
+
+/// A window is so many samples, whichever they are.
+#[test]
+fn gaps_are_passed_over() {
+    check_gaps_are_passed_over::<OutputDrift>(&config("classes").to_string(), &asset(&categories()), &stream());
 }
 
 #[test]

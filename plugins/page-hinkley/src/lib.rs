@@ -5,8 +5,8 @@
 //! [`floorhand_statistics::page_hinkley`] the formula.
 
 use floorhand_plugin_sdk::{
-    Assets, Columns, Context, Datatype, Detail, Error, Finding, Monitor, Origin, Phase, Severity, Subscription, Tensor,
-    host, state,
+    Assets, Columns, Context, Datatype, Detail, Error, Finding, KeyState, Keyed, MaxKeys, Monitor, Origin, Phase,
+    Severity, Subscription, Tensor, host, name_key, state,
 };
 use floorhand_statistics::{
     StatisticsError,
@@ -16,11 +16,12 @@ use floorhand_statistics::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::Arc;
 
 floorhand_plugin_sdk::export!(PageHinkleyMonitor as monitor);
 
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// A field's bytes in the snapshot: the block, the mean, two sums with their turning points, whether it has alarmed.
 const FIELD_BYTES: usize = 16 + 16 + 32 + 4;
@@ -65,6 +66,9 @@ pub struct Config {
     #[serde(default = "default_block")]
     #[schemars(range(min = 1))]
     pub block: u64,
+    /// How many keys (machines) may come, each with sums of its own: 1 to 1024. 1 by default.
+    #[serde(default)]
+    pub max_keys: MaxKeys,
 }
 
 /// Which changes alarm.
@@ -86,13 +90,13 @@ pub struct PageHinkleyMonitor {
     columns: Columns,
     mode: Mode,
     threshold: f64,
-    fields: Vec<Field>,
+    fields: Keyed<Vec<Field>>,
 }
 
 #[derive(Debug, Clone)]
 struct Field {
-    name: String,
-    gauge: String,
+    name: Arc<str>,
+    gauge: Arc<str>,
     block: BlockMean,
     test: PageHinkley,
 }
@@ -119,13 +123,14 @@ impl Monitor for PageHinkleyMonitor {
             config.fields,
         )?;
         let field = |name: &String| Field {
-            name: name.clone(),
-            gauge: format!("page-hinkley/{name}"),
+            name: name.as_str().into(),
+            gauge: format!("page-hinkley/{name}").into(),
             block,
             test,
         };
+        let fields = columns.names().iter().map(field).collect();
         Ok(Self {
-            fields: columns.names().iter().map(field).collect(),
+            fields: Keyed::new(STATE_VERSION, fields, config.max_keys)?,
             columns,
             mode: config.mode,
             threshold: config.threshold,
@@ -135,52 +140,32 @@ impl Monitor for PageHinkleyMonitor {
     fn subscription(&self) -> Subscription {
         Subscription {
             watches: vec![self.columns.watch()],
-            state_bytes: (state::VERSION_BYTES + 4 + FIELD_BYTES * self.fields.len()) as u32,
+            state_bytes: self.fields.state_bytes(),
         }
     }
 
-    fn observe(&mut self, _context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+        let values = self.columns.values(&tensors)?;
+        let key = context.key.as_deref();
+        let fields = self.fields.of(key)?;
         let mut findings = Vec::new();
-        let Self {
-            columns,
-            mode,
-            threshold,
-            fields,
-        } = self;
-        columns.each(&tensors, |column, value| {
-            findings.extend(
-                fields
-                    .get_mut(column)
-                    .and_then(|field| field.observe(value, *mode, *threshold)),
-            );
-        })?;
-        for field in &self.fields {
+        for (column, value) in values {
+            let field = fields.get_mut(column);
+            findings.extend(field.and_then(|field| field.observe(value, self.mode, self.threshold)));
+        }
+        for field in fields {
             host::gauge(&field.gauge, self.mode.statistic(&field.test));
         }
+        name_key(&mut findings, key);
         Ok(findings)
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut writer = state::Writer::new(STATE_VERSION);
-        writer.u32(self.fields.len() as u32);
-        for field in &self.fields {
-            field.write(&mut writer);
-        }
-        writer.finish()
+        self.fields.snapshot()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
-        if reader.u32()? as usize != self.fields.len() {
-            return Err(Error::BadConfig("saved state has another number of fields".into()));
-        }
-        let mut fields = self.fields.clone();
-        for field in &mut fields {
-            field.read(&mut reader)?;
-        }
-        reader.finish()?;
-        self.fields = fields;
-        Ok(())
+        self.fields.restore(bytes)
     }
 }
 
@@ -202,7 +187,7 @@ impl Field {
             severity: Severity::Alarm,
             phase: Phase::Once,
             watch: Some(0),
-            subject: self.name.clone(),
+            subject: self.name.to_string(),
             value: Some(mode.statistic(&self.test)),
             threshold: Some(threshold),
             message: format!("the mean has {direction}; the test begins anew"),
@@ -212,6 +197,12 @@ impl Field {
                 Detail::new("samples", self.test.state().values.count),
             ],
         })
+    }
+}
+
+impl KeyState for Field {
+    fn state_bytes(&self) -> usize {
+        FIELD_BYTES
     }
 
     fn write(&self, writer: &mut state::Writer) {

@@ -1,87 +1,80 @@
 //! The fields of a windowed drift monitor: their windows, episodes and calibration.
 
 use super::{Limits, Statistic};
-use crate::{Detail, Error, Finding, Phase, Severity, host, state};
+use crate::{Detail, Error, Finding, KeyState, Keyed, MaxKeys, Phase, Severity, host, name_key, state};
 use floorhand_statistics::{
     calibration::Calibration,
     drift::DriftReport,
     episode::{Change, Episode},
 };
+use std::sync::Arc;
 
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 2;
+const STATE_VERSION: u32 = 3;
 
 /// Findings are about the tensor that is held against the reference, which is watched first.
 const WATCH: Option<u32> = Some(0);
 
-/// All fields of a monitor.
+/// All fields of a monitor, for each key.
 #[derive(Debug, Clone)]
 pub struct Fields<S> {
     gauge: &'static str,
-    fields: Vec<Field<S>>,
+    fields: Keyed<Vec<Field<S>>>,
 }
 
 impl<S: Statistic> Fields<S> {
     /// None yet. Gauges are called `<gauge>/<field>`.
-    #[must_use]
-    pub const fn new(gauge: &'static str) -> Self {
-        Self {
+    pub fn new(gauge: &'static str, max_keys: MaxKeys) -> Result<Self, Error> {
+        Ok(Self {
             gauge,
-            fields: Vec::new(),
-        }
+            fields: Keyed::new(STATE_VERSION, Vec::new(), max_keys)?,
+        })
     }
 
     /// Adds a field, whose threshold is calibrated on `blocks` if there are any.
     pub fn add(&mut self, name: &str, statistic: S, limits: &Limits, blocks: Option<Calibration>) -> Result<(), Error> {
         let gauge = format!("{}/{name}", self.gauge);
-        self.fields.push(Field::new(name, gauge, statistic, limits, blocks)?);
+        let field = Field::new(name, gauge, statistic, limits, blocks)?;
+        self.fields.empty_mut().push(field);
         Ok(())
     }
 
-    /// Takes in the next value of the field in `column`.
-    pub fn observe(&mut self, column: usize, value: f64) -> Option<Finding> {
-        self.fields.get_mut(column)?.observe(value)
+    /// Takes in a sample of a key: the values of fields, each with its column, one after another.
+    pub fn observe(
+        &mut self,
+        key: Option<&str>,
+        values: impl Iterator<Item = (usize, f64)>,
+    ) -> Result<Vec<Finding>, Error> {
+        let fields = self.fields.of(key)?;
+        let found = values.filter_map(|(column, value)| fields.get_mut(column)?.observe(value));
+        let mut findings: Vec<Finding> = found.collect();
+        name_key(&mut findings, key);
+        Ok(findings)
     }
 
     /// The most bytes that a snapshot has.
     #[must_use]
     pub fn state_bytes(&self) -> u32 {
-        let fields: usize = self.fields.iter().map(Field::state_bytes).sum();
-        u32::try_from(state::VERSION_BYTES + 4 + fields).unwrap_or(u32::MAX)
+        self.fields.state_bytes()
     }
 
     /// All that later findings depend on.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut writer = state::Writer::new(STATE_VERSION);
-        writer.u32(self.fields.len() as u32);
-        self.fields.iter().for_each(|field| field.save(&mut writer));
-        writer.finish()
+        self.fields.snapshot()
     }
 
     /// Goes on from a snapshot; one that doesn't fit changes nothing.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
-        if reader.u32()? as usize != self.fields.len() {
-            return Err(Error::BadConfig("saved state has another number of fields".into()));
-        }
-        let mut fields = self.fields.clone();
-        for field in &mut fields {
-            field
-                .load(&mut reader)
-                .map_err(|error| Error::BadConfig(format!("field {:?}: {}", field.name, error.message())))?;
-        }
-        reader.finish()?;
-        self.fields = fields;
-        Ok(())
+        self.fields.restore(bytes)
     }
 }
 
 /// One field under observation.
 #[derive(Debug, Clone)]
 pub struct Field<S> {
-    name: String,
-    gauge: String,
+    name: Arc<str>,
+    gauge: Arc<str>,
     statistic: S,
     limits: Limits,
     /// Statistics of the first windows, while they are collected and afterwards.
@@ -106,8 +99,8 @@ impl<S: Statistic> Field<S> {
             )));
         }
         let mut field = Self {
-            name: name.to_owned(),
-            gauge,
+            name: name.into(),
+            gauge: gauge.into(),
             statistic: statistic.with_criterion(limits.criterion),
             limits: *limits,
             first: Vec::new(),
@@ -129,16 +122,6 @@ impl<S: Statistic> Field<S> {
             report.threshold = calibrated;
         }
         self.finding(&report)
-    }
-
-    fn state_bytes(&self) -> usize {
-        8 + state::LENGTH_BYTES + 8 * self.limits.calibration_windows + self.statistic.state_bytes()
-    }
-
-    fn save(&self, writer: &mut state::Writer) {
-        writer.u64(self.drift.length());
-        writer.f64s(self.first.iter().copied());
-        self.statistic.save(writer);
     }
 
     fn load(&mut self, reader: &mut state::Reader<'_>) -> Result<(), Error> {
@@ -169,7 +152,7 @@ impl<S: Statistic> Field<S> {
             severity: Severity::Info,
             phase: Phase::Once,
             watch: WATCH,
-            subject: self.name.clone(),
+            subject: self.name.to_string(),
             value: Some(report.statistic),
             threshold: Some(if calibrated > report.threshold {
                 calibrated
@@ -211,7 +194,7 @@ impl<S: Statistic> Field<S> {
             severity,
             phase,
             watch: WATCH,
-            subject: self.name.clone(),
+            subject: self.name.to_string(),
             value: Some(report.statistic),
             threshold: Some(report.threshold),
             message,
@@ -231,5 +214,22 @@ impl<S: Statistic> Field<S> {
             details.push(Detail::new("false-alarms-per-day", format!("{alarms:.3e}")));
         }
         details
+    }
+}
+
+impl<S: Statistic> KeyState for Field<S> {
+    fn state_bytes(&self) -> usize {
+        8 + state::LENGTH_BYTES + 8 * self.limits.calibration_windows + self.statistic.state_bytes()
+    }
+
+    fn write(&self, writer: &mut state::Writer) {
+        writer.u64(self.drift.length());
+        writer.f64s(self.first.iter().copied());
+        self.statistic.save(writer);
+    }
+
+    fn read(&mut self, reader: &mut state::Reader<'_>) -> Result<(), Error> {
+        self.load(reader)
+            .map_err(|error| Error::BadConfig(format!("field {:?}: {}", self.name, error.message())))
     }
 }

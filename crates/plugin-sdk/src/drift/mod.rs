@@ -11,8 +11,10 @@
 //! such blocks stand in the asset (`blocks`), or are those of the first windows on the device
 //! ([`Settings::calibration_windows`]). A calibrated threshold is never below the one for independent samples.
 //!
-//! **Gaps and keys.** A window is a number of samples, whichever they are: one that is missing ([`Context::gap`]) only makes it
-//! longer, and samples of all keys are held against one reference together.
+//! **Gaps and keys.** Each key has windows, episodes and a calibration on its first windows of its own; the reference and its
+//! blocks are common to all. Gauges have the name of the field alone, since a plugin has 64 names: they show the key whose
+//! window ended last. A window is a number of samples, whichever they are: one that is missing ([`Context::gap`]) only makes
+//! it longer.
 //!
 //! **False alarms per device and day** are confidence, window, sample rate and number of fields put together
 //! ([`floorhand_statistics::false_alarms`]); [`Settings::false_alarms_per_day`] goes the other way.
@@ -101,7 +103,7 @@ impl<M: DriftMonitor> Monitor for Drift<M> {
         }
         let mut file: ReferenceFile<M::Reference> = assets.json(&settings.reference)?;
         let asset = &settings.reference;
-        let mut fields = Fields::new(M::GAUGE);
+        let mut fields = Fields::new(M::GAUGE, settings.max_keys)?;
         for name in columns.names() {
             let reference = file.take(asset, name)?;
             let statistic = M::statistic(&config, reference)
@@ -122,12 +124,9 @@ impl<M: DriftMonitor> Monitor for Drift<M> {
         }
     }
 
-    fn observe(&mut self, _context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
-        let mut findings = Vec::new();
-        let fields = &mut self.fields;
-        self.columns
-            .each(&tensors, |column, value| findings.extend(fields.observe(column, value)))?;
-        Ok(findings)
+    fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error> {
+        let values = self.columns.values(&tensors)?;
+        self.fields.observe(context.key.as_deref(), values)
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -210,7 +209,7 @@ macro_rules! drift_config {
             /// `sample_rate_hz`.
             #[serde(default)]
             pub false_alarms_per_day: ::std::option::Option<f64>,
-            /// Samples a second of each field. Findings then say how many false alarms a day there are.
+            /// Samples a second of each field, those of all keys together. Findings then say how many false alarms a day there are.
             #[serde(default)]
             pub sample_rate_hz: ::std::option::Option<f64>,
             /// The least drift that alarms however large the samples are, in the statistic's unit. README.md has the default.
@@ -222,6 +221,9 @@ macro_rules! drift_config {
             #[serde(default)]
             #[schemars(range(min = 10, max = 1000))]
             pub calibration_windows: ::std::option::Option<u32>,
+            /// How many keys (machines) may come, each with windows of its own: 1 to 1024. 1 by default.
+            #[serde(default)]
+            pub max_keys: $crate::MaxKeys,
             $($(#[$field_about])* pub $field: $type,)*
         }
 
@@ -240,6 +242,7 @@ macro_rules! drift_config {
                     sample_rate_hz: self.sample_rate_hz,
                     least_drift: self.least_drift,
                     calibration_windows: self.calibration_windows,
+                    max_keys: self.max_keys,
                 }
             }
         }

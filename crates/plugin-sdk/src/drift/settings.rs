@@ -1,6 +1,6 @@
 //! The keys that all windowed drift monitors have, and the threshold that they come to.
 
-use crate::{Datatype, Error, Origin};
+use crate::{Datatype, Error, MaxKeys, Origin};
 use floorhand_statistics::{
     calibration::MIN_BLOCKS,
     drift::{CONFIDENCE, Criterion, MAX_CONFIDENCE, MIN_CONFIDENCE},
@@ -38,6 +38,8 @@ pub struct Settings {
     pub least_drift: Option<f64>,
     /// First windows that calibrate the threshold.
     pub calibration_windows: Option<u32>,
+    /// How many keys may come.
+    pub max_keys: MaxKeys,
 }
 
 /// Defaults of keys, for serde.

@@ -17,12 +17,14 @@ const MAX_CUTS: usize = 40;
 pub type Answer = Result<Vec<Finding>, Error>;
 
 /// Runs a stream through the monitor, sample by sample, and gives what it found. Then again from a snapshot in the middle,
-/// with several samples in a call, and with broken snapshots, which have to be refused without a change.
+/// with several samples in a call, and with broken snapshots, which have to be refused without a change. Samples without a
+/// key are given one that is as long as it may be, for a monitor that keeps keys in its state.
 ///
 /// # Panics
 ///
 /// If any of this finds something else, or if the largest snapshot of the stream isn't what the subscription declares.
 pub fn check_stream<P: Monitor>(config: &str, assets: &[Asset], stream: &[Sample]) -> Vec<Answer> {
+    let stream = &of_a_key(stream);
     let (mut monitor, subscription) = configured::<P>(config, assets);
     let mut snapshots = vec![monitor.snapshot()];
     let mut answers = Vec::new();
@@ -97,6 +99,116 @@ pub fn check_hostile<P: Monitor>(config: &str, assets: &[Asset], stream: &[Sampl
             // A host that doesn't check may hand over what isn't a batch at all.
             let _ = monitor.call(vec![context.clone(); 2], tensors);
         }
+    }
+}
+
+/// Runs two streams at once, as two machines whose keys are as long as they may be: what is found of each has to be exactly
+/// what an instance of its own finds, from any snapshot on, with the key as a detail. A machine too many is refused, as the
+/// second is without `max_keys`. Gives what was found of the first and the second.
+///
+/// # Panics
+///
+/// If it is otherwise, or if nothing is found at all.
+pub fn check_keys<P: Monitor>(config: &str, assets: &[Asset], streams: [&[Sample]; 2]) -> [Vec<Answer>; 2] {
+    let [first, second] = ["a", "b"].map(|letter| letter.repeat(256));
+    let alone = [(&first, streams[0]), (&second, streams[1])].map(|(key, stream)| {
+        let (mut monitor, _) = configured::<P>(config, assets);
+        let answers = stream.iter().map(|sample| observe_as(&mut monitor, key, sample));
+        answers.collect::<Vec<Answer>>()
+    });
+    let found = alone.iter().flatten().flatten().flatten();
+    assert!(found.count() > 0, "nothing is found");
+    let two = with_max_keys(config, 2);
+    let (mut monitor, subscription) = configured::<P>(&two, assets);
+    let mut together = [Vec::new(), Vec::new()];
+    let longest = streams.map(<[Sample]>::len).into_iter().max().unwrap_or(0);
+    for place in 0..longest {
+        for ((key, stream), answers) in [&first, &second].into_iter().zip(streams).zip(&mut together) {
+            let Some(sample) = stream.get(place) else { continue };
+            answers.push(observe_as(&mut monitor, key, sample));
+        }
+        if place % (1 + longest / MAX_CUTS) == 0 {
+            let snapshot = monitor.snapshot();
+            assert!(snapshot.len() <= subscription.state_bytes as usize);
+            (monitor, _) = configured::<P>(&two, assets);
+            assert_eq!(monitor.restore(&snapshot), Ok(()), "at {place}");
+        }
+    }
+    assert_eq!(together, alone, "machines at once and alone");
+    for (answers, key) in together.iter().zip([&first, &second]) {
+        let told = |finding: &Finding| {
+            finding
+                .details
+                .last()
+                .is_some_and(|last| last.name == "key" && last.value == *key)
+        };
+        assert!(
+            answers.iter().flatten().flatten().all(told),
+            "a finding without its key"
+        );
+    }
+    let (mut single, _) = configured::<P>(config, assets);
+    for (monitor, known, most) in [(&mut monitor, &first, 2), (&mut single, &first, 1)] {
+        let Some(sample) = streams[0].first() else { continue };
+        let _ = observe_as(monitor, known, sample);
+        let before = monitor.snapshot();
+        let error = observe_as(monitor, "one too many", sample);
+        let expected =
+            format!("key \"one too many\" is one more than the {most} that there is room for: raise max_keys");
+        assert_eq!(error, Err(Error::BadInput(expected)));
+        assert_eq!(monitor.snapshot(), before, "a key too many changes what comes");
+    }
+    together
+}
+
+/// Runs a stream with and without gaps before its samples: what is found has to be the same.
+///
+/// # Panics
+///
+/// If it is otherwise, or if nothing is found at all.
+pub fn check_gaps_are_passed_over<P: Monitor>(config: &str, assets: &[Asset], stream: &[Sample]) {
+    let run = |gap: bool| {
+        let (mut monitor, _) = configured::<P>(config, assets);
+        let answers = stream.iter().map(|(context, tensors)| {
+            let context = Context { gap, ..context.clone() };
+            monitor.observe(context, tensors.clone())
+        });
+        let answers: Vec<Answer> = answers.collect();
+        (answers, monitor.snapshot())
+    };
+    let without = run(false);
+    assert!(without.0.iter().flatten().flatten().count() > 0, "nothing is found");
+    assert_eq!(run(true), without, "gaps before all samples");
+}
+
+fn of_a_key(stream: &[Sample]) -> Vec<Sample> {
+    let keyed = |(context, tensors): &Sample| {
+        let key = context.key.clone().unwrap_or_else(|| "k".repeat(256));
+        let context = Context {
+            key: Some(key),
+            ..context.clone()
+        };
+        (context, tensors.clone())
+    };
+    stream.iter().map(keyed).collect()
+}
+
+fn observe_as<P: Monitor>(monitor: &mut Instance<P>, key: &str, (context, tensors): &Sample) -> Answer {
+    let context = Context {
+        key: Some(key.to_owned()),
+        ..context.clone()
+    };
+    monitor.observe(context, tensors.clone())
+}
+
+/// The configuration with room for so many keys.
+fn with_max_keys(config: &str, keys: u16) -> String {
+    match serde_json::from_str::<serde_json::Value>(config) {
+        Ok(serde_json::Value::Object(mut object)) => {
+            object.insert("max_keys".into(), keys.into());
+            serde_json::Value::Object(object).to_string()
+        }
+        _ => panic!("{config}: no object"),
     }
 }
 
