@@ -105,6 +105,7 @@ impl Plan {
             Language::Rust => vec![
                 ("Cargo.toml", include_str!("../templates/rust/Cargo.toml")),
                 ("src/lib.rs", example.rust),
+                ("examples/native.rs", include_str!("../templates/rust/native.rs")),
             ],
             Language::C => vec![
                 ("plugin.toml", include_str!("../templates/c/plugin.toml")),
@@ -133,6 +134,7 @@ impl Plan {
         text.replace("{{stage}}", example.stage)
             .replace("{{name}}", &self.name)
             .replace("{{type}}", &type_name(&self.name))
+            .replace("{{library}}", &self.name.replace('-', "_"))
             .replace("{{world}}", self.world.name())
             .replace("{{description}}", example.description)
             .replace("{{source}}", source)

@@ -12,8 +12,8 @@ mod values;
 
 use super::{context, message_of};
 use crate::{
-    Asset, Context, Decoder, Error, Finding, Monitor, Phase, Processor, Sample, Severity, Signature, Tensor, decoder,
-    monitor, processor,
+    Asset, Context, Decoder, Error, Finding, Message, Monitor, Phase, Processor, Sample, Severity, Signature,
+    Subscription, Tensor, decoder, monitor, processor,
 };
 use serde_json::Value;
 use std::{fs, path::Path};
@@ -22,7 +22,7 @@ use std::{fs, path::Path};
 const TOLERANCE: f64 = 1e-6;
 
 /// What is wrong with a case.
-type Wrong = String;
+pub(super) type Wrong = String;
 
 /// Runs a processor's cases and gives their number.
 ///
@@ -37,12 +37,7 @@ pub fn check_processor<P: Processor>(folder: &str) -> usize {
             return file.fail(0, &format!("{signature:?}"));
         };
         file.for_each_case(|sequence, case| {
-            let inputs = signature
-                .inputs
-                .iter()
-                .map(|spec| values::tensor(spec, &case["input"][&spec.name]))
-                .collect::<Result<_, _>>()?;
-            let answer = plugin.process(context_of(sequence, case), inputs);
+            let answer = plugin.process(context_of(sequence, case), inputs_of(&signature, case)?);
             compare_outputs(answer, case, &signature, file.tolerance)
         });
     })
@@ -61,12 +56,7 @@ pub fn check_monitor<P: Monitor>(folder: &str) -> usize {
             return file.fail(0, &format!("{subscription:?}"));
         };
         file.for_each_case(|sequence, case| {
-            let tensors = subscription
-                .watches
-                .iter()
-                .map(|watch| values::tensor(&watch.spec, &case[watch.origin.name()][&watch.spec.name]))
-                .collect::<Result<_, _>>()?;
-            let answer = plugin.observe(context_of(sequence, case), tensors);
+            let answer = plugin.observe(context_of(sequence, case), tensors_of(&subscription, case)?);
             compare_findings(answer, case, file.tolerance)
         });
     })
@@ -83,24 +73,17 @@ pub fn check_decoder<P: Decoder>(folder: &str) -> usize {
         if let Err(error) = plugin.configure(&file.config, file.assets.clone()) {
             return file.fail(0, error.message());
         }
-        file.for_each_case(|_, case| {
-            let payload = match &case["message_base64"] {
-                Value::String(text) => values::base64(text),
-                _ => text(case, "message").as_bytes().to_vec(),
-            };
-            let mut message = message_of(text(case, "topic"), &payload);
-            message.content_type = text(case, "content_type").to_owned();
-            compare_samples(plugin.decode(message), case, file.tolerance)
-        });
+        file.for_each_case(|_, case| compare_samples(plugin.decode(message_of_case(case)), case, file.tolerance));
     })
 }
 
-struct File {
+/// A file of cases.
+pub(super) struct File {
     name: String,
-    config: String,
-    assets: Vec<Asset>,
+    pub(super) config: String,
+    pub(super) assets: Vec<Asset>,
     tolerance: f64,
-    cases: Vec<Value>,
+    pub(super) cases: Vec<Value>,
 }
 
 impl File {
@@ -121,9 +104,8 @@ impl File {
 
 /// Gives the number of cases in all files.
 #[expect(
-    clippy::panic,
     clippy::unwrap_used,
-    reason = "a malformed case file should stop the test where it is"
+    reason = "a folder that can't be read should stop the test where it is"
 )]
 fn for_each_file(folder: &str, mut check: impl FnMut(&File)) -> usize {
     let folder = Path::new(folder).join("tests/cases");
@@ -136,32 +118,72 @@ fn for_each_file(folder: &str, mut check: impl FnMut(&File)) -> usize {
     assert!(!paths.is_empty(), "no cases in {}", folder.display());
     let mut cases = 0;
     for path in paths {
-        let text = fs::read_to_string(&path).unwrap();
-        let mut lines = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
-            serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", path.display()))
-        });
-        let head = lines.next().unwrap();
-        let names = head["assets"].as_array().cloned().unwrap_or_default();
-        let asset = |name: &Value| Asset {
-            name: name.as_str().unwrap().to_owned(),
-            data: fs::read(folder.join(name.as_str().unwrap())).unwrap(),
-        };
-        let file = File {
-            name: path.display().to_string(),
-            config: head["config"].to_string(),
-            assets: names.iter().map(asset).collect(),
-            tolerance: head["tolerance"].as_f64().unwrap_or(TOLERANCE),
-            cases: lines.collect(),
-        };
-        assert!(!file.cases.is_empty(), "no cases in {}", file.name);
+        let file = read(&path);
         check(&file);
         cases += file.cases.len();
     }
     cases
 }
 
+/// A file of cases with the assets beside it.
+#[expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a malformed case file should stop the test where it is"
+)]
+pub(super) fn read(path: &Path) -> File {
+    let folder = path.parent().unwrap();
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty()).map(|line| {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", path.display()))
+    });
+    let head = lines.next().unwrap();
+    let names = head["assets"].as_array().cloned().unwrap_or_default();
+    let asset = |name: &Value| Asset {
+        name: name.as_str().unwrap().to_owned(),
+        data: fs::read(folder.join(name.as_str().unwrap())).unwrap(),
+    };
+    let file = File {
+        name: path.display().to_string(),
+        config: head["config"].to_string(),
+        assets: names.iter().map(asset).collect(),
+        tolerance: head["tolerance"].as_f64().unwrap_or(TOLERANCE),
+        cases: lines.collect(),
+    };
+    assert!(!file.cases.is_empty(), "no cases in {}", file.name);
+    file
+}
+
+/// The tensors of a processor's case.
+pub(super) fn inputs_of(signature: &Signature, case: &Value) -> Result<Vec<Tensor>, Wrong> {
+    let inputs = signature.inputs.iter();
+    inputs
+        .map(|spec| values::tensor(spec, &case["input"][&spec.name]))
+        .collect()
+}
+
+/// The tensors of a monitor's case.
+pub(super) fn tensors_of(subscription: &Subscription, case: &Value) -> Result<Vec<Tensor>, Wrong> {
+    let watches = subscription.watches.iter();
+    watches
+        .map(|watch| values::tensor(&watch.spec, &case[watch.origin.name()][&watch.spec.name]))
+        .collect()
+}
+
+/// The message of a decoder's case.
+pub(super) fn message_of_case(case: &Value) -> Message {
+    let payload = match &case["message_base64"] {
+        Value::String(text) => values::base64(text),
+        _ => text(case, "message").as_bytes().to_vec(),
+    };
+    Message {
+        content_type: text(case, "content_type").to_owned(),
+        ..message_of(text(case, "topic"), &payload)
+    }
+}
+
 /// The sample's context: one a second unless the case has a time of its own.
-fn context_of(sequence: u64, case: &Value) -> Context {
+pub(super) fn context_of(sequence: u64, case: &Value) -> Context {
     let usual = context(sequence);
     let time_ms = case["time_ms"].as_u64();
     Context {
