@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 /// `floorhand plugin bench`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A native baseline is a program of yours that does the same without WebAssembly: where the crate has an example `native`, it \
-is run with the file of cases as its argument, and writes {\"median_ns\": N, \"p99_ns\": N}.")]
+A native baseline is a program of yours that does the same without WebAssembly: where the crate has an example `native`, or \
+one that ends in `-native`, it is run with the file of cases as its argument, and writes {\"median_ns\": N, \"p99_ns\": N}.")]
 pub struct BenchArgs {
     /// The plugin's folder
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
@@ -250,18 +250,15 @@ fn memory(plugin: &CompiledPlugin, file: &CaseFile, least_bytes: u64) -> Result<
 
 /// What the crate's own example says, if there is one.
 fn native(dir: &Path, file: &CaseFile) -> Result<Option<Times>> {
-    let there = ["examples/native.rs", "examples/native/main.rs"]
-        .iter()
-        .any(|path| dir.join(path).is_file());
-    if !there {
+    let Some(example) = native_example(dir) else {
         return Ok(None);
-    }
+    };
     let path = dir.join(cases::FOLDER).join(&file.name);
     let path = path.canonicalize().with_context(|| path.display().to_string())?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(dir)
-        .args(["run", "--quiet", "--release", "--example", "native", "--"])
+        .args(["run", "--quiet", "--release", "--example", &example, "--"])
         .arg(path)
         .stderr(Stdio::inherit());
     let output = command.output().context("cargo can't be started")?;
@@ -273,6 +270,17 @@ fn native(dir: &Path, file: &CaseFile) -> Result<Option<Times>> {
     times
         .map(Some)
         .map_err(|error| anyhow!("the native baseline wrote no times: {error}"))
+}
+
+/// Plugins of one workspace have examples of different names, or cargo builds one over the other: `native`, `<plugin>-native`.
+fn native_example(dir: &Path) -> Option<String> {
+    let named = |path: PathBuf| {
+        let is_program = path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+        let name = path.file_stem()?.to_str()?;
+        (is_program && (name == "native" || name.ends_with("-native"))).then(|| name.to_owned())
+    };
+    let entries = std::fs::read_dir(dir.join("examples")).ok()?;
+    entries.flatten().find_map(|entry| named(entry.path()))
 }
 
 fn human(costs: &Costs, out: &Output) -> Result<()> {
