@@ -111,6 +111,7 @@
 //! [`testing::hostile`] gives tensors that a plugin meets sooner or later: empty, huge, of the wrong type or rank, full of
 //! NaN, or lying about their length. None of them may make it panic. [`testing::streams`] holds a processor to the rules above
 //! on a stream of its author's, [`testing::monitors`] a monitor, and [`testing::cases`] runs recorded cases.
+//! [`testing::bench`] times them, for `floorhand plugin bench` to compare the component with.
 
 mod batch;
 #[doc(hidden)]
