@@ -65,16 +65,16 @@ def main(script, files):
             path.write_text(text)
 
 
-def check(where, made, recorded):
+def check(where, made, recorded, rtol=1e-12, atol=1e-14):
     """Numbers may differ in their last digits from one release of the libraries to the next."""
     if isinstance(made, dict) and isinstance(recorded, dict) and made.keys() == recorded.keys():
         for key in made:
-            check(f"{where}, {key}", made[key], recorded[key])
+            check(f"{where}, {key}", made[key], recorded[key], rtol, atol)
     elif isinstance(made, list) and isinstance(recorded, list) and len(made) == len(recorded):
         for index, (one, other) in enumerate(zip(made, recorded)):
-            check(f"{where}[{index}]", one, other)
+            check(f"{where}[{index}]", one, other, rtol, atol)
     elif isinstance(made, float) and isinstance(recorded, float):
-        if not np.isclose(made, recorded, rtol=1e-12, atol=1e-14):
+        if not np.isclose(made, recorded, rtol=rtol, atol=atol):
             sys.exit(f"{where}: {made}, recorded is {recorded}")
     elif made != recorded:
         sys.exit(f"{where}: {made}, recorded is {recorded}")

@@ -2,14 +2,20 @@
 """Writes tests/cases/oracle.json: what NumPy and SciPy give on recorded inputs.
 
 Run with NumPy and SciPy installed: python3 crates/statistics/tests/oracle.py
+With --check nothing is written: the cases are made again and compared with those that are there.
 The inputs are drawn with fixed seeds and recorded with the answers, so that the comparison needs no Python.
 """
 
+import argparse
 import json
 import pathlib
 
+import drift_cases
 import numpy as np
 from scipy import signal, stats
+
+# Relative and absolute: another build of NumPy sums in another order.
+TOLERANCES = 1e-9, 1e-12
 
 RATE_HZ = 1000.0
 BANDS_HZ = [[0.0, 50.0], [50.0, 180.5], [180.5, 400.0], [400.0, 500.0]]
@@ -85,6 +91,9 @@ def chi_square_cases():
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
     cases = {
         "rate_hz": RATE_HZ,
         "bands_hz": BANDS_HZ,
@@ -93,7 +102,11 @@ def main():
         "chi_square": list(chi_square_cases()),
     }
     path = pathlib.Path(__file__).parent / "cases" / "oracle.json"
-    path.write_text(json.dumps(cases) + "\n")
+    text = json.dumps(cases)
+    if check:
+        drift_cases.check(path.name, json.loads(text), json.loads(path.read_text()), *TOLERANCES)
+    else:
+        path.write_text(text + "\n")
 
 
 if __name__ == "__main__":
