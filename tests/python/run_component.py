@@ -3,7 +3,7 @@
 
 A job is a file of JSON lines. The first has the `world`, the `config` as text, `assets` with `name` and `data`, and what is
 `given`: specs for a processor or a decoder, watches for a monitor. Every further line is a call, and one JSON line is printed
-for each. tests/javascript/run_component.mjs and tests/tests/bit_equality.rs do the same with other engines, and what comes
+for each. tests/javascript/run_component.mjs and tests/tests/bit_equality do the same with other engines, and what comes
 out has to be the same:
 
   {"process": {"samples": [CONTEXT, ...], "tensors": [TENSOR, ...]}}   and `observe`

@@ -1,6 +1,6 @@
 //! The jobs in other engines, in processes of their own.
 
-use crate::workspace;
+use floorhand_tests::workspace;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

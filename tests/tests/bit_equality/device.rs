@@ -84,20 +84,35 @@ impl Plugin {
     }
 }
 
-/// What the plugin takes under the cases' configuration.
-pub(crate) fn specs(plugin: &CompiledPlugin, cases: &Cases) -> (World, Vec<(Origin, TensorSpec)>) {
-    let specs = match Plugin::start(plugin, cases) {
+/// What a plugin says of itself under the cases' configuration.
+#[derive(Clone)]
+pub(crate) struct Described {
+    pub(crate) world: World,
+    /// What it takes or watches.
+    pub(crate) inputs: Vec<(Origin, TensorSpec)>,
+    /// What a processor gives.
+    pub(crate) outputs: Vec<TensorSpec>,
+}
+
+pub(crate) fn describe(plugin: &CompiledPlugin, cases: &Cases) -> Described {
+    let (inputs, outputs) = match Plugin::start(plugin, cases) {
         Plugin::Processor(processor) => {
             let inputs = processor.signature().inputs.iter();
-            inputs.map(|spec| (Origin::Input, spec.clone())).collect()
+            let inputs = inputs.map(|spec| (Origin::Input, spec.clone())).collect();
+            (inputs, processor.signature().outputs.clone())
         }
         Plugin::Monitor(monitor) => {
             let watches = monitor.watches().iter();
-            watches.map(|watch| (watch.origin, watch.spec.clone())).collect()
+            let watched = watches.map(|watch| (watch.origin, watch.spec.clone())).collect();
+            (watched, Vec::new())
         }
-        Plugin::Decoder(_) => Vec::new(),
+        Plugin::Decoder(_) => (Vec::new(), Vec::new()),
     };
-    (plugin.world(), specs)
+    Described {
+        world: plugin.world(),
+        inputs,
+        outputs,
+    }
 }
 
 /// What the host gives for each call, and at the end what was counted.

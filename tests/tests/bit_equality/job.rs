@@ -1,6 +1,7 @@
 //! What all engines are given.
 
 use crate::cases::{self, Cases};
+use crate::device::Described;
 use floorhand_plugin_host::{Context, Origin, World};
 use floorhand_tensor::{Datatype, Tensor, TensorSpec};
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ pub(crate) enum Filling {
     Recorded,
     /// Random numbers, a tenth of them denormal.
     Finite,
+    /// A twentieth of them NaN besides: what JSON can say with `null`.
+    Missing,
     /// A twentieth of them NaN or infinite besides. States may then hold a NaN whose bits are open, and aren't compared.
     Any,
 }
@@ -42,34 +45,54 @@ pub(crate) struct Message {
 }
 
 pub(crate) struct Job {
-    world: World,
+    pub(crate) described: Described,
     setup: Value,
     pub(crate) calls: Vec<Call>,
 }
 
 impl Job {
-    /// None where random numbers make no sense: a decoder's messages.
-    pub(crate) fn new(
-        cases: &Cases,
-        (world, specs): (World, Vec<(Origin, TensorSpec)>),
-        filling: Filling,
-    ) -> Option<Self> {
-        if world == World::Decoder && filling != Filling::Recorded {
+    /// None where there is no place for numbers at random: a decoder's messages, and tensors of integers.
+    pub(crate) fn new(cases: &Cases, described: &Described, filling: Filling) -> Option<Self> {
+        if !fills(described, filling) {
             return None;
         }
+        let calls = if described.world == World::Decoder {
+            messages(cases)
+        } else {
+            batches(&samples(cases, &described.inputs, filling))
+        };
+        Some(Self::of(cases, described, with_states(calls, filling != Filling::Any)))
+    }
+
+    /// The same samples in a call each, as a pipeline gives them: numbered from 0, all of the first one's shapes, and none
+    /// with an infinite number.
+    pub(crate) fn one_by_one(cases: &Cases, described: &Described, filling: Filling) -> Option<Self> {
+        if !fills(described, filling) {
+            return None;
+        }
+        let mut samples = samples(cases, &described.inputs, filling);
+        let first = samples.first().map(|(_, tensors)| shapes(tensors)).unwrap_or_default();
+        samples.retain(|(_, tensors)| shapes(tensors) == first && !tensors.iter().any(has_infinity));
+        for (place, (context, _)) in samples.iter_mut().enumerate() {
+            context.sequence = place as u64;
+            context.gap = place == 0;
+        }
+        let calls = samples.iter().map(|sample| together(std::slice::from_ref(sample)));
+        Some(Self::of(cases, described, calls.collect()))
+    }
+
+    fn of(cases: &Cases, described: &Described, calls: Vec<Call>) -> Self {
         let assets: Vec<Value> = cases
             .assets
             .iter()
             .map(|asset| json!({"name": asset.name, "data": hex::encode(&asset.data)}))
             .collect();
-        let setup = json!({"world": world.name(), "config": cases.config, "assets": assets, "given": []});
-        let calls = if world == World::Decoder {
-            messages(cases)
-        } else {
-            samples(cases, &specs, filling)
-        };
-        let calls = with_states(calls, filling != Filling::Any);
-        Some(Self { world, setup, calls })
+        let world = described.world.name();
+        Self {
+            described: described.clone(),
+            setup: json!({"world": world, "config": cases.config, "assets": assets, "given": []}),
+            calls,
+        }
     }
 
     /// As the other engines read it.
@@ -86,7 +109,7 @@ impl Job {
             Call::Samples(contexts, tensors) => {
                 let samples: Vec<Value> = contexts.iter().map(context).collect();
                 let tensors: Vec<Value> = tensors.iter().map(tensor).collect();
-                let name = if self.world == World::Monitor {
+                let name = if self.described.world == World::Monitor {
                     "observe"
                 } else {
                     "process"
@@ -128,8 +151,11 @@ fn message(message: &Message) -> Value {
     })
 }
 
-/// Cases that follow each other and have the same shapes, in calls of several.
-fn samples(cases: &Cases, specs: &[(Origin, TensorSpec)], filling: Filling) -> Vec<Call> {
+/// A sample and its tensors.
+type Sample = (Context, Vec<Tensor>);
+
+/// The cases' samples that this host would let through to the plugin.
+fn samples(cases: &Cases, specs: &[(Origin, TensorSpec)], filling: Filling) -> Vec<Sample> {
     let mut random = Random(1);
     let mut ready = Vec::new();
     for (case, sequence) in cases.calls.iter().take(MAX_SAMPLES).zip(0..) {
@@ -147,10 +173,22 @@ fn samples(cases: &Cases, specs: &[(Origin, TensorSpec)], filling: Filling) -> V
             ready.push((context, filled));
         }
     }
-    let shapes = |tensors: &[Tensor]| tensors.iter().map(|tensor| tensor.shape().to_vec()).collect::<Vec<_>>();
+    ready
+}
+
+fn shapes(tensors: &[Tensor]) -> Vec<Vec<u64>> {
+    tensors.iter().map(|tensor| tensor.shape().to_vec()).collect()
+}
+
+fn has_infinity(tensor: &Tensor) -> bool {
+    tensor.to_f64().unwrap().into_iter().any(f64::is_infinite)
+}
+
+/// Samples that follow each other and have the same shapes, in calls of several.
+fn batches(samples: &[Sample]) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut sizes = BATCHES.iter().cycle();
-    for group in ready.chunk_by(|a, b| shapes(&a.1) == shapes(&b.1)) {
+    for group in samples.chunk_by(|a, b| shapes(&a.1) == shapes(&b.1)) {
         let mut rest = group;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
@@ -162,7 +200,7 @@ fn samples(cases: &Cases, specs: &[(Origin, TensorSpec)], filling: Filling) -> V
 }
 
 /// One call of several samples: their tensors behind each other.
-fn together(samples: &[(Context, Vec<Tensor>)]) -> Call {
+fn together(samples: &[Sample]) -> Call {
     let contexts = samples.iter().map(|(context, _)| context.clone()).collect();
     let first = &samples.first().unwrap().1;
     let tensors = first.iter().enumerate().map(|(place, tensor)| {
@@ -209,6 +247,16 @@ fn with_states(calls: Vec<Call>, compared: bool) -> Vec<Call> {
     all
 }
 
+fn is_float(datatype: Datatype) -> bool {
+    matches!(datatype, Datatype::Fp32 | Datatype::Fp64)
+}
+
+/// Whether the job is another one than with the recorded numbers.
+fn fills(described: &Described, filling: Filling) -> bool {
+    let mut inputs = described.inputs.iter();
+    filling == Filling::Recorded || inputs.any(|(_, spec)| is_float(spec.datatype))
+}
+
 /// Marsaglia's xorshift64*, from Vigna's paper.
 struct Random(u64);
 
@@ -225,15 +273,18 @@ impl Random {
         (self.next() >> 32) % end
     }
 
-    /// The tensor with other numbers in it, if its type is FP32: around those that it has, so that they mean something to the
-    /// plugin.
+    /// The tensor with other numbers in it, if its type is FP32 or FP64: around those that it has, so that they mean
+    /// something to the plugin.
     fn fill(&mut self, tensor: Tensor, filling: Filling) -> Tensor {
-        if filling == Filling::Recorded || tensor.datatype() != Datatype::Fp32 {
+        if filling == Filling::Recorded || !is_float(tensor.datatype()) {
             return tensor;
         }
-        let values = tensor.to_f32().unwrap();
-        let values: Vec<f32> = values.into_iter().map(|value| self.number(value, filling)).collect();
-        Tensor::from_f32(tensor.name(), tensor.shape().to_vec(), &values).unwrap()
+        let values = tensor.to_f64().unwrap();
+        let values: Vec<f64> = values
+            .into_iter()
+            .map(|value| self.number(value as f32, filling).into())
+            .collect();
+        Tensor::from_f64(tensor.name(), tensor.datatype(), tensor.shape().to_vec(), &values).unwrap()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "24 bits are exact")]
@@ -241,6 +292,7 @@ impl Random {
         let dice = self.below(20);
         match dice {
             0 | 1 => f32::from_bits(u32::try_from(self.below(1 << 23) | self.below(2) << 31).unwrap()),
+            2 if filling == Filling::Missing => f32::NAN,
             2 if filling == Filling::Any => {
                 let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
                 *special.get(usize::try_from(self.below(3)).unwrap()).unwrap()

@@ -1,9 +1,10 @@
-//! The same component gives the same bytes in this host, in wasmtime-py and in jco: that is what makes features the same in
-//! training and in serving.
+//! The same component gives the same bytes in the device's host, in `floorhand run`, in wasmtime-py and in jco: that is what
+//! makes features the same in training and in serving.
 //!
 //! Every first-party plugin is given the inputs of its recorded cases (`plugins/*/tests/cases`), in calls of one, two, three
 //! samples, and then again numbers at random in the same shapes: denormals in one job, NaN and infinity too in another. State
-//! is saved and restored on the way. `tests/python/run_component.py` says what a job is, and what is compared.
+//! is saved and restored on the way. `tests/python/run_component.py` says what a job is, and what is compared. For
+//! `floorhand run` each plugin is put into a bundle, and the same numbers go in and come out as JSON (see [`program`]).
 //!
 //! `FLOORHAND_PYTHON` names a Python with the package wasmtime, `FLOORHAND_JCO` the program jco. What isn't there is said to
 //! be skipped; without either, the jobs still run here.
@@ -21,18 +22,17 @@ mod cases;
 mod device;
 mod engines;
 mod job;
+mod onnx;
+mod program;
 
 use cases::Cases;
 use engines::Engine;
-use floorhand_plugin_host::{Host, HostConfig};
+use floorhand_plugin_host::{Host, HostConfig, World};
+use floorhand_tests::workspace;
 use job::{Filling, Job};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 /// Freshly built components if there are any (`cargo xtask plugins --check`), else the committed ones.
 fn components() -> PathBuf {
@@ -64,12 +64,49 @@ fn sorted(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+fn first_party() -> Vec<(PathBuf, Vec<PathBuf>)> {
+    let folders = sorted(&workspace().join("plugins"));
+    let crates = folders.into_iter().filter(|folder| folder.join("Cargo.toml").is_file());
+    let crates: Vec<PathBuf> = crates.collect();
+    let plugins = with_cases(crates.iter().map(|folder| (folder.clone(), components())));
+    assert_eq!(plugins.len(), crates.len(), "a plugin has no cases, or wasn't built");
+    plugins
+}
+
 #[test]
 fn first_party_plugins_give_the_same_bytes_everywhere() {
-    let folders = sorted(&workspace().join("plugins"));
-    let plugins = with_cases(folders.into_iter().map(|folder| (folder, components())));
-    assert!(!plugins.is_empty(), "no plugin has cases");
-    run_everywhere(plugins);
+    run_everywhere(first_party());
+}
+
+#[test]
+fn first_party_plugins_give_the_same_bytes_in_floorhand_run() {
+    let host = Host::new(HostConfig::default()).unwrap();
+    for (component, recorded) in first_party() {
+        let compiled = host.component(&fs::read(&component).unwrap()).unwrap();
+        if compiled.world() == World::Decoder {
+            eprintln!("{}: a bundle can't name a decoder yet", component.display());
+            continue;
+        }
+        let mut answers = 0;
+        for file in recorded {
+            let cases = Cases::read(&file);
+            let described = device::describe(&compiled, &cases);
+            for filling in [Filling::Recorded, Filling::Finite, Filling::Missing] {
+                let what = format!("{}, {}, {filling:?}", component.display(), file.display());
+                let Some(job) = Job::one_by_one(&cases, &described, filling) else {
+                    continue;
+                };
+                let device = device::run(&compiled, &cases, &job);
+                let folder = tempfile::tempdir().unwrap();
+                if let Some(told) = program::run(folder.path(), &component, &cases, &job, &device) {
+                    compare(&what, &told.expected, "floorhand run", &told.actual);
+                    answers += told.answers;
+                }
+            }
+        }
+        assert!(answers > 0, "{}: nothing was compared", component.display());
+        eprintln!("{}: the same {answers} answers in floorhand run", component.display());
+    }
 }
 
 #[test]
@@ -96,9 +133,10 @@ fn run_everywhere(plugins: Vec<(PathBuf, Vec<PathBuf>)>) {
             .collect();
         for file in recorded {
             let cases = Cases::read(&file);
+            let described = device::describe(&compiled, &cases);
             for filling in [Filling::Recorded, Filling::Finite, Filling::Any] {
                 let what = format!("{}, {}, {filling:?}", component.display(), file.display());
-                let Some(job) = Job::new(&cases, device::specs(&compiled, &cases), filling) else {
+                let Some(job) = Job::new(&cases, &described, filling) else {
                     continue;
                 };
                 let path = scratch.path().join("job.jsonl");
