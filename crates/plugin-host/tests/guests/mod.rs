@@ -173,8 +173,10 @@ pub(crate) const COMMON: &str = r#"
 "#;
 
 pub(crate) fn encode(text: &str, world: &str) -> Vec<u8> {
-    let wit = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/next");
-    encode_of(text, world, &wit)
+    // Packages at different depths use this file.
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = here.ancestors().map(|folder| folder.join("wit/next"));
+    encode_of(text, world, &folders.find(|folder| folder.is_dir()).unwrap())
 }
 
 fn encode_of(text: &str, world: &str, wit: &std::path::Path) -> Vec<u8> {
