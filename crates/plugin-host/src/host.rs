@@ -5,10 +5,12 @@ use crate::compile::{Compiler, compile};
 use crate::engine::engine;
 use crate::ticker::Ticker;
 use crate::{CompileLimits, HostError, track_0_1};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -33,6 +35,8 @@ pub struct HostConfig {
 /// What a host has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Components that were in use already.
+    pub shared: u64,
     /// Components compiled.
     pub compiled: u64,
     /// Components taken from the cache.
@@ -86,10 +90,13 @@ pub struct Host {
     linker: track_0_1::Linker,
     config: HostConfig,
     stats: Counters,
+    /// What is in use, by the digest of the component: stages of the same plugin share its machine code.
+    loaded: Mutex<BTreeMap<[u8; 32], Weak<track_0_1::Linked>>>,
 }
 
 #[derive(Debug, Default)]
 struct Counters {
+    shared: AtomicU64,
     compiled: AtomicU64,
     cache_hits: AtomicU64,
     cache_rejected: AtomicU64,
@@ -101,7 +108,7 @@ struct Counters {
 pub struct CompiledPlugin {
     pub(crate) engine: Engine,
     pub(crate) ticker: Arc<Ticker>,
-    pub(crate) linked: track_0_1::Linked,
+    pub(crate) linked: Arc<track_0_1::Linked>,
 }
 
 impl Host {
@@ -116,22 +123,21 @@ impl Host {
             linker,
             config,
             stats: Counters::default(),
+            loaded: Mutex::default(),
         })
     }
 
-    /// Makes a component ready: from the cache if it is there, else by compiling it.
+    /// Makes a component ready: as one that is in use has it, else from the cache if it is there, else by compiling it.
     ///
     /// Refuses what is no component, imports anything but `floorhand:plugin`'s `host` and `types`, has more than one
     /// memory, or is of no known world. Machine code is never taken from outside.
     pub fn component(&self, wasm: &[u8]) -> Result<CompiledPlugin, HostError> {
         self.check_bytes(wasm)?;
-        let component = match self.cached(wasm) {
-            Some(component) => component,
-            None => self.compile(wasm)?,
+        let digest = Sha256::digest(wasm).into();
+        let linked = match self.in_use(&digest) {
+            Some(linked) => linked,
+            None => self.link(wasm, digest)?,
         };
-        check_imports(&self.engine, &component)?;
-        check_memories(&component)?;
-        let linked = track_0_1::link(&self.engine, &self.linker, &component)?;
         Ok(CompiledPlugin {
             engine: self.engine.clone(),
             ticker: Arc::clone(&self.ticker),
@@ -139,10 +145,36 @@ impl Host {
         })
     }
 
+    fn in_use(&self, digest: &[u8; 32]) -> Option<Arc<track_0_1::Linked>> {
+        let linked = self.loaded().get(digest)?.upgrade()?;
+        self.stats.shared.fetch_add(1, Ordering::Relaxed);
+        Some(linked)
+    }
+
+    fn link(&self, wasm: &[u8], digest: [u8; 32]) -> Result<Arc<track_0_1::Linked>, HostError> {
+        let component = match self.cached(wasm) {
+            Some(component) => component,
+            None => self.compile(wasm)?,
+        };
+        check_imports(&self.engine, &component)?;
+        check_memories(&component)?;
+        let linked = Arc::new(track_0_1::link(&self.engine, &self.linker, &component)?);
+        let mut loaded = self.loaded();
+        loaded.retain(|_, linked| linked.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&linked));
+        Ok(linked)
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], Weak<track_0_1::Linked>>> {
+        // Whoever held it can't have left it half changed.
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What has been done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
+            shared: self.stats.shared.load(Ordering::Relaxed),
             compiled: self.stats.compiled.load(Ordering::Relaxed),
             cache_hits: self.stats.cache_hits.load(Ordering::Relaxed),
             cache_rejected: self.stats.cache_rejected.load(Ordering::Relaxed),

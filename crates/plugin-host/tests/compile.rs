@@ -108,6 +108,23 @@ fn a_tampered_file_is_rejected_and_rebuilt() {
 }
 
 #[test]
+fn a_component_that_is_in_use_is_loaded_once() {
+    let host = Host::new(HostConfig::default()).unwrap();
+    let wasm = guests::Processor::default().component();
+    let first = host.component(&wasm).unwrap();
+    let second = host.component(&wasm).unwrap();
+    let once = Stats {
+        compiled: 1,
+        shared: 1,
+        ..Stats::default()
+    };
+    assert_eq!(host.stats(), once);
+    drop((first, second));
+    host.component(&wasm).unwrap();
+    assert_eq!(host.stats(), Stats { compiled: 2, ..once }, "nobody had it any more");
+}
+
+#[test]
 fn a_cache_that_cannot_be_used_costs_only_time() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("cache"), "in the way").unwrap();

@@ -33,7 +33,7 @@ impl Exports for Decoder {
     type Promise = Promise;
 
     fn instantiate(plugin: &CompiledPlugin, store: &mut Store<Sandbox>) -> Option<wasmtime::Result<Self>> {
-        let Linked::Decoder(ready) = &plugin.linked else {
+        let Linked::Decoder(ready) = &*plugin.linked else {
             return None;
         };
         let instance = ready.instance.instantiate(&mut *store);

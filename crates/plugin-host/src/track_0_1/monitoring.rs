@@ -45,7 +45,7 @@ impl Exports for Monitor {
     type Promise = Vec<Watch>;
 
     fn instantiate(plugin: &CompiledPlugin, store: &mut Store<Sandbox>) -> Option<wasmtime::Result<Self>> {
-        let Linked::Monitor(ready) = &plugin.linked else {
+        let Linked::Monitor(ready) = &*plugin.linked else {
             return None;
         };
         let instance = ready.instance.instantiate(&mut *store);

@@ -50,7 +50,7 @@ impl Exports for Processor {
     type Promise = Promise;
 
     fn instantiate(plugin: &CompiledPlugin, store: &mut Store<Sandbox>) -> Option<wasmtime::Result<Self>> {
-        let Linked::Processor(ready) = &plugin.linked else {
+        let Linked::Processor(ready) = &*plugin.linked else {
             return None;
         };
         let instance = ready.instance.instantiate(&mut *store);
