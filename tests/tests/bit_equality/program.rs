@@ -40,7 +40,7 @@ pub(crate) fn run(folder: &Path, component: &Path, cases: &Cases, job: &Job, dev
     let model = match described.world {
         World::Processor => features(&described.outputs, device)?,
         World::Monitor => watched(described, first),
-        // A bundle can't name a decoder yet. Once it can: messages in base64 to its input, samples out of the model.
+        // `messages` runs them.
         World::Decoder => return None,
     };
     let inputs = names_of_inputs(described);
@@ -197,7 +197,7 @@ fn expected(outputs: &[TensorSpec], device: &Value) -> Value {
 }
 
 /// Each element's bytes; `null` where there is no JSON number.
-fn elements(tensor: &Tensor) -> Value {
+pub(crate) fn elements(tensor: &Tensor) -> Value {
     let values = tensor.to_f64().unwrap();
     let elements = tensor.data().chunks(tensor.datatype().size()).zip(values);
     elements
@@ -318,13 +318,13 @@ impl Read<'_> {
 }
 
 /// A number's bytes in a type; nothing for `null`.
-fn element(datatype: Datatype, value: &Value) -> Option<String> {
+pub(crate) fn element(datatype: Datatype, value: &Value) -> Option<String> {
     let value = value.as_f64()?;
     let tensor = Tensor::from_f64("", datatype, vec![1], &[value]).unwrap();
     Some(hex::encode(tensor.data()))
 }
 
-fn objects(path: &Path) -> Vec<Value> {
+pub(crate) fn objects(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
