@@ -8,7 +8,7 @@ use crate::promise::Field;
 use crate::sandbox::Sandbox;
 use crate::telemetry::{Outlet, Telemetry};
 use crate::ticker::Overrun;
-use crate::{CompiledPlugin, Limits, PluginError};
+use crate::{CompiledPlugin, Fault, Limits, PluginError};
 use floorhand_tensor::TensorSpec;
 use wasmtime::Store;
 
@@ -227,20 +227,38 @@ impl<E: Exports> Guest<E> {
             answer_bytes: SETUP_ANSWER_BYTES,
             samples: 0,
         };
-        self.call(budget, |exports, store, _| exports.restore(store, state))?;
+        if let Err(error) = self.call(budget, |exports, store, _| exports.restore(store, state)) {
+            // What it has taken of the state nobody knows.
+            self.stop();
+            return Err(error);
+        }
         self.last_good = Some(state.to_vec());
         Ok(())
     }
 
+    /// The state of its last snapshot, or the one that it was put into.
+    pub(crate) fn last_good(&self) -> Option<&[u8]> {
+        self.last_good.as_deref()
+    }
+
     /// A fresh instance, configured as the first one was, in the last good state. If that state is refused it is
-    /// forgotten, and the next restart begins without.
+    /// forgotten, and the instance begins without; if it breaks the instance, the next restart does. That the device was
+    /// busy says nothing of the state.
     pub(crate) fn restart(&mut self) -> Result<(), PluginError> {
-        match self.last_good.take() {
-            Some(state) => {
-                self.stop();
-                self.restore(&state)
+        let Some(state) = self.last_good.take() else {
+            return self.renew();
+        };
+        self.stop();
+        match self.restore(&state) {
+            Err(error) if error.fault() == Fault::Device => {
+                self.last_good = Some(state);
+                Err(error)
             }
-            None => self.renew(),
+            Err(error) if !error.is_trap() => {
+                tracing::warn!(plugin = self.setup.name, %error, "a plugin refuses its last state, and begins without");
+                self.renew()
+            }
+            restored => restored,
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Telemetry {
     pub gauges: BTreeMap<String, f64>,
     /// Log lines that were too many, or came after the call's share was used up.
     pub log_lines_dropped: u64,
-    /// Counts and values under names that were too many, too long or not made of `a-z A-Z 0-9 _ . : / -`.
+    /// Counts and values under names that were too many, too long or not of printable ASCII.
     pub metrics_dropped: u64,
     /// Findings of a monitor beyond those that one sample may have.
     pub findings_dropped: u64,

@@ -170,6 +170,11 @@ fn snapshots_are_bounded_and_refusals_are_not_fatal() {
     let plugin = host().component(&guest.component()).unwrap();
     let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
     assert_eq!(processor.restore(&[0; 4]), Err(PluginError::BadConfig("x".to_owned())));
+    assert!(!processor.is_running(), "nobody knows what it has taken of the state");
+    processor.restart().unwrap();
+    assert!(processor.process(&CONTEXT, &[x(&[1.0])]).is_ok());
+    // A state that was good, and isn't any more: one restart begins without it.
+    processor.snapshot().unwrap();
     processor.restart().unwrap();
     assert!(processor.process(&CONTEXT, &[x(&[1.0])]).is_ok());
 }
