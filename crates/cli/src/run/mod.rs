@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use floorhand_bundle::Digest;
 use floorhand_pipeline::{
-    Decoded, Outcome, Pipeline, Processed, ResultHead, Sample, StageEvent, finding_json, result_json,
+    Decoded, Outcome, Pipeline, Processed, ResultHead, Sample, StageEvent, StageEventKind, finding_json, result_json,
 };
 use indicatif::ProgressBar;
 use input::{Format, Input};
@@ -199,7 +199,11 @@ impl<'a> Run<'a> {
                     return Ok(false);
                 };
                 self.pace();
-                self.take(sample, pipeline)?;
+                let arrived = sample.map(|mut sample| {
+                    sample.arrived(time::now_ms());
+                    sample
+                });
+                self.take(arrived, pipeline)?;
             }
             Feed::Messages(messages) => {
                 self.pace();
@@ -224,7 +228,7 @@ impl<'a> Run<'a> {
     /// Tells of plugins' faults.
     fn faults(&mut self, at: &str, events: &[StageEvent]) {
         for event in events {
-            self.summary.plugin_faults += 1;
+            self.summary.plugin_faults += u64::from(event.kind != StageEventKind::Refused);
             self.note(Tone::Bad, &format!("{at}: stage {}: {}", event.stage, event.reason));
         }
     }
@@ -240,7 +244,7 @@ impl<'a> Run<'a> {
 
     fn take(&mut self, sample: Result<Sample>, pipeline: &mut Pipeline) -> Result<()> {
         self.summary.samples += 1;
-        let mut sample = match sample {
+        let sample = match sample {
             Ok(sample) => sample,
             Err(error) => {
                 pipeline.miss();
@@ -248,7 +252,6 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         };
-        sample.arrived(time::now_ms());
         let processed = pipeline.process(&sample, self.started.elapsed().as_millis() as u64);
         self.summary.latencies.add(processed.latency_us);
         self.write(&sample, processed)

@@ -1,7 +1,7 @@
 //! Rows of CSV: which column goes where is settled once, from the header.
 
-use super::{DecodeError, tensor};
-use crate::{MS, Sample};
+use super::{DecodeError, id, tensor, time_ns};
+use crate::Sample;
 use ::csv::StringRecord;
 use floorhand_bundle::InputSpec;
 
@@ -66,8 +66,8 @@ impl CsvDecoder {
         }
         let text = |column: Option<usize>| column.and_then(|column| row.get(column)).unwrap_or_default();
         Ok(Sample {
-            id: text(self.id).to_owned(),
-            time_ns: text(self.time_ms).parse().map_or(0, |ms: u64| ms.saturating_mul(MS)),
+            id: id(text(self.id))?,
+            time_ns: text(self.time_ms).parse().map_or(Ok(0), time_ns)?,
             key: None,
             tensors,
         })

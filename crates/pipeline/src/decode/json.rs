@@ -1,8 +1,8 @@
 //! JSON samples: `{"pressure": 1.5, "flow": 32.0}` where the input names its fields, `{"acceleration": [...]}` where it
 //! doesn't, and with either, if the source has them, `"id"` and `"time_ms"`.
 
-use super::{DecodeError, MAX_SAMPLE_BYTES, tensor};
-use crate::{MS, Sample};
+use super::{DecodeError, MAX_SAMPLE_BYTES, id, tensor, time_ns};
+use crate::Sample;
 use floorhand_bundle::InputSpec;
 use floorhand_tensor::Tensor;
 use serde_json::{Map, Value};
@@ -25,18 +25,18 @@ pub fn json_value(value: &Value, inputs: &[InputSpec]) -> Result<Sample, DecodeE
         return Err(DecodeError::NotObject);
     };
     let id = match object.get("id") {
-        Some(Value::String(id)) => id.clone(),
-        Some(Value::Number(id)) => id.to_string(),
+        Some(Value::String(text)) => id(text)?,
+        Some(Value::Number(number)) => number.to_string(),
         _ => String::new(),
     };
-    let time_ms = object.get("time_ms").and_then(Value::as_u64).unwrap_or(0);
+    let time_ns = object.get("time_ms").and_then(Value::as_u64).map_or(Ok(0), time_ns)?;
     let tensors = inputs
         .iter()
         .map(|input| input_tensor(object, input))
         .collect::<Result<_, _>>()?;
     Ok(Sample {
         id,
-        time_ns: time_ms.saturating_mul(MS),
+        time_ns,
         key: None,
         tensors,
     })

@@ -12,12 +12,17 @@ pub use json::{flatten, json, json_value};
 pub use lines::{Line, Lines};
 pub use table::Table;
 
-use crate::Sample;
+use crate::{MS, Sample};
 use floorhand_bundle::InputSpec;
 use floorhand_tensor::{Tensor, TensorError};
 
 /// The largest sample in bytes: a plugin's input limit, and room for writing it as JSON.
 pub const MAX_SAMPLE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The longest id of a sample, in bytes.
+const MAX_ID_BYTES: usize = 256;
+/// Times are below this, as the plugin interface says: 2^63 nanoseconds, in the year 2262.
+const END_NS: u64 = 1 << 63;
 
 /// Why bytes are no sample. Each names the field or the place.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -116,6 +121,26 @@ pub fn raw(bytes: &[u8], inputs: &[InputSpec]) -> Result<Sample, DecodeError> {
         time_ns: 0,
         key: None,
         tensors,
+    })
+}
+
+/// A sample's id, which is bounded as a decoder's is: it goes with every result, and to every plugin.
+fn id(text: &str) -> Result<String, DecodeError> {
+    if text.len() > MAX_ID_BYTES {
+        return Err(DecodeError::Field {
+            field: "id".to_owned(),
+            problem: format!("has {} bytes, and at most {MAX_ID_BYTES} are taken", text.len()),
+        });
+    }
+    Ok(text.to_owned())
+}
+
+/// A sample's time in nanoseconds.
+fn time_ns(time_ms: u64) -> Result<u64, DecodeError> {
+    let time_ns = time_ms.checked_mul(MS).filter(|&ns| ns < END_NS);
+    time_ns.ok_or_else(|| DecodeError::Field {
+        field: "time_ms".to_owned(),
+        problem: format!("is {time_ms}, which is no time in milliseconds since 1970"),
     })
 }
 

@@ -106,3 +106,22 @@ fn csv_rows() {
         .to_string();
     assert_eq!(error, "the table has no column pressure; it has flow");
 }
+
+#[test]
+fn ids_and_times_have_bounds() {
+    let text = |id: &str, time: &str| format!(r#"{{"pressure": 1, "flow": 2, "id": "{id}", "time_ms": {time}}}"#);
+    let long = "i".repeat(257);
+    check_json(&text(&long[1..], "9223372036854"), &sensors(), Ok(&[1.0, 2.0]));
+    check_json(&text(&long, "1"), &sensors(), Err("field \"id\" has 257 bytes"));
+    check_json(
+        &text("a", "9223372036855"),
+        &sensors(),
+        Err("field \"time_ms\" is 9223372036855, which is no time"),
+    );
+    let header = StringRecord::from(vec!["pressure", "flow", "id", "time_ms"]);
+    let decoder = CsvDecoder::new(&header, &sensors()).unwrap();
+    let row = |id: &str, time: &str| decoder.decode(&StringRecord::from(vec!["1", "2", id, time]));
+    assert_eq!(row("a", "7").unwrap().time_ns, 7_000_000);
+    assert!(row(&long, "7").unwrap_err().to_string().contains("257 bytes"));
+    assert!(row("a", "99999999999999").unwrap_err().to_string().contains("no time"));
+}
