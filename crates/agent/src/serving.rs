@@ -19,7 +19,7 @@ use floorhand_bundle::{Digest, OnBreak};
 use floorhand_lifecycle::TrialSample;
 use floorhand_pipeline::decode::DecodeError;
 use floorhand_pipeline::{
-    Loaded, Outcome, Passed, Processed, ResultHead, Sample, SampleError, Served, Serving, StageEvent, Trial,
+    Loaded, Outcome, Processed, ResultHead, Sample, SampleError, Serving, StageEvent, StageEventKind, Trial,
     finding_json, result_json,
 };
 use floorhand_protocol::{Finding, Mode, Parameters, Phase, Prediction, RecordBody, Severity};
@@ -236,43 +236,46 @@ impl Server {
         if self.mode == Mode::Paused {
             self.came(1);
             self.window.count("paused-samples", 1);
+            self.serving.miss();
             return;
         }
         let Self { serving, decoders, .. } = self;
-        let now_ms = monotonic_ms();
-        let (served, trial) = serving.process(|taker| decoders.decode(taker, input, now_ms), now_ms);
-        if let Some(trial) = &trial {
-            self.tried_all(trial, served.is_none(), input);
+        let mut underway = serving.begin(|taker| decoders.decode(taker, input, monotonic_ms()));
+        // What nobody took apart is one.
+        self.came(underway.samples().unwrap_or(1));
+        if !underway.is_taken() {
+            self.window.count("samples-without-bundle", 1);
         }
-        match served {
-            Some(served) => self.served_all(&served, input),
-            None => {
-                self.came(1);
-                if trial.is_none() {
-                    self.window.count("samples-without-bundle", 1);
-                }
+        if let Some(generation) = self.serving.active().map(|active| active.generation) {
+            self.stage_events(&underway.take_events(), generation);
+        }
+        if let Some(generation) = self.serving.candidate_mut().map(|candidate| candidate.generation) {
+            self.stage_events(&underway.take_candidate_events(), generation);
+        }
+        let alone = underway.samples().is_none();
+        // One by one, and with the time of each: a message may hold thousands.
+        loop {
+            let now_ms = monotonic_ms();
+            self.setup.heartbeat.beat(now_ms);
+            let Some((served, trial)) = self.serving.next(&mut underway, now_ms) else {
+                return;
+            };
+            if let Some(trial) = &trial {
+                self.tried(trial, alone, input);
+            }
+            match served.map(|served| (served.sample, served.processed)) {
+                Some((Ok(sample), processed)) => self.served(&sample, &processed),
+                Some((Err(error), _)) => self.undecodable(input, &error),
+                None => {}
             }
         }
     }
 
-    /// Counts samples. What nobody took apart is one.
+    /// Counts samples.
     fn came(&mut self, samples: usize) {
         let samples = samples as u64;
         self.setup.totals.samples.fetch_add(samples, Ordering::Relaxed);
         self.window.samples += samples;
-    }
-
-    fn served_all(&mut self, served: &Passed<Served>, input: &Input) {
-        self.came(served.samples.len());
-        for served in &served.samples {
-            match &served.sample {
-                Ok(sample) => self.served(sample, &served.processed),
-                Err(error) => self.undecodable(input, error),
-            }
-        }
-        if let Some(generation) = self.serving.active().map(|active| active.generation) {
-            self.stage_events(&served.events, generation);
-        }
     }
 
     fn undecodable(&mut self, input: &Input, error: &DecodeError) {
@@ -333,14 +336,6 @@ impl Server {
     }
 
     /// `alone`: nothing serves beside the candidate, so that what it can't read nobody can.
-    fn tried_all(&mut self, trial: &Passed<Trial>, alone: bool, input: &Input) {
-        for trial in &trial.samples {
-            self.tried(trial, alone, input);
-        }
-        let generation = self.serving.candidate_mut().map_or(0, |candidate| candidate.generation);
-        self.stage_events(&trial.events, generation);
-    }
-
     fn tried(&mut self, trial: &Trial, alone: bool, input: &Input) {
         if let (true, Outcome::Failed(SampleError::Decode(error))) = (alone, &trial.processed.outcome) {
             self.undecodable(input, error);
@@ -386,9 +381,13 @@ impl Server {
 
     fn stage_events(&mut self, events: &[StageEvent], generation: u64) {
         for event in events {
+            let StageEventKind::Fault(opened) = event.kind else {
+                self.event("sample-refused", &event.stage, &event.reason);
+                continue;
+            };
             self.window.count("plugin-faults", 1);
             self.event("plugin-fault", &event.stage, &event.reason);
-            let Some(policy) = event.opened else { continue };
+            let Some(policy) = opened else { continue };
             let message = format!(
                 "three faults within a minute; the bundle says {policy:?}: {}",
                 event.reason

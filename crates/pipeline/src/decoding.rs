@@ -107,9 +107,11 @@ impl Decoding {
         if self.configured != other.configured {
             return;
         }
-        let state = match other.stage.plugin.snapshot() {
-            Ok(state) if !state.is_empty() => state,
-            _ => return,
+        let now = other.stage.plugin.snapshot().ok();
+        // One that has failed, maybe the reason for the change, has its last state left.
+        let state = now.or_else(|| other.stage.plugin.last_state().map(<[u8]>::to_vec));
+        let Some(state) = state.filter(|state| !state.is_empty()) else {
+            return;
         };
         if let Err(error) = self.stage.plugin.restore(&state) {
             tracing::warn!(stage = self.stage.name(), %error, "the decoder begins without the state of the one before");

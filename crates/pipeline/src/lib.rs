@@ -51,8 +51,8 @@ pub use golden::{GoldenError, GoldenReport, run_golden};
 pub use loading::model_signature;
 pub use pipeline::{Outcome, Pipeline, Processed, StageFinding};
 pub use recorded::RecordedMessage;
-pub use serving::{Loaded, Passed, Served, Serving, Trial};
-pub use stage::{StageEvent, StageTelemetry};
+pub use serving::{Loaded, Served, Serving, Step, Trial, Underway};
+pub use stage::{StageEvent, StageEventKind, StageTelemetry};
 
 use floorhand_tensor::Tensor;
 

@@ -8,6 +8,7 @@ use crate::stage::StageEvent;
 use floorhand_bundle::{Digest, Gates};
 use floorhand_plugin_host::Severity;
 use floorhand_tensor::Tensor;
+use std::collections::VecDeque;
 
 /// A generation that is loaded.
 pub struct Loaded {
@@ -46,14 +47,67 @@ pub struct Trial {
     pub alarms: u64,
 }
 
-/// What a generation made of a message.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Passed<T> {
-    /// Of each of its samples, in their order, and of what couldn't be read.
-    pub samples: Vec<T>,
-    /// Faults of the decoder.
-    pub events: Vec<StageEvent>,
+/// A message that is under way: its samples as each generation reads them, until [`Serving::next`] has taken them all.
+#[derive(Debug, Default)]
+pub struct Underway {
+    active: Option<Read>,
+    candidate: Option<Read>,
+    /// Whether the candidate's samples are those of the active generation, in the same order.
+    paired: bool,
+    /// Whether something of it couldn't be read by the active generation.
+    active_unreadable: bool,
+    answered: bool,
 }
+
+#[derive(Debug)]
+struct Read {
+    samples: VecDeque<Result<Sample, DecodeError>>,
+    count: usize,
+    events: Vec<StageEvent>,
+}
+
+impl Read {
+    fn of(Decoded { samples, events }: Decoded) -> Self {
+        Self {
+            count: samples.len(),
+            samples: samples.into(),
+            events,
+        }
+    }
+}
+
+impl Underway {
+    /// How many samples the generation that serves finds in it, what can't be read included; none if nothing serves.
+    #[must_use]
+    pub fn samples(&self) -> Option<usize> {
+        self.active.as_ref().map(|read| read.count)
+    }
+
+    /// Whether there is a generation that takes it: the one that serves, or a candidate.
+    #[must_use]
+    pub const fn is_taken(&self) -> bool {
+        self.active.is_some() || self.candidate.is_some()
+    }
+
+    /// Faults of the decoder of the generation that serves.
+    pub fn take_events(&mut self) -> Vec<StageEvent> {
+        self.active
+            .as_mut()
+            .map(|read| std::mem::take(&mut read.events))
+            .unwrap_or_default()
+    }
+
+    /// Faults of the candidate's decoder.
+    pub fn take_candidate_events(&mut self) -> Vec<StageEvent> {
+        self.candidate
+            .as_mut()
+            .map(|read| std::mem::take(&mut read.events))
+            .unwrap_or_default()
+    }
+}
+
+/// What came of a sample: in the generation that serves, and in the candidate.
+pub type Step = (Option<Served>, Option<Trial>);
 
 /// The active generation and perhaps a candidate.
 #[derive(Default)]
@@ -107,76 +161,87 @@ impl Serving {
         self.candidate.take()
     }
 
-    /// Takes a message through the active generation, and through the candidate. `decode` reads it as the one that it is
-    /// given takes it: two generations may take different fields of the same bytes, or one of them none at all, and each may
-    /// have a decoder of its own.
-    pub fn process(
-        &mut self,
-        mut decode: impl FnMut(&mut Loaded) -> Decoded,
-        now_ms: u64,
-    ) -> (Option<Passed<Served>>, Option<Passed<Trial>>) {
-        let served = self.active.as_mut().map(|active| {
-            let Decoded { samples, events } = decode(active);
-            let serve = |sample| {
-                let processed = active.pipeline.process_decoded(&sample, now_ms);
-                Served { sample, processed }
-            };
-            let samples = samples.into_iter().map(serve).collect();
-            Passed { samples, events }
-        });
-        let trial = if self.candidate_runs {
-            self.try_on(served.as_ref(), decode, now_ms)
-        } else {
-            self.begin_behind(served.as_ref());
-            None
+    /// Reads a message. `decode` reads it as the generation that it is given takes it: two generations may take different
+    /// fields of the same bytes, or one of them none at all, and each may have a decoder of its own.
+    pub fn begin(&mut self, mut decode: impl FnMut(&mut Loaded) -> Decoded) -> Underway {
+        let active = self.active.as_mut().map(|active| Read::of(decode(active)));
+        let unreadable = |read: &Read| read.samples.iter().any(Result::is_err);
+        let mut underway = Underway {
+            active_unreadable: active.as_ref().is_some_and(unreadable),
+            ..Underway::default()
         };
-        (served, trial)
+        if self.candidate_runs
+            && let Some(candidate) = &mut self.candidate
+        {
+            let read = match (&active, &self.active) {
+                (Some(read), Some(active)) if reads_alike(active, candidate) => Read {
+                    samples: read.samples.clone(),
+                    count: read.count,
+                    events: Vec::new(),
+                },
+                _ => Read::of(decode(candidate)),
+            };
+            // Samples of two decoders are those of each other if there are as many.
+            underway.paired = active.as_ref().is_some_and(|active| active.count == read.count);
+            underway.candidate = Some(read);
+        }
+        underway.active = active;
+        underway
     }
 
-    /// Lets the candidate run from the next message on, if the active generation has answered.
-    fn begin_behind(&mut self, served: Option<&Passed<Served>>) {
+    /// Takes the next sample of a message through the active generation, and through the candidate. None when there is no
+    /// more. `now_ms` is on a clock that only goes forward.
+    pub fn next(&mut self, underway: &mut Underway, now_ms: u64) -> Option<Step> {
+        let next = |read: &mut Option<Read>| read.as_mut()?.samples.pop_front();
+        let (own, tried) = (next(&mut underway.active), next(&mut underway.candidate));
+        if own.is_none() && tried.is_none() {
+            self.begin_behind(underway);
+            return None;
+        }
+        let served = self.active.as_mut().zip(own).map(|(active, sample)| {
+            let processed = active.pipeline.process_decoded(&sample, now_ms);
+            Served { sample, processed }
+        });
         let answered = |served: &Served| !matches!(served.processed.outcome, Outcome::NotYet);
-        self.candidate_runs = served.is_some_and(|served| served.samples.iter().any(answered));
-        if let (true, Some(candidate), Some(active)) = (self.candidate_runs, &mut self.candidate, &mut self.active) {
-            candidate.pipeline.decode_on_from(&mut active.pipeline);
+        underway.answered |= served.as_ref().is_some_and(answered);
+        let trial = self.candidate.as_mut().zip(tried).map(|(candidate, sample)| {
+            let processed = candidate.pipeline.process_decoded(&sample, now_ms);
+            let partner = served.as_ref().filter(|_| underway.paired);
+            let trial = judge(candidate, processed, partner.map(|served| &served.processed));
+            // What neither can read says nothing of the candidate, also where they find different numbers of samples.
+            let neither = !underway.paired && sample.is_err() && underway.active_unreadable;
+            Trial {
+                counts: trial.counts && !neither,
+                ..trial
+            }
+        });
+        Some((served, trial))
+    }
+
+    /// Notes that samples went by that no generation saw.
+    pub fn miss(&mut self) {
+        for loaded in self.active.iter_mut().chain(&mut self.candidate) {
+            loaded.pipeline.miss();
         }
     }
 
-    fn try_on(
-        &mut self,
-        served: Option<&Passed<Served>>,
-        mut decode: impl FnMut(&mut Loaded) -> Decoded,
-        now_ms: u64,
-    ) -> Option<Passed<Trial>> {
-        let candidate = self.candidate.as_mut()?;
-        let alike = |active: &Loaded| {
-            let (active, candidate) = (&active.pipeline, &candidate.pipeline);
-            // A decoder has a state of its own, which has to see every message.
-            active.inputs() == candidate.inputs() && !active.has_decoder() && !candidate.has_decoder()
-        };
-        let Decoded { samples, events } = match served {
-            Some(served) if self.active.as_ref().is_some_and(alike) => Decoded {
-                samples: served.samples.iter().map(|served| served.sample.clone()).collect(),
-                events: Vec::new(),
-            },
-            _ => decode(candidate),
-        };
-        // Samples of two decoders are those of each other if there are as many.
-        let partners = served.map(|served| served.samples.as_slice());
-        let partners = partners
-            .filter(|partners| partners.len() == samples.len())
-            .unwrap_or_default();
-        let samples = samples.into_iter().enumerate().map(|(index, sample)| {
-            let processed = candidate.pipeline.process_decoded(&sample, now_ms);
-            judge(
-                candidate,
-                processed,
-                partners.get(index).map(|partner| &partner.processed),
-            )
-        });
-        let samples = samples.collect();
-        Some(Passed { samples, events })
+    /// Lets the candidate run from the next message on, if the active generation has answered.
+    fn begin_behind(&mut self, underway: &Underway) {
+        if self.candidate_runs || !underway.answered {
+            return;
+        }
+        self.candidate_runs = true;
+        if let (Some(candidate), Some(active)) = (&mut self.candidate, &mut self.active) {
+            candidate.pipeline.decode_on_from(&mut active.pipeline);
+        }
     }
+}
+
+/// Whether two generations read the same samples of the same bytes. A decoder has a state of its own, which has to see every
+/// message.
+fn reads_alike(active: &Loaded, candidate: &Loaded) -> bool {
+    let (active, candidate) = (&active.pipeline, &candidate.pipeline);
+    active.inputs() == candidate.inputs() && !active.has_decoder() && !candidate.has_decoder()
 }
 
 fn judge(candidate: &Loaded, processed: Processed, served: Option<&Processed>) -> Trial {

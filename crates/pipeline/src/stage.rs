@@ -11,19 +11,30 @@ use floorhand_tensor::{Tensor, TensorSpec};
 
 /// Samples between two snapshots of a plugin's state: what a fault can cost it.
 const SNAPSHOT_EVERY: u64 = 256;
+/// Messages between two of a decoder's, and the first ones that each have one: a source tells names once, at the beginning.
+const SNAPSHOT_EVERY_MESSAGE: u64 = 16;
 
 /// Gives a component's bytes by its name; the error says what is wrong.
 pub(crate) type Read<'a> = dyn FnMut(&ComponentName) -> Result<Vec<u8>, String> + 'a;
 
-/// A plugin's fault. What it leads to is the bundle's choice.
+/// Something that went wrong in a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageEvent {
     /// The stage.
     pub stage: String,
     /// What happened, for people.
     pub reason: String,
-    /// Set when this fault opened the stage's breaker: what the bundle wants done.
-    pub opened: Option<OnBreak>,
+    /// What that is.
+    pub kind: StageEventKind,
+}
+
+/// What an event is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StageEventKind {
+    /// A fault. It may have opened the stage's breaker: then what the bundle wants done.
+    Fault(Option<OnBreak>),
+    /// A monitor refused a sample, and hadn't refused the one before. The sample has its result all the same.
+    Refused,
 }
 
 /// What the plugins of a pipeline counted and measured, under `STAGE/NAME`.
@@ -37,6 +48,12 @@ pub struct StageTelemetry {
 
 /// What all kinds of plugins have in common, to the pipeline.
 pub(crate) trait Plugin: Sized {
+    /// Calls between two snapshots, once it has been called some times.
+    const SNAPSHOT_EVERY: u64;
+    /// The first calls, behind each of which there is one.
+    const FIRST_SNAPSHOTS: u64;
+    /// Whether a sample that it refuses has failed. Nobody would hear of what a monitor refuses otherwise.
+    const FAILS_SAMPLES: bool;
     fn start(compiled: &CompiledPlugin, setup: Setup) -> Result<Self, PluginError>;
     fn restart(&mut self) -> Result<(), PluginError>;
     fn snapshot(&mut self) -> Result<Vec<u8>, PluginError>;
@@ -45,8 +62,11 @@ pub(crate) trait Plugin: Sized {
 }
 
 macro_rules! plugin {
-    ($type:ty) => {
+    ($type:ty, $snapshot_every:expr, $first_snapshots:expr, $fails_samples:expr) => {
         impl Plugin for $type {
+            const SNAPSHOT_EVERY: u64 = $snapshot_every;
+            const FIRST_SNAPSHOTS: u64 = $first_snapshots;
+            const FAILS_SAMPLES: bool = $fails_samples;
             fn start(compiled: &CompiledPlugin, setup: Setup) -> Result<Self, PluginError> {
                 <$type>::start(compiled, setup)
             }
@@ -66,9 +86,9 @@ macro_rules! plugin {
     };
 }
 
-plugin!(Processor);
-plugin!(Monitor);
-plugin!(Decoder);
+plugin!(Processor, SNAPSHOT_EVERY, 0, true);
+plugin!(Monitor, SNAPSHOT_EVERY, 0, false);
+plugin!(Decoder, SNAPSHOT_EVERY_MESSAGE, SNAPSHOT_EVERY_MESSAGE, true);
 
 /// One plugin in a pipeline.
 pub(crate) struct Stage<P> {
@@ -79,6 +99,10 @@ pub(crate) struct Stage<P> {
     samples: u64,
     /// Whether samples went by since the last one that the plugin saw, or it is a new instance.
     missed: bool,
+    /// Samples that the plugin refused since telemetry was collected.
+    refused: u64,
+    /// Whether it refused the last one: the first of a row is told.
+    refusing: bool,
 }
 
 /// What came of calling a stage.
@@ -136,6 +160,8 @@ impl<P: Plugin> Stage<P> {
             breaker: Breaker::default(),
             samples: 0,
             missed: true,
+            refused: 0,
+            refusing: false,
         })
     }
 
@@ -169,6 +195,7 @@ impl<P: Plugin> Stage<P> {
         match call(&mut self.plugin, context) {
             Ok(answer) => {
                 self.missed = false;
+                self.refusing = false;
                 self.keep_snapshot(now_ms, events);
                 Called::Answer(answer)
             }
@@ -176,6 +203,14 @@ impl<P: Plugin> Stage<P> {
             Err(error) => {
                 // It has seen this sample, and has the state that it chose to have. A call that wasn't made it hasn't.
                 self.missed = matches!(error, PluginError::InputTooLarge { .. } | PluginError::Input(_));
+                self.refused += 1;
+                if !std::mem::replace(&mut self.refusing, true) && !P::FAILS_SAMPLES {
+                    events.push(StageEvent {
+                        stage: self.name.clone(),
+                        reason: error.to_string(),
+                        kind: StageEventKind::Refused,
+                    });
+                }
                 Called::Failed(SampleError::Plugin {
                     stage: self.name.clone(),
                     source: Box::new(error),
@@ -186,7 +221,7 @@ impl<P: Plugin> Stage<P> {
 
     fn keep_snapshot(&mut self, now_ms: u64, events: &mut Vec<StageEvent>) {
         self.samples += 1;
-        if self.samples.is_multiple_of(SNAPSHOT_EVERY)
+        if (self.samples.is_multiple_of(P::SNAPSHOT_EVERY) || self.samples <= P::FIRST_SNAPSHOTS)
             && let Err(error) = self.plugin.snapshot()
         {
             // The sample has its answer; only what a later fault would cost has grown.
@@ -199,7 +234,7 @@ impl<P: Plugin> Stage<P> {
         events.push(StageEvent {
             stage: self.name.clone(),
             reason: source.to_string(),
-            opened,
+            kind: StageEventKind::Fault(opened),
         });
         if self.on_break == OnBreak::Bypass && opened.is_some() {
             return Called::Bypassed;
@@ -238,6 +273,7 @@ impl<P: Plugin> Stage<P> {
             ("dropped-log-lines", log_lines_dropped),
             ("dropped-metrics", metrics_dropped),
             ("dropped-findings", findings_dropped),
+            ("refused", std::mem::take(&mut self.refused)),
         ];
         into.counters.extend(
             dropped

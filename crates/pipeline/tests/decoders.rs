@@ -10,8 +10,8 @@
 use base64::Engine as _;
 use floorhand_bundle::{Digest, Gates, Golden, InputSpec, ModelSpec, OnBreak, PipelineSpec, StageSpec};
 use floorhand_pipeline::{
-    Host, HostConfig, LoadError, Loaded, Message, Outcome, Passed, Pipeline, Served, Serving, Trial, model_signature,
-    run_golden,
+    Host, HostConfig, LoadError, Loaded, Message, Outcome, Pipeline, Served, Serving, StageEventKind, Trial,
+    model_signature, run_golden,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -87,7 +87,8 @@ fn metrics(missing: &str) -> StageSpec {
     stage("metrics", "sparkplug-b", &config)
 }
 
-type Answer = (Option<Passed<Served>>, Option<Passed<Trial>>);
+/// What came of a message's samples; none where there is no active generation, or no candidate that runs.
+type Answer = (Option<Vec<Served>>, Option<Vec<Trial>>);
 
 fn send(serving: &mut Serving, topic: &str, payload: &[u8]) -> Answer {
     let message = Message {
@@ -96,7 +97,15 @@ fn send(serving: &mut Serving, topic: &str, payload: &[u8]) -> Answer {
         payload,
         ..Message::default()
     };
-    serving.process(|taker| taker.pipeline.decode(message, 0).unwrap(), 0)
+    let mut underway = serving.begin(|taker| taker.pipeline.decode(message, 0).unwrap());
+    let (mut served, mut trials) = (underway.samples().map(|_| Vec::new()), None::<Vec<Trial>>);
+    while let Some((one, trial)) = serving.next(&mut underway, 0) {
+        served.get_or_insert_default().extend(one);
+        if let Some(trial) = trial {
+            trials.get_or_insert_default().push(trial);
+        }
+    }
+    (served, trials)
 }
 
 /// The recorded messages of a plant: births of a node and a device, then data that names metrics by alias alone.
@@ -121,7 +130,7 @@ fn failure(outcome: &Outcome) -> String {
 
 #[test]
 fn a_message_gives_as_many_results_as_it_holds_samples() {
-    let high = json!({"input": "x", "shape": [1, 8], "fields": (0..8).map(|at| json!({"index": at, "name": format!("f{at}"), "max": 5.0})).collect::<Vec<_>>()});
+    let high = json!({"input": "x", "shape": [1, 8], "max_keys": 2, "fields": (0..8).map(|at| json!({"index": at, "name": format!("f{at}"), "max": 5.0})).collect::<Vec<_>>()});
     let mut serving = Serving::default();
     serving.activate(loaded(
         1,
@@ -134,7 +143,7 @@ fn a_message_gives_as_many_results_as_it_holds_samples() {
     ]});
     let (served, trial) = send(&mut serving, "line", list.to_string().as_bytes());
     assert!(trial.is_none());
-    let served = served.unwrap().samples;
+    let served = served.unwrap();
     let heads: Vec<_> = served.iter().filter_map(|one| one.sample.as_ref().ok()).collect();
     let heads: Vec<_> = heads
         .iter()
@@ -162,9 +171,42 @@ fn a_message_gives_as_many_results_as_it_holds_samples() {
     assert_eq!(keys, [&("key".to_owned(), "press-2".to_owned())]);
 
     let (served, _) = send(&mut serving, "line", br#"{"list": []}"#);
-    assert_eq!(served.unwrap().samples, [], "a message may hold none");
+    assert_eq!(served.unwrap(), [], "a message may hold none");
     let (served, _) = send(&mut serving, "line", b"no JSON");
-    assert_eq!(served.unwrap().samples.len(), 1, "it is one failure");
+    assert_eq!(served.unwrap().len(), 1, "it is one failure");
+}
+
+/// A monitor that takes one machine, and two machines: nobody may think that both are watched.
+#[test]
+fn what_a_monitor_refuses_is_told_once_in_a_row_and_counted() {
+    let fields: Vec<Value> = (0..8)
+        .map(|at| json!({"index": at, "name": format!("f{at}"), "max": 5.0}))
+        .collect();
+    let range = json!({"input": "x", "shape": [1, 8], "fields": fields});
+    let mut serving = Serving::default();
+    serving.activate(loaded(
+        1,
+        &spec(lists("error"), vec![stage("range", "data-validation", &range)]),
+    ));
+    let row = |of: &str| json!({"of": of, "v": [0, 0, 0, 0, 0, 0, 0, 0]});
+    let list = json!({"list": [row("press-1"), row("press-2"), row("press-2"), row("press-1"), row("press-2")]});
+    let (served, _) = send(&mut serving, "line", list.to_string().as_bytes());
+    let served = served.unwrap();
+    assert!(
+        served
+            .iter()
+            .all(|one| matches!(one.processed.outcome, Outcome::Result(_)))
+    );
+    let told: Vec<usize> = served.iter().map(|one| one.processed.events.len()).collect();
+    assert_eq!(told, [0, 1, 0, 0, 1]);
+    let event = &served[1].processed.events[0];
+    assert_eq!((event.stage.as_str(), event.kind), ("range", StageEventKind::Refused));
+    assert!(event.reason.contains("max_keys"), "{}", event.reason);
+    let telemetry = serving.active_mut().unwrap().pipeline.take_telemetry();
+    assert!(
+        telemetry.counters.contains(&("range/refused".to_owned(), 3)),
+        "{telemetry:?}"
+    );
 }
 
 #[test]
@@ -177,13 +219,13 @@ fn a_candidate_goes_on_from_what_the_decoder_in_service_has_learnt() {
         serving.try_candidate(loaded(2, candidate));
         // The first answer: behind it the candidate begins.
         let (served, trial) = send(&mut serving, &messages[1].0, &messages[1].1);
-        assert!(trial.is_none() && matches!(served.unwrap().samples[0].processed.outcome, Outcome::Result(_)));
+        assert!(trial.is_none() && matches!(served.unwrap()[0].processed.outcome, Outcome::Result(_)));
         let rest = messages[2..].iter();
         let answers: Vec<Answer> = rest
             .map(|(topic, payload)| send(&mut serving, topic, payload))
             .collect();
         let outcome = |(served, trial): Answer| {
-            let (served, trial) = (served.unwrap().samples.remove(0), trial.unwrap().samples.remove(0));
+            let (served, trial) = (served.unwrap().remove(0), trial.unwrap().remove(0));
             assert!(matches!(served.processed.outcome, Outcome::Result(_)));
             (served.processed.outcome == trial.processed.outcome, trial)
         };
@@ -208,10 +250,7 @@ fn a_generation_that_takes_the_place_of_another_keeps_what_its_decoder_has_learn
     }
     serving.activate(loaded(2, &spec(metrics("nan"), Vec::new())));
     let (served, _) = send(&mut serving, &messages[2].0, &messages[2].1);
-    assert!(matches!(
-        served.unwrap().samples[0].processed.outcome,
-        Outcome::Result(_)
-    ));
+    assert!(matches!(served.unwrap()[0].processed.outcome, Outcome::Result(_)));
 }
 
 #[test]
@@ -228,10 +267,10 @@ fn generations_that_find_other_numbers_of_samples_are_not_compared() {
     };
     send(&mut serving, "line", &list(1));
     let (_, trial) = send(&mut serving, "line", &list(1));
-    assert_eq!(trial.unwrap().samples[0].disagreement, Some(0.0));
+    assert_eq!(trial.unwrap()[0].disagreement, Some(0.0));
     let (served, trial) = send(&mut serving, "line", &list(3));
-    let trial = trial.unwrap().samples;
-    assert_eq!((served.unwrap().samples.len(), trial.len()), (3, 1));
+    let trial = trial.unwrap();
+    assert_eq!((served.unwrap().len(), trial.len()), (3, 1));
     assert_eq!((trial[0].disagreement, trial[0].counts), (None, true));
 }
 

@@ -56,11 +56,9 @@ fn serving() -> Serving {
 
 /// Whether the message gave a result, nothing yet, or a failure.
 fn answer(serving: &mut Serving, message: &str) -> &'static str {
-    let (served, _) = serving.process(
-        |taker| decode::json(message.as_bytes(), taker.pipeline.inputs()).into(),
-        0,
-    );
-    match served.unwrap().samples.remove(0).processed.outcome {
+    let mut underway = serving.begin(|taker| decode::json(message.as_bytes(), taker.pipeline.inputs()).into());
+    let (served, _) = serving.next(&mut underway, 0).unwrap();
+    match served.unwrap().processed.outcome {
         Outcome::Result(_) => "result",
         Outcome::NotYet => "not yet",
         Outcome::Failed(_) => "failed",
@@ -78,5 +76,17 @@ fn a_message_that_cannot_be_read_begins_windows_anew() {
         answers(&["{}", chunk, chunk]),
         ["failed", "not yet", "result"],
         "half a window before the gap, and half of one behind it, make no window"
+    );
+}
+
+#[test]
+fn samples_that_go_by_while_a_device_is_paused_are_a_gap() {
+    let chunk = r#"{"signal": [[1, 2, 3, 1]]}"#;
+    let mut serving = serving();
+    assert_eq!(answer(&mut serving, chunk), "not yet");
+    serving.miss();
+    assert_eq!(
+        [answer(&mut serving, chunk), answer(&mut serving, chunk)],
+        ["not yet", "result"]
     );
 }

@@ -1,6 +1,6 @@
 //! Two generations beside each other on the same bytes.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+#![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use floorhand_bundle::{Digest, Gates, InputSpec, ModelSpec, PipelineSpec};
 use floorhand_pipeline::{Host, HostConfig, Loaded, Outcome, Pipeline, Serving, decode, model_signature};
@@ -51,11 +51,13 @@ fn sample(prefixes: &[&str]) -> Vec<u8> {
 
 /// Whether the active generation and the candidate gave a result, and whether that counts in the trial.
 fn outcome(serving: &mut Serving, bytes: &[u8]) -> (bool, Option<(bool, bool)>) {
-    let (served, trial) = serving.process(|taker| decode::json(bytes, taker.pipeline.inputs()).into(), 0);
+    let mut underway = serving.begin(|taker| decode::json(bytes, taker.pipeline.inputs()).into());
+    let (served, trial) = serving.next(&mut underway, 0).unwrap();
+    assert!(serving.next(&mut underway, 0).is_none());
     let gave = |outcome: &Outcome| matches!(outcome, Outcome::Result(_));
     (
-        served.is_some_and(|served| gave(&served.samples[0].processed.outcome)),
-        trial.map(|trial| (gave(&trial.samples[0].processed.outcome), trial.samples[0].counts)),
+        served.is_some_and(|served| gave(&served.processed.outcome)),
+        trial.map(|trial| (gave(&trial.processed.outcome), trial.counts)),
     )
 }
 

@@ -135,6 +135,12 @@ impl Decoder {
         self.guest.snapshot()
     }
 
+    /// The state of its last snapshot, or the one that it was put into: what is left of one that was stopped.
+    #[must_use]
+    pub fn last_state(&self) -> Option<&[u8]> {
+        self.guest.last_good()
+    }
+
     /// Puts the plugin into an earlier state, on a fresh instance if this one has seen a message.
     pub fn restore(&mut self, state: &[u8]) -> Result<(), PluginError> {
         self.guest.restore(state)

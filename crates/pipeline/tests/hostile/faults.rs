@@ -3,7 +3,7 @@
 use crate::guests::{self, CONTEXT, x};
 use crate::neighbour::{beside, host, negative, pipeline, sample};
 use floorhand_bundle::OnBreak;
-use floorhand_pipeline::{Outcome, Pipeline, Processed, SampleError, StageEvent};
+use floorhand_pipeline::{Outcome, Pipeline, Processed, SampleError, StageEvent, StageEventKind};
 use floorhand_plugin_host::{Limits, PluginError, Processor};
 
 /// An instance's third call traps.
@@ -52,8 +52,8 @@ fn a_trap_on_every_third_call_opens_the_breaker() {
         beside(&host, || {
             let processed = feed(&mut hostile, 0..13);
             assert_eq!(marks(&processed), expected);
-            let opened: Vec<_> = events(&processed).iter().map(|event| event.opened).collect();
-            assert_eq!(opened, [None, None, Some(on_break)]);
+            let kinds: Vec<_> = events(&processed).iter().map(|event| event.kind).collect();
+            assert_eq!(kinds, [None, None, Some(on_break)].map(StageEventKind::Fault));
             // The third was in second 8; a minute later it is tried again, from a new instance.
             assert_eq!(marks(&feed(&mut hostile, 68..71)), "++-");
         });
