@@ -6,7 +6,7 @@
 mod window;
 
 use floorhand_plugin_sdk::{
-    Assets, Context, Datatype, Error, Processor, Signature, Tensor, TensorSpec, host, state, take,
+    Assets, Context, Datatype, Error, MaxKeys, Processor, Series, Signature, Tensor, TensorSpec, host, state, take,
 };
 use floorhand_statistics::{signal, spectrum::Spectrum};
 use schemars::JsonSchema;
@@ -22,8 +22,11 @@ pub const TIME_FEATURES: usize = 4;
 /// More bands than a third-octave analysis from 1 Hz to 20 kHz has.
 const MAX_BANDS: usize = 64;
 
+/// Samples in the windows of all keys: half a MiB of the snapshot.
+const MAX_SAMPLES: usize = 1 << 17;
+
 /// The format of the snapshot.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The plugin's configuration.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -49,18 +52,23 @@ pub struct Config {
     /// Whether the window's mean (gravity, an offset of the sensor) is taken off first. `true` by default.
     #[serde(default = "default_remove_mean")]
     pub remove_mean: bool,
+    /// How many keys may come, each with a window of its own: 1 to 1024. 1 by default.
+    #[serde(default)]
+    pub max_keys: MaxKeys,
 }
 
-/// The configured plugin and the samples of the window that is filling.
+/// The configured plugin and, for each key, the samples of the window that is filling.
 #[derive(Debug)]
 pub struct VibrationFeatures {
     input: TensorSpec,
     output: String,
     remove_mean: bool,
-    window: SlidingWindow,
+    /// What each key begins with.
+    empty: SlidingWindow,
+    series: Series<SlidingWindow>,
     spectrum: Spectrum,
     bands: Vec<Range<usize>>,
-    /// The window in order, in the precision that features are computed in.
+    /// The window that got full, in order, in the precision that features are computed in.
     scratch: Vec<f64>,
 }
 
@@ -77,12 +85,14 @@ impl Processor for VibrationFeatures {
             )));
         }
         check_shape(&config.shape, hop)?;
+        let series = Series::new(keys(&config)?);
         Ok(Self {
             bands: bands(&config, &spectrum)?,
             input: TensorSpec::new(config.input, Datatype::Fp32, config.shape),
             output: config.output,
             remove_mean: config.remove_mean,
-            window: SlidingWindow::new(config.window, hop),
+            empty: SlidingWindow::new(config.window, hop),
+            series,
             spectrum,
             scratch: Vec::with_capacity(config.window),
         })
@@ -91,36 +101,41 @@ impl Processor for VibrationFeatures {
     fn signature(&self) -> Signature {
         let width = (TIME_FEATURES + self.bands.len()) as i64;
         let output = TensorSpec::new(&self.output, Datatype::Fp32, vec![1, width]);
-        let state_bytes = (state::VERSION_BYTES + 4 + state::LENGTH_BYTES + 4 * self.window.length()) as u32;
+        let series = self
+            .series
+            .state_bytes(4 + state::LENGTH_BYTES + 4 * self.empty.length());
         Signature {
             inputs: vec![self.input.clone()],
             outputs: vec![output],
-            state_bytes,
+            state_bytes: (state::VERSION_BYTES + series) as u32,
         }
     }
 
     fn process(&mut self, context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
         if context.gap {
-            self.window.clear();
+            // What is missing may be of any key.
+            self.series.clear();
         }
         let chunk = take(inputs, &self.input.name)?;
         chunk.check(&self.input)?;
         let samples = chunk.f32s()?;
-        if samples.len() > self.window.hop() {
+        if samples.len() > self.empty.hop() {
             return Err(Error::BadInput(format!(
                 "chunk of {} samples is longer than the hop of {}: it could fill two windows",
                 samples.len(),
-                self.window.hop()
+                self.empty.hop()
             )));
         }
+        let empty = &self.empty;
+        let window = self.series.of(context.key.as_deref(), || empty.clone())?;
         if let Some(position) = samples.clone().position(|sample| !sample.is_finite()) {
-            self.window.clear();
+            window.clear();
             host::counter("vibration-gaps", 1);
             return Err(Error::BadInput(format!(
                 "sample {position} of the chunk is no finite number: window restarted"
             )));
         }
-        if !self.window.extend(samples, &mut self.scratch) {
+        if !window.extend(samples, &mut self.scratch) {
             return Ok(Vec::new());
         }
         let features = self.features()?;
@@ -133,19 +148,26 @@ impl Processor for VibrationFeatures {
 
     fn snapshot(&self) -> Vec<u8> {
         let mut writer = state::Writer::new(STATE_VERSION);
-        writer.u32(self.window.wanted() as u32);
-        writer.f32s(self.window.samples());
+        self.series.write(&mut writer, |window, writer| {
+            writer.u32(window.wanted() as u32);
+            writer.f32s(window.samples());
+        });
         writer.finish()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut reader = state::Reader::new(STATE_VERSION, bytes)?;
-        let (wanted, samples) = (reader.u32()?, reader.f32s()?);
+        let series = self.series.read(&mut reader, |reader| {
+            let (wanted, samples) = (reader.u32()?, reader.f32s()?);
+            let mut window = self.empty.clone();
+            if window.restore(wanted as usize, &samples) {
+                return Ok(window);
+            }
+            Err(Error::BadConfig("saved state belongs to another window or hop".into()))
+        })?;
         reader.finish()?;
-        if self.window.restore(wanted as usize, &samples) {
-            return Ok(());
-        }
-        Err(Error::BadConfig("saved state belongs to another window or hop".into()))
+        self.series = series;
+        Ok(())
     }
 }
 
@@ -181,6 +203,17 @@ fn default_shape() -> Vec<i64> {
 
 const fn default_remove_mean() -> bool {
     true
+}
+
+fn keys(config: &Config) -> Result<usize, Error> {
+    let keys = config.max_keys.check()?;
+    if keys.saturating_mul(config.window) > MAX_SAMPLES {
+        return Err(Error::BadConfig(format!(
+            "max_keys is {keys} and window {}: at most {MAX_SAMPLES} samples have room",
+            config.window
+        )));
+    }
+    Ok(keys)
 }
 
 fn check_shape(shape: &[i64], hop: usize) -> Result<(), Error> {

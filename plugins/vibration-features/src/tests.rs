@@ -1,7 +1,13 @@
 //! Tests of the plugin as the component runs it: JSON in, tensors in and out.
 
 use super::*;
-use floorhand_plugin_sdk::{processor::Instance, testing};
+use floorhand_plugin_sdk::{
+    processor::Instance,
+    testing::{
+        self,
+        streams::{self, Sample},
+    },
+};
 use serde_json::{Value, json};
 
 type Plugin = Instance<VibrationFeatures>;
@@ -68,30 +74,113 @@ fn windows_of_a_stream_agree_with_numpy_and_scipy() {
     }
 }
 
+/// Chunks of these lengths of a machine's signal, as samples of its key, which is as long as keys may be.
+fn machine(key: char, lengths: &[usize], signal: impl Fn(u32) -> f32) -> Vec<Sample> {
+    let mut signal = (0..).map(signal);
+    let samples = (0..).zip(lengths).map(|(sequence, &length)| {
+        let values: Vec<f32> = signal.by_ref().take(length).collect();
+        let context = Context {
+            key: Some(key.to_string().repeat(256)),
+            ..testing::context(sequence)
+        };
+        (context, vec![Tensor::from_f32("a", vec![1, length as u64], &values)])
+    });
+    samples.collect()
+}
+
+/// Two machines whose windows get full at different chunks.
+fn two_machines() -> [Vec<Sample>; 2] {
+    [
+        machine('a', &[8, 5, 0, 8, 3, 8, 8, 1, 8, 8, 2, 8], wave),
+        machine('b', &[3, 8, 8, 1, 8, 2, 8, 8, 8, 0, 8, 8], |n| 100.0 - wave(3 * n)),
+    ]
+}
+
+fn interleaved([first, second]: &[Vec<Sample>; 2]) -> Vec<Sample> {
+    let pairs = first.iter().zip(second);
+    pairs
+        .flat_map(|(first, second)| [first.clone(), second.clone()])
+        .collect()
+}
+
 #[test]
 fn a_restored_instance_goes_on_with_the_same_bits() {
-    let stream: Vec<f32> = (0..60).map(wave).collect();
-    for cut in 0..stream.len() {
-        let (mut whole, mut before, mut after) = (configured(&config()), configured(&config()), configured(&config()));
-        let expected: Vec<_> = stream
-            .chunks(1)
-            .flat_map(|chunk| feed(&mut whole, chunk).unwrap())
-            .collect();
-        let mut found: Vec<_> = stream[..cut]
-            .chunks(1)
-            .flat_map(|chunk| feed(&mut before, chunk).unwrap())
-            .collect();
-        let snapshot = before.snapshot();
-        assert!(snapshot.len() <= before.plugin().unwrap().signature().state_bytes as usize);
-        after.restore(&snapshot).unwrap();
-        assert_eq!(after.snapshot(), snapshot);
-        found.extend(
-            stream[cut..]
-                .chunks(1)
-                .flat_map(|chunk| feed(&mut after, chunk).unwrap()),
-        );
-        assert_eq!(found, expected);
+    let single = machine('a', &[1; 60], wave);
+    for hop in [8, 16] {
+        let mut config = config();
+        config["hop"] = json!(hop);
+        let answers = streams::check::<VibrationFeatures>(&config.to_string(), &[], &single);
+        let windows = answers.iter().filter(|answer| !answer.as_ref().unwrap().is_empty());
+        assert_eq!(windows.count(), 1 + (60 - 16) / hop);
     }
+}
+
+#[test]
+fn two_machines_at_once_are_each_like_one() {
+    let machines = two_machines();
+    let alone = machines
+        .each_ref()
+        .map(|stream| streams::check::<VibrationFeatures>(&config().to_string(), &[], stream));
+    assert!(
+        alone
+            .iter()
+            .all(|answers| { answers.iter().flatten().filter(|outputs| !outputs.is_empty()).count() > 4 })
+    );
+    let mut config = config();
+    config["max_keys"] = json!(2);
+    let together = streams::check::<VibrationFeatures>(&config.to_string(), &[], &interleaved(&machines));
+    for (machine, alone) in alone.iter().enumerate() {
+        assert_eq!(
+            &together.iter().skip(machine).step_by(2).cloned().collect::<Vec<_>>(),
+            alone
+        );
+    }
+}
+
+#[test]
+fn a_key_too_many_changes_nothing() {
+    let [first, second] = two_machines();
+    let mut plugin = configured(&config());
+    for (context, inputs) in &first[..6] {
+        plugin.process(context.clone(), inputs.clone()).unwrap();
+        let before = plugin.snapshot();
+        let (context, inputs) = second[0].clone();
+        assert!(testing::message(plugin.process(context, inputs)).ends_with("raise max_keys"));
+        assert_eq!(plugin.snapshot(), before);
+    }
+}
+
+#[test]
+fn where_samples_are_missing_all_machines_windows_begin_anew() {
+    let mut config = config();
+    config["max_keys"] = json!(2);
+    let mut plugin = configured(&config);
+    let machines = ['a', 'b'].map(|key| machine(key, &[8; 4], wave));
+    let mut answers = Vec::new();
+    for (index, (mut context, inputs)) in interleaved(&machines).into_iter().enumerate() {
+        // Both windows are half full; the chunk with the gap is the first machine's.
+        context.gap = index == 2;
+        answers.push(plugin.process(context, inputs).unwrap().len());
+    }
+    assert_eq!(answers, [0, 0, 0, 0, 1, 1, 1, 1]);
+}
+
+#[test]
+fn a_broken_sample_restarts_its_machines_window_alone() {
+    let mut config = config();
+    config["max_keys"] = json!(2);
+    let mut plugin = configured(&config);
+    let broken = |n| if n == 8 { f32::NAN } else { wave(n) };
+    let machines = [machine('a', &[8; 4], broken), machine('b', &[8; 4], wave)];
+    let answers = interleaved(&machines).into_iter().map(|(context, inputs)| {
+        let answer = plugin.process(context, inputs);
+        answer.map(|outputs| outputs.len()).ok()
+    });
+    let answers: Vec<Option<usize>> = answers.collect();
+    assert_eq!(
+        answers,
+        [Some(0), Some(0), None, Some(1), Some(0), Some(1), Some(1), Some(1)]
+    );
 }
 
 #[test]
@@ -180,6 +269,8 @@ fn configurations_that_are_refused() {
         ),
         ("bands_hz", json!(vec![[0, 8]; 65]), "bands_hz has 65 bands"),
         ("shape", json!([]), "shape needs a dimension"),
+        ("max_keys", json!(0), "max_keys is 0, and has to be 1 to 1024"),
+        ("max_keys", json!(1025), "max_keys is 1025"),
         (
             "shape",
             json!([-1, 8]),
@@ -209,6 +300,19 @@ fn hostile_inputs_change_nothing() {
     assert!(feed(&mut plugin, &[f32::NAN]).is_err());
     let _ = feed(&mut plugin, &[1.0; 8]).unwrap();
     assert_eq!(feed(&mut plugin, &[2.0; 8]).unwrap()[0][..2], [0.5, 0.5]);
+}
+
+#[test]
+fn windows_of_all_keys_have_room() {
+    let mut config = config();
+    config["window"] = json!(4096);
+    config["max_keys"] = json!(32);
+    configured(&config);
+    config["max_keys"] = json!(33);
+    assert_eq!(
+        testing::message(Plugin::new().configure(&config.to_string(), vec![])),
+        "max_keys is 33 and window 4096: at most 131072 samples have room"
+    );
 }
 
 /// A signal with some shape to it: a triangle wave with a kink.

@@ -3,7 +3,7 @@
 //! Owns the samples and when they make a window; knows no features.
 
 /// The last samples of a stream, at most `length` of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SlidingWindow {
     /// Grows up to `length`, then is a ring.
     ring: Vec<f32>,
@@ -19,7 +19,7 @@ impl SlidingWindow {
     /// A window of `length` samples, ready when that many have come and then every `hop`.
     pub(crate) fn new(length: usize, hop: usize) -> Self {
         Self {
-            ring: Vec::with_capacity(length),
+            ring: Vec::new(),
             next: 0,
             wanted: length,
             length,
