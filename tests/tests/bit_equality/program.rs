@@ -229,6 +229,11 @@ fn expected_finding(finding: &Value) -> Value {
 fn expected_counts(world: World, device: &[Value], counted: &Value) -> Value {
     let failed = device.iter().filter(|told| told[0]["error"].is_object()).count();
     let not_yet = device.iter().filter(|told| told[0].is_null()).count();
+    let mut counters = counted["counters"].clone();
+    if failed > 0 {
+        // The pipeline's own, beside those of the plugin.
+        counters["refused"] = json!(failed.to_string());
+    }
     // A monitor takes nothing from a sample.
     let (failed, not_yet) = if world == World::Monitor {
         (0, 0)
@@ -241,7 +246,7 @@ fn expected_counts(world: World, device: &[Value], counted: &Value) -> Value {
         "not_yet": not_yet,
         "failures": failed,
         "plugin_faults": 0,
-        "counters": counted["counters"],
+        "counters": counters,
         "gauges": counted["gauges"],
     })
 }
