@@ -94,7 +94,13 @@ const calls = {
         return { message, id, key, time_ns: timeNs?.toString() ?? null, tensors: rows };
       }),
     );
-    return { samples, refusals: ok.refusals.map(({ index, error: why }) => ({ message: index, ...error(why) })) };
+    const failures = ok.failures.map(({ message, samplesBefore, key = null, error: why }) => ({
+      message,
+      samples_before: samplesBefore,
+      key,
+      ...error(why),
+    }));
+    return { samples, failures };
   },
 
   snapshot(plugin) {
@@ -104,7 +110,8 @@ const calls = {
 
   async restart(plugin) {
     await plugin.start();
-    const { error: refused } = plugin.call('restore', plugin.state);
+    // An empty state is that of a new instance, and isn't given to it.
+    const { error: refused } = plugin.state.length > 0 ? plugin.call('restore', plugin.state) : {};
     return refused === undefined ? null : { error: refused };
   },
 };

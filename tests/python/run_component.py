@@ -173,8 +173,8 @@ def decode(plugin, call):
             if known["time_ns"] is not None:
                 known["time_ns"] = str(known["time_ns"])
             samples.append({**known, "tensors": [row(tensor, place) for tensor in batch.tensors]})
-    refusals = [{"message": refusal.index, **error(refusal.error)} for refusal in decoded.refusals]
-    return {"samples": samples, "refusals": refusals}
+    failures = [{**plain(failed), **error(failed.error)} for failed in decoded.failures]
+    return {"samples": samples, "failures": failures}
 
 
 def run(path, lines):
@@ -189,7 +189,8 @@ def run(path, lines):
             yield state.hex()
         elif name == "restart":
             plugin.start()
-            refused = plugin.call("restore", state)
+            # An empty state is that of a new instance, and isn't given to it.
+            refused = plugin.call("restore", state) if state else None
             yield None if refused is None else error(refused)
         else:
             yield {"process": process, "observe": observe, "decode": decode}[name](plugin, call)

@@ -6,15 +6,19 @@
 use crate::Sample;
 use crate::decode::DecodeError;
 use crate::error::{LoadError, SampleError};
+use crate::gaps::{Missing, Unbroken};
 use crate::stage::{Called, Read, Stage, StageEvent, StageTelemetry};
 use floorhand_bundle::{ComponentName, Digest, Hasher, InputSpec, StageSpec};
-use floorhand_plugin_host::{Context, DecodedSample, Decoder, Given, Host, Message, PluginError};
+use floorhand_plugin_host::{Context, DecodedSample, Decoder, Given, Host, Lost, Message, PluginError};
 use floorhand_tensor::Signature;
+
+/// What a decoder is told where messages may be missing before the one that it gets, as the plugin interface names it.
+const GAP: (&str, &str) = ("floorhand-gap", "true");
 
 /// What came of a message.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Decoded {
-    /// Its samples in their order, and behind them what of it couldn't be read. May be empty: a message may hold none.
+    /// Its samples in their order, and at their places those that couldn't be read. May be empty: a message may hold none.
     pub samples: Vec<Result<Sample, DecodeError>>,
     /// Faults of the decoder.
     pub events: Vec<StageEvent>,
@@ -34,7 +38,7 @@ pub(crate) struct Decoding {
     stage: Stage<Decoder>,
     /// For each of the bundle's inputs its place among the decoder's outputs.
     places: Vec<usize>,
-    /// Of the stage's name, its configuration and its assets: what has the same may take over its state.
+    /// Of the stage's name, its configuration, its assets and what it is told: what has the same may take over its state.
     configured: Digest,
 }
 
@@ -48,7 +52,8 @@ impl Decoding {
         inputs: &[InputSpec],
     ) -> Result<Self, LoadError> {
         let mut hash = Hasher::default();
-        for text in [spec.name.as_str(), &spec.config] {
+        // Compared within one process only, so that any form of what is wanted will do.
+        for text in [spec.name.as_str(), &spec.config, &format!("{wanted:?}")] {
             add(&mut hash, text.as_bytes());
         }
         let mut noted = |name: &ComponentName| {
@@ -81,19 +86,29 @@ impl Decoding {
         let mut events = Vec::new();
         let called = self
             .stage
-            .call(&mut Context::default(), now_ms, &mut events, |plugin, _| {
-                plugin.decode(message)
+            .call(&mut Context::default(), now_ms, &mut events, |plugin, at| {
+                let mut properties = message.properties.to_vec();
+                if at.gap {
+                    properties.push(GAP);
+                }
+                plugin.decode(Message {
+                    properties: &properties,
+                    ..message
+                })
             });
         let samples = match called {
             Called::Answer(found) => {
-                let sample = |one: Result<DecodedSample, _>| match one {
+                let sample = |one: Result<DecodedSample, Lost>| match one {
                     Ok(sample) => Ok(self.sample(sample, message.received_ns)),
-                    Err(error) => Err(self.refused(&error)),
+                    Err(Lost { key, error }) => Err(self.refused(key, &error)),
                 };
                 found.into_iter().map(sample).collect()
             }
-            Called::Failed(error @ SampleError::Resting { .. }) => vec![Err(DecodeError::Decoder(error.to_string()))],
-            Called::Failed(SampleError::Plugin { source, .. }) => vec![Err(self.refused(&source))],
+            Called::Failed(error @ SampleError::Resting { .. }) => vec![Err(DecodeError::Decoder {
+                key: None,
+                problem: error.to_string(),
+            })],
+            Called::Failed(SampleError::Plugin { source, .. }) => vec![Err(self.refused(None, &source))],
             // A decoder isn't passed by: the manifest may not ask for it.
             Called::Failed(_) | Called::Bypassed => Vec::new(),
         };
@@ -107,17 +122,32 @@ impl Decoding {
         if self.configured != other.configured {
             return;
         }
-        let now = other.stage.plugin.snapshot().ok();
-        // One that has failed, maybe the reason for the change, has its last state left.
-        let state = now.or_else(|| other.stage.plugin.last_state().map(<[u8]>::to_vec));
-        let Some(state) = state.filter(|state| !state.is_empty()) else {
-            return;
+        // One that has failed, maybe the reason for the change, has its last state left. Messages may have come since.
+        let (state, unbroken) = match other.stage.plugin.snapshot() {
+            Ok(state) => (state, other.stage.unbroken.clone()),
+            Err(_) => (
+                other.stage.plugin.last_state().unwrap_or_default().to_vec(),
+                Unbroken::default(),
+            ),
         };
-        if let Err(error) = self.stage.plugin.restore(&state) {
-            tracing::warn!(stage = self.stage.name(), %error, "the decoder begins without the state of the one before");
-            // What fails here is found again, and counted, when a message comes.
-            drop(self.stage.plugin.restart());
+        if state.is_empty() {
+            // The other has none: that is what this one begins with.
+            self.stage.unbroken = unbroken;
+            return;
         }
+        match self.stage.plugin.restore(&state) {
+            Ok(()) => self.stage.unbroken = unbroken,
+            Err(error) => {
+                tracing::warn!(stage = self.stage.name(), %error, "the decoder begins without the state of the one before");
+                // What fails here is found again, and counted, when a message comes.
+                drop(self.stage.plugin.restart());
+            }
+        }
+    }
+
+    /// Notes that messages went by.
+    pub(crate) fn miss(&mut self) {
+        self.stage.miss(Missing::Any);
     }
 
     pub(crate) fn collect_telemetry(&mut self, into: &mut StageTelemetry) {
@@ -135,8 +165,11 @@ impl Decoding {
         }
     }
 
-    fn refused(&self, error: &PluginError) -> DecodeError {
-        DecodeError::Decoder(format!("stage {}: {error}", self.stage.name()))
+    fn refused(&self, key: Option<String>, error: &PluginError) -> DecodeError {
+        DecodeError::Decoder {
+            key,
+            problem: format!("stage {}: {error}", self.stage.name()),
+        }
     }
 }
 

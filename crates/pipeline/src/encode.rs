@@ -58,6 +58,7 @@ pub fn finding_json(head: &ResultHead<'_>, found: &StageFinding) -> Value {
         "subject": finding.subject,
         "value": finding.value,
         "threshold": finding.threshold,
+        "unit": finding.unit,
         "message": finding.message,
         "details": finding.details.iter().cloned().collect::<BTreeMap<_, _>>(),
     })

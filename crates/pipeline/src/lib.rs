@@ -32,6 +32,7 @@ pub mod decode;
 mod decoding;
 mod encode;
 mod error;
+mod gaps;
 mod golden;
 mod loading;
 mod pipeline;

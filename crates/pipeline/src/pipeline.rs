@@ -4,6 +4,7 @@ use crate::Sample;
 use crate::decode::DecodeError;
 use crate::decoding::{Decoded, Decoding};
 use crate::error::{LoadError, SampleError};
+use crate::gaps::Missing;
 use crate::loading::{check_chain, given_input, given_plain, load_model, load_stages};
 use crate::stage::{Stage, StageEvent, StageTelemetry};
 use floorhand_bundle::{Gates, Golden, InputSpec, PipelineSpec};
@@ -218,7 +219,12 @@ impl Pipeline {
         match sample {
             Ok(sample) => self.process(sample, now_ms),
             Err(error) => {
-                self.miss();
+                match error {
+                    DecodeError::Decoder { key: Some(key), .. } => self.lose(Missing::Of(Some(key))),
+                    // Another generation's sample.
+                    DecodeError::NotFound => {}
+                    _ => self.lose(Missing::Any),
+                }
                 Processed {
                     sequence: self.sequence,
                     outcome: Outcome::Failed(error.clone().into()),
@@ -230,10 +236,18 @@ impl Pipeline {
         }
     }
 
-    /// Notes that a sample is missing: what is built of neighbouring ones begins anew.
+    /// Notes that messages or samples went by that this pipeline doesn't see: what is built of neighbouring ones begins anew.
     pub fn miss(&mut self) {
-        self.miss_behind(0);
-        self.monitors.iter_mut().for_each(Stage::miss);
+        if let Some(decoder) = &mut self.decoder {
+            decoder.miss();
+        }
+        self.lose(Missing::Any);
+    }
+
+    /// Tells all stages behind the decoder that samples are missing.
+    fn lose(&mut self, missing: Missing<'_>) {
+        self.miss_behind(0, missing);
+        self.monitors.iter_mut().for_each(|stage| stage.miss(missing));
     }
 
     /// Runs the model once on zeros.
@@ -266,6 +280,7 @@ impl Pipeline {
         events: &mut Vec<StageEvent>,
         seen: &mut Seen,
     ) -> Result<(), SampleError> {
+        let missing = Missing::Of(sample.key.as_deref());
         let mut made = None;
         for at in 0..self.preprocess.len() {
             let given: &[Tensor] = made.as_deref().unwrap_or(&sample.tensors);
@@ -273,7 +288,7 @@ impl Pipeline {
                 break;
             };
             let answer = stage.process(context, given, now_ms, events);
-            let Some(outputs) = answer.inspect_err(|_| self.miss_behind(at + 1))? else {
+            let Some(outputs) = answer.inspect_err(|_| self.miss_behind(at + 1, missing))? else {
                 return Ok(());
             };
             made = Some(outputs);
@@ -282,14 +297,14 @@ impl Pipeline {
         let answers = self.infer(sample, features);
         seen.features = made;
         let front = self.preprocess.len();
-        let mut outputs = answers.inspect_err(|_| self.miss_behind(front))?;
+        let mut outputs = answers.inspect_err(|_| self.miss_behind(front, missing))?;
         seen.prediction = self.predictions_seen.then(|| outputs.clone());
         for at in 0..self.postprocess.len() {
             let Some(stage) = self.postprocess.get_mut(at) else {
                 break;
             };
             let answer = stage.process(context, &outputs, now_ms, events);
-            let Some(next) = answer.inspect_err(|_| self.miss_behind(front + at + 1))? else {
+            let Some(next) = answer.inspect_err(|_| self.miss_behind(front + at + 1, missing))? else {
                 return Ok(());
             };
             outputs = next;
@@ -299,9 +314,9 @@ impl Pipeline {
     }
 
     /// A sample failed: the stages from this one on, counted through preprocessing and postprocessing, don't see it.
-    fn miss_behind(&mut self, stage: usize) {
+    fn miss_behind(&mut self, stage: usize, missing: Missing<'_>) {
         let stages = self.preprocess.iter_mut().chain(&mut self.postprocess);
-        stages.skip(stage).for_each(Stage::miss);
+        stages.skip(stage).for_each(|stage| stage.miss(missing));
     }
 
     fn infer(&mut self, sample: &Sample, features: &[Tensor]) -> Result<Vec<Tensor>, SampleError> {
@@ -347,7 +362,7 @@ impl Pipeline {
             // A sample that didn't get as far as the tensors a monitor watches isn't shown to it.
             let Some(watched) = watched.collect::<Option<Vec<&Tensor>>>() else {
                 if failed {
-                    stage.miss();
+                    stage.miss(Missing::Of(sample.key.as_deref()));
                 }
                 continue;
             };

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use floorhand_plugin_host::Message;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// A message as a source sent it: `message`, or `message_base64` for bytes that are no text, and what came with it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -14,7 +13,7 @@ pub struct RecordedMessage {
     message_base64: Option<String>,
     topic: Option<String>,
     content_type: Option<String>,
-    properties: BTreeMap<String, String>,
+    properties: Vec<(String, String)>,
 }
 
 impl RecordedMessage {
@@ -36,7 +35,7 @@ impl RecordedMessage {
         }
     }
 
-    /// What came with it, by name.
+    /// What came with it: names, which may repeat, and values.
     #[must_use]
     pub fn properties(&self) -> Vec<(&str, &str)> {
         self.properties

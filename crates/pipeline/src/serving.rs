@@ -8,7 +8,7 @@ use crate::stage::StageEvent;
 use floorhand_bundle::{Digest, Gates};
 use floorhand_plugin_host::Severity;
 use floorhand_tensor::Tensor;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A generation that is loaded.
 pub struct Loaded {
@@ -52,8 +52,8 @@ pub struct Trial {
 pub struct Underway {
     active: Option<Read>,
     candidate: Option<Read>,
-    /// Whether the candidate's samples are those of the active generation, in the same order.
-    paired: bool,
+    /// Where the two found samples in different numbers: how often which of the active generation's is still to come.
+    to_come: Option<BTreeMap<Identity, usize>>,
     /// Whether something of it couldn't be read by the active generation.
     active_unreadable: bool,
     answered: bool,
@@ -65,6 +65,17 @@ struct Read {
     count: usize,
     events: Vec<StageEvent>,
 }
+
+/// By what two generations' samples of a message are told to be the same: id, key and time. None for what can't be read.
+type Identity = Option<(String, Option<String>, u64)>;
+
+fn identity(sample: &Result<Sample, DecodeError>) -> Identity {
+    let sample = sample.as_ref().ok()?;
+    Some((sample.id.clone(), sample.key.clone(), sample.time_ns))
+}
+
+/// A sample of a message as each of the two has it.
+type Pair = (Option<Result<Sample, DecodeError>>, Option<Result<Sample, DecodeError>>);
 
 impl Read {
     fn of(Decoded { samples, events }: Decoded) -> Self {
@@ -103,6 +114,32 @@ impl Underway {
             .as_mut()
             .map(|read| std::mem::take(&mut read.events))
             .unwrap_or_default()
+    }
+
+    /// The next sample as both have it, or as one of them has it that the other hasn't.
+    fn next_pair(&mut self) -> Pair {
+        let next = |read: &mut Option<Read>| read.as_mut()?.samples.pop_front();
+        let front = |read: &Option<Read>| read.as_ref()?.samples.front().map(identity);
+        let (own, tried) = (front(&self.active), front(&self.candidate));
+        let Some(to_come) = &mut self.to_come else {
+            return (next(&mut self.active), next(&mut self.candidate));
+        };
+        let alike = own == tried;
+        // The candidate's waits if the active generation has its like further behind.
+        let alone = tried
+            .as_ref()
+            .is_none_or(|tried| to_come.get(tried).is_some_and(|&count| count > 0));
+        let take_own = own.is_some() && (alike || alone);
+        if let (true, Some(count)) = (take_own, own.and_then(|own| to_come.get_mut(&own))) {
+            *count -= 1;
+        }
+        let own = if take_own { next(&mut self.active) } else { None };
+        let tried = if alike || !take_own {
+            next(&mut self.candidate)
+        } else {
+            None
+        };
+        (own, tried)
     }
 }
 
@@ -182,7 +219,13 @@ impl Serving {
                 _ => Read::of(decode(candidate)),
             };
             // Samples of two decoders are those of each other if there are as many.
-            underway.paired = active.as_ref().is_some_and(|active| active.count == read.count);
+            if let Some(active) = active.as_ref().filter(|active| active.count != read.count) {
+                let mut to_come = BTreeMap::new();
+                for sample in &active.samples {
+                    *to_come.entry(identity(sample)).or_default() += 1;
+                }
+                underway.to_come = Some(to_come);
+            }
             underway.candidate = Some(read);
         }
         underway.active = active;
@@ -191,9 +234,11 @@ impl Serving {
 
     /// Takes the next sample of a message through the active generation, and through the candidate. None when there is no
     /// more. `now_ms` is on a clock that only goes forward.
+    ///
+    /// A sample that only the active generation finds is one that the candidate failed on; one that only the candidate finds
+    /// disagrees with what serves.
     pub fn next(&mut self, underway: &mut Underway, now_ms: u64) -> Option<Step> {
-        let next = |read: &mut Option<Read>| read.as_mut()?.samples.pop_front();
-        let (own, tried) = (next(&mut underway.active), next(&mut underway.candidate));
+        let (own, tried) = underway.next_pair();
         if own.is_none() && tried.is_none() {
             self.begin_behind(underway);
             return None;
@@ -204,17 +249,32 @@ impl Serving {
         });
         let answered = |served: &Served| !matches!(served.processed.outcome, Outcome::NotYet);
         underway.answered |= served.as_ref().is_some_and(answered);
-        let trial = self.candidate.as_mut().zip(tried).map(|(candidate, sample)| {
-            let processed = candidate.pipeline.process_decoded(&sample, now_ms);
-            let partner = served.as_ref().filter(|_| underway.paired);
-            let trial = judge(candidate, processed, partner.map(|served| &served.processed));
-            // What neither can read says nothing of the candidate, also where they find different numbers of samples.
-            let neither = !underway.paired && sample.is_err() && underway.active_unreadable;
-            Trial {
-                counts: trial.counts && !neither,
-                ..trial
+        let trial = match (&mut self.candidate, tried) {
+            (Some(candidate), Some(sample)) => {
+                let processed = candidate.pipeline.process_decoded(&sample, now_ms);
+                let beside = self
+                    .active
+                    .as_ref()
+                    .map(|_| served.as_ref().map(|served| &served.processed));
+                let trial = judge(candidate, processed, beside);
+                // What neither can read says nothing of the candidate, also where they find different numbers of samples.
+                let neither = served.is_none() && sample.is_err() && underway.active_unreadable;
+                Some(Trial {
+                    counts: trial.counts && !neither,
+                    ..trial
+                })
             }
-        });
+            (Some(candidate), None) if underway.candidate.is_some() => {
+                let processed = candidate.pipeline.process_decoded(&Err(DecodeError::NotFound), now_ms);
+                let trial = judge(
+                    candidate,
+                    processed,
+                    Some(served.as_ref().map(|served| &served.processed)),
+                );
+                Some(trial)
+            }
+            _ => None,
+        };
         Some((served, trial))
     }
 
@@ -244,9 +304,11 @@ fn reads_alike(active: &Loaded, candidate: &Loaded) -> bool {
     active.inputs() == candidate.inputs() && !active.has_decoder() && !candidate.has_decoder()
 }
 
-fn judge(candidate: &Loaded, processed: Processed, served: Option<&Processed>) -> Trial {
+/// `beside` is what the generation that serves made of the same sample: none if nothing serves, and nothing if it has no such
+/// sample.
+fn judge(candidate: &Loaded, processed: Processed, beside: Option<Option<&Processed>>) -> Trial {
     let failed = |processed: &Processed| matches!(processed.outcome, Outcome::Failed(_));
-    let counts = !(failed(&processed) && served.is_some_and(failed));
+    let counts = !(failed(&processed) && beside.flatten().is_some_and(failed));
     let alarms = processed
         .findings
         .iter()
@@ -256,10 +318,11 @@ fn judge(candidate: &Loaded, processed: Processed, served: Option<&Processed>) -
         let Outcome::Result(ours) = &processed.outcome else {
             return None;
         };
-        let Some(Outcome::Result(theirs)) = served.map(|served| &served.outcome) else {
-            return None;
-        };
-        Some(mean_difference(&gate.output, ours, theirs))
+        match beside?.map(|served| &served.outcome) {
+            Some(Outcome::Result(theirs)) => Some(mean_difference(&gate.output, ours, theirs)),
+            Some(_) => None,
+            None => Some(f64::INFINITY),
+        }
     });
     Trial {
         bundle: candidate.bundle,

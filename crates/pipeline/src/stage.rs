@@ -2,6 +2,7 @@
 
 use crate::breaker::Breaker;
 use crate::error::{LoadError, SampleError};
+use crate::gaps::{Missing, Unbroken};
 use floorhand_bundle::{ComponentName, OnBreak, StageSpec};
 use floorhand_plugin_host::{
     Asset, CompiledPlugin, Context, Decoder, Finding, Given, Host, Limits, Monitor, Origin, PluginError, Processor,
@@ -97,8 +98,8 @@ pub(crate) struct Stage<P> {
     pub(crate) plugin: P,
     breaker: Breaker,
     samples: u64,
-    /// Whether samples went by since the last one that the plugin saw, or it is a new instance.
-    missed: bool,
+    /// Of which keys the instance saw all samples up to here.
+    pub(crate) unbroken: Unbroken,
     /// Samples that the plugin refused since telemetry was collected.
     refused: u64,
     /// Whether it refused the last one: the first of a row is told.
@@ -159,7 +160,7 @@ impl<P: Plugin> Stage<P> {
             plugin,
             breaker: Breaker::default(),
             samples: 0,
-            missed: true,
+            unbroken: Unbroken::default(),
             refused: 0,
             refusing: false,
         })
@@ -169,9 +170,9 @@ impl<P: Plugin> Stage<P> {
         &self.name
     }
 
-    /// Notes that a sample which the plugin would have seen went by.
-    pub(crate) const fn miss(&mut self) {
-        self.missed = true;
+    /// Notes that samples which the plugin would have seen went by.
+    pub(crate) fn miss(&mut self, missing: Missing<'_>) {
+        self.unbroken.miss(missing);
     }
 
     /// Calls the plugin, unless it is at rest. After a fault of its own it comes back in the state of its last snapshot.
@@ -182,19 +183,21 @@ impl<P: Plugin> Stage<P> {
         events: &mut Vec<StageEvent>,
         call: impl FnOnce(&mut P, &Context) -> Result<T, PluginError>,
     ) -> Called<T> {
-        let missed = std::mem::replace(&mut self.missed, true);
+        let whole = self.unbroken.take(context.key.as_deref());
         if !self.breaker.admits(now_ms) {
             return self.at_rest();
         }
-        context.gap = missed || !self.plugin.is_running();
-        if !self.plugin.is_running()
-            && let Err(error) = self.plugin.restart()
-        {
-            return self.fault(error, now_ms, events);
+        context.gap = !whole || !self.plugin.is_running();
+        if !self.plugin.is_running() {
+            // Its state, if it has one, may be older than the last sample of any key.
+            self.unbroken.miss(Missing::Any);
+            if let Err(error) = self.plugin.restart() {
+                return self.fault(error, now_ms, events);
+            }
         }
         match call(&mut self.plugin, context) {
             Ok(answer) => {
-                self.missed = false;
+                self.unbroken.saw(context.key.as_deref());
                 self.refusing = false;
                 self.keep_snapshot(now_ms, events);
                 Called::Answer(answer)
@@ -202,7 +205,9 @@ impl<P: Plugin> Stage<P> {
             Err(error) if error.is_trap() => self.fault(error, now_ms, events),
             Err(error) => {
                 // It has seen this sample, and has the state that it chose to have. A call that wasn't made it hasn't.
-                self.missed = matches!(error, PluginError::InputTooLarge { .. } | PluginError::Input(_));
+                if !matches!(error, PluginError::InputTooLarge { .. } | PluginError::Input(_)) {
+                    self.unbroken.saw(context.key.as_deref());
+                }
                 self.refused += 1;
                 if !std::mem::replace(&mut self.refusing, true) && !P::FAILS_SAMPLES {
                     events.push(StageEvent {

@@ -155,10 +155,10 @@ fn a_message_gives_as_many_results_as_it_holds_samples() {
         "one without a time of its own has that of its message"
     );
     assert!(matches!(served[0].processed.outcome, Outcome::Result(_)));
-    assert!(matches!(served[1].processed.outcome, Outcome::Result(_)));
-    assert_eq!((served[0].processed.sequence, served[1].processed.sequence), (0, 1));
-    // What couldn't be read stands behind.
-    let said = failure(&served[2].processed.outcome);
+    assert!(matches!(served[2].processed.outcome, Outcome::Result(_)));
+    assert_eq!((served[0].processed.sequence, served[2].processed.sequence), (0, 1));
+    // What couldn't be read stands where it would have been.
+    let said = failure(&served[1].processed.outcome);
     assert!(said.starts_with("stage lists: "), "{said}");
     let findings: Vec<_> = served.iter().flat_map(|one| &one.processed.findings).collect();
     assert_eq!(findings.len(), 1, "{findings:?}");
@@ -253,25 +253,85 @@ fn a_generation_that_takes_the_place_of_another_keeps_what_its_decoder_has_learn
     assert!(matches!(served.unwrap()[0].processed.outcome, Outcome::Result(_)));
 }
 
-#[test]
-fn generations_that_find_other_numbers_of_samples_are_not_compared() {
-    let one = json!({"outputs": [{"name": "x", "path": "/list/0/v", "shape": [1, 8]}]});
+/// What became of a trial's samples: the disagreement, or "lost" where the candidate hasn't found the sample.
+fn trials(serving: &mut Serving, message: &Value) -> Vec<String> {
+    let (_, trial) = send(serving, "line", message.to_string().as_bytes());
+    let told = |trial: Trial| {
+        assert!(trial.counts);
+        match (&trial.processed.outcome, trial.disagreement) {
+            (Outcome::Failed(error), None) if error.to_string().contains("doesn't find") => "lost".to_owned(),
+            (Outcome::Result(_), Some(disagreement)) => disagreement.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    trial.unwrap().into_iter().map(told).collect()
+}
+
+fn trial_of(active: StageSpec, candidate: StageSpec) -> Serving {
     let mut serving = Serving::default();
-    serving.activate(loaded(1, &spec(lists("error"), Vec::new())));
-    let mut candidate = loaded(2, &spec(stage("one", "json-paths", &one), Vec::new()));
+    serving.activate(loaded(1, &spec(active, Vec::new())));
+    let mut candidate = loaded(2, &spec(candidate, Vec::new()));
     candidate.gates.disagreement = serde_json::from_value(json!({"output": "q", "max_mean": 1.0})).unwrap();
     serving.try_candidate(candidate);
-    let list = |count: usize| {
-        let sample = json!({"v": [0, 0, 0, 0, 0, 0, 0, 0]});
-        json!({"list": vec![sample; count]}).to_string().into_bytes()
+    let one = json!({"list": [{"id": "a", "v": [0, 0, 0, 0, 0, 0, 0, 0]}]});
+    send(&mut serving, "line", one.to_string().as_bytes());
+    assert_eq!(trials(&mut serving, &one), ["0"]);
+    serving
+}
+
+#[test]
+fn samples_that_only_one_of_two_generations_finds_are_held_against_the_candidate() {
+    let list = |ids: &[&str]| {
+        let sample = |id: &&str| json!({"id": id, "v": [0, 0, 0, 0, 0, 0, 0, 0]});
+        json!({"list": ids.iter().map(sample).collect::<Vec<_>>()})
     };
-    send(&mut serving, "line", &list(1));
-    let (_, trial) = send(&mut serving, "line", &list(1));
-    assert_eq!(trial.unwrap()[0].disagreement, Some(0.0));
-    let (served, trial) = send(&mut serving, "line", &list(3));
-    let trial = trial.unwrap();
-    assert_eq!((served.unwrap().len(), trial.len()), (3, 1));
-    assert_eq!((trial[0].disagreement, trial[0].counts), (None, true));
+    // The first sample of the list, by a path of its own.
+    let of_first = |id: &str| {
+        let config = json!({"outputs": [{"name": "x", "path": "/list/0/v", "shape": [1, 8]}], "id": {"path": id}});
+        stage("one", "json-paths", &config)
+    };
+    let mut fewer = trial_of(lists("error"), of_first("/list/0/id"));
+    assert_eq!(trials(&mut fewer, &list(&["a", "b", "c"])), ["0", "lost", "lost"]);
+    assert_eq!(trials(&mut fewer, &list(&["a"])), ["0"]);
+    let mut more = trial_of(of_first("/list/0/id"), lists("error"));
+    assert_eq!(trials(&mut more, &list(&["a", "b"])), ["0", "inf"]);
+    // By their ids, not by their places.
+    let mut last = trial_of(lists("error"), of_first("/list/0/id"));
+    let swapped = json!({"list": [
+        {"id": "b", "v": [1, 0, 0, 0, 0, 0, 0, 0], "at": 1},
+        {"id": "a", "v": [0, 0, 0, 0, 0, 0, 0, 0]},
+    ]});
+    // The candidate doesn't know the time: what it finds is another sample.
+    assert_eq!(trials(&mut last, &swapped), ["inf", "lost", "lost"]);
+}
+
+/// Rates of change of two machines, in one list of samples.
+#[test]
+fn a_sample_that_cannot_be_read_is_a_gap_of_its_key_alone() {
+    let rate =
+        json!({"input": "x", "shape": [1, 8], "max_keys": 2, "fields": [{"index": 0, "name": "f", "max_rate": 1}]});
+    let mut serving = Serving::default();
+    serving.activate(loaded(
+        1,
+        &spec(lists("error"), vec![stage("rate", "data-validation", &rate)]),
+    ));
+    let mut send = |samples: Value| -> Vec<String> {
+        let message = json!({"list": samples}).to_string();
+        let (served, _) = send(&mut serving, "line", message.as_bytes());
+        let found = served.unwrap().into_iter().flat_map(|one| one.processed.findings);
+        let of = |detail: &(String, String)| (detail.0 == "key").then(|| detail.1.clone());
+        found
+            .map(|found| found.finding.details.iter().find_map(of).unwrap())
+            .collect()
+    };
+    let sample = |of: &str, at: u64, value: f64| json!({"of": of, "at": at, "v": [value, 0, 0, 0, 0, 0, 0, 0]});
+    assert!(send(json!([sample("a", 1000, 0.0), sample("b", 1000, 0.0)])).is_empty());
+    let broken = json!({"of": "a", "at": 2000, "v": [0]});
+    let (a, b) = (sample("a", 3000, 9.0), sample("b", 3000, 9.0));
+    assert_eq!(send(json!([broken, a, b])), ["b"], "from 0 to 9 in two seconds");
+    // Nobody knows of which machine this one is.
+    let (a, b) = (sample("a", 4000, 99.0), sample("b", 4000, 99.0));
+    assert_eq!(send(json!([{"v": [0]}, a, b])), Vec::<String>::new());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Plugins of the world `decoder`: bytes of a source to samples.
 
 use crate::guest::Guest;
-use crate::processor::{check_input_bytes, check_samples};
+use crate::processor::check_input_bytes;
 use crate::promise::{Field, check_batch, check_specs};
 use crate::split::Split;
 use crate::{CompiledPlugin, PluginError, Setup, Telemetry, track_0_1};
@@ -25,7 +25,7 @@ pub(crate) struct Promise {
 #[derive(Debug)]
 pub(crate) struct Decoded {
     pub(crate) batches: Vec<DecodedBatch>,
-    pub(crate) refusals: Vec<(u32, PluginError)>,
+    pub(crate) failures: Vec<Failure>,
 }
 
 /// Samples whose tensors stand together; their number is every tensor's first dimension.
@@ -42,6 +42,15 @@ pub(crate) struct SampleHead {
     pub(crate) id: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) time_ns: Option<u64>,
+}
+
+/// What of a message couldn't be read, and where in it that would have stood.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) message: u32,
+    pub(crate) samples_before: u32,
+    pub(crate) key: Option<String>,
+    pub(crate) error: PluginError,
 }
 
 /// What came from a source.
@@ -72,8 +81,17 @@ pub struct DecodedSample {
     pub tensors: Vec<Tensor>,
 }
 
-/// What each message of a call came to: its samples, and what of it couldn't be read, as errors behind them.
-pub type DecodedMessage = Vec<Result<DecodedSample, PluginError>>;
+/// A sample that couldn't be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lost {
+    /// What it is of, where that could be read. Without it, it may be of any key.
+    pub key: Option<String>,
+    /// Why.
+    pub error: Box<PluginError>,
+}
+
+/// What each message of a call came to: its samples, and at their places what couldn't be read.
+pub type DecodedMessage = Vec<Result<DecodedSample, Lost>>;
 
 /// A decoder at work. Calls block, on the thread that makes them.
 pub struct Decoder {
@@ -105,7 +123,7 @@ impl Decoder {
             .map_or(&[], |(_, fields)| fields.as_slice())
     }
 
-    /// Reads a message: no sample, one or many, at most 4,096. What of it can't be read is an error behind the samples.
+    /// Reads a message: no sample, one or many, at most 4,096. What of it can't be read stands where it would have been.
     ///
     /// After an error whose [`is_trap`](PluginError::is_trap) is true the plugin is stopped until it is
     /// [restarted](Self::restart).
@@ -113,9 +131,15 @@ impl Decoder {
         Ok(self.decode_all(&[message])?.pop().unwrap_or_default())
     }
 
-    /// Reads several messages in one call, at most 1,024. The answer has an entry for each.
+    /// The most messages that the plugin takes in a call.
+    #[must_use]
+    pub const fn max_messages(&self) -> usize {
+        self.guest.max_calls()
+    }
+
+    /// Reads several messages in one call, at most [`max_messages`](Self::max_messages). The answer has an entry for each.
     pub fn decode_all(&mut self, messages: &[Message<'_>]) -> Result<Vec<DecodedMessage>, PluginError> {
-        check_samples(messages.len())?;
+        self.guest.check_samples(messages.len())?;
         check_input_bytes(messages.iter().map(size).sum(), self.guest.limits().input_bytes)?;
         let limit_bytes = self.guest.limits().output_bytes;
         let decoded = self
@@ -193,7 +217,8 @@ fn distribute(
             limit_bytes,
         });
     }
-    let mut places: Vec<DecodedMessage> = std::iter::repeat_with(Vec::new).take(messages).collect();
+    let mut places: Vec<Place> = std::iter::repeat_with(Place::default).take(messages).collect();
+    let mut last = 0;
     for batch in decoded.batches {
         let count = batch.heads.len();
         if count == 0 {
@@ -208,47 +233,96 @@ fn distribute(
             .map(|tensor| Split::new(tensor, count))
             .collect();
         for (index, head) in batch.heads.into_iter().enumerate() {
+            if head.message < last {
+                return Err(wrong("samples that aren't in the order of their messages".to_owned()));
+            }
+            last = head.message;
             let tensors: Result<Vec<Tensor>, _> = given.iter_mut().map(|split| split.take(index)).collect();
             let tensors = tensors.map_err(|error| wrong(error.to_string()))?;
-            place(&mut places, head.message, MAX_SAMPLES)?.push(Ok(head.with(tensors)?));
+            let samples = &mut place(&mut places, head.message)?.samples;
+            if samples.len() == MAX_SAMPLES {
+                return Err(wrong(format!("over {MAX_SAMPLES} samples of one message")));
+            }
+            samples.push(head.with(tensors)?);
         }
     }
-    // As many refusals may stand behind the samples, however many those are.
-    let ends: Vec<usize> = places.iter().map(|place| place.len() + MAX_SAMPLES).collect();
-    for (message, error) in decoded.refusals {
-        let end = usize::try_from(message).ok().and_then(|message| ends.get(message));
-        place(&mut places, message, end.copied().unwrap_or(0))?.push(Err(error));
+    for failure in decoded.failures {
+        place(&mut places, failure.message)?.fail(failure)?;
     }
-    Ok(places)
+    Ok(places.into_iter().map(Place::settle).collect())
 }
 
-/// A message's entries, of which there may be `max`.
-fn place(places: &mut [DecodedMessage], message: u32, max: usize) -> Result<&mut DecodedMessage, PluginError> {
+/// What was found in a message.
+#[derive(Debug, Default)]
+struct Place {
+    samples: Vec<DecodedSample>,
+    /// Each behind so many of the samples, rising.
+    failures: Vec<(usize, Lost)>,
+}
+
+impl Place {
+    fn fail(&mut self, failure: Failure) -> Result<(), PluginError> {
+        if self.failures.len() == MAX_SAMPLES {
+            return Err(wrong(format!("over {MAX_SAMPLES} failures of one message")));
+        }
+        let behind = usize::try_from(failure.samples_before).unwrap_or(usize::MAX);
+        if behind > self.samples.len() {
+            let samples = self.samples.len();
+            return Err(wrong(format!(
+                "a failure behind {behind} samples of a message with {samples}"
+            )));
+        }
+        if self.failures.last().is_some_and(|(last, _)| *last > behind) {
+            return Err(wrong("failures that aren't in their order".to_owned()));
+        }
+        check_name("a failure's key", failure.key.as_deref())?;
+        let Failure { key, error, .. } = failure;
+        self.failures.push((
+            behind,
+            Lost {
+                key,
+                error: Box::new(error),
+            },
+        ));
+        Ok(())
+    }
+
+    fn settle(self) -> DecodedMessage {
+        let mut settled = Vec::with_capacity(self.samples.len() + self.failures.len());
+        let mut failures = self.failures.into_iter().peekable();
+        for (index, sample) in self.samples.into_iter().enumerate() {
+            while let Some((_, lost)) = failures.next_if(|(behind, _)| *behind <= index) {
+                settled.push(Err(lost));
+            }
+            settled.push(Ok(sample));
+        }
+        settled.extend(failures.map(|(_, lost)| Err(lost)));
+        settled
+    }
+}
+
+fn place(places: &mut [Place], message: u32) -> Result<&mut Place, PluginError> {
     let count = places.len();
     let found = usize::try_from(message)
         .ok()
         .and_then(|message| places.get_mut(message));
-    match found {
-        None => Err(wrong(format!("it answers to message {message} of a call with {count}"))),
-        Some(found) if found.len() >= max => {
-            Err(wrong(format!("over {MAX_SAMPLES} samples or refusals of one message")))
+    found.ok_or_else(|| wrong(format!("it answers to message {message} of a call with {count}")))
+}
+
+/// Whether an id or a key is as long as the interface allows.
+fn check_name(what: &str, name: Option<&str>) -> Result<(), PluginError> {
+    match name.map(str::len) {
+        Some(bytes) if !(1..=MAX_ID_BYTES).contains(&bytes) => {
+            Err(wrong(format!("{what} has {bytes} bytes, not 1 to {MAX_ID_BYTES}")))
         }
-        Some(found) => Ok(found),
+        _ => Ok(()),
     }
 }
 
 impl SampleHead {
     fn with(self, tensors: Vec<Tensor>) -> Result<DecodedSample, PluginError> {
-        for (what, text) in [("id", &self.id), ("key", &self.key)] {
-            if let Some(text) = text
-                && !(1..=MAX_ID_BYTES).contains(&text.len())
-            {
-                let bytes = text.len();
-                return Err(wrong(format!(
-                    "a sample's {what} has {bytes} bytes, not 1 to {MAX_ID_BYTES}"
-                )));
-            }
-        }
+        check_name("a sample's id", self.id.as_deref())?;
+        check_name("a sample's key", self.key.as_deref())?;
         if self.time_ns.is_some_and(|time_ns| i64::try_from(time_ns).is_err()) {
             return Err(wrong("a sample's time is 2^63 ns or more".to_owned()));
         }

@@ -132,6 +132,9 @@ pub enum PluginError {
     /// The plugin says that its configuration, an asset or a snapshot is wrong.
     #[error("the plugin refuses its configuration: {0}")]
     BadConfig(String),
+    /// The plugin says that a bound of its configuration is reached.
+    #[error("the plugin has no room for this sample: {0}")]
+    Exhausted(String),
     /// The plugin says that something else has to happen first.
     #[error("the plugin is not ready: {0}")]
     NotReady(String),
@@ -174,9 +177,12 @@ impl PluginError {
             | Self::MemoryLimit { .. }
             | Self::OutputTooLarge { .. }
             | Self::BadOutput { .. } => Fault::Plugin,
-            Self::BadInput(_) | Self::NotReady(_) | Self::Internal(_) | Self::InputTooLarge { .. } | Self::Stopped => {
-                Fault::Sample
-            }
+            Self::BadInput(_)
+            | Self::Exhausted(_)
+            | Self::NotReady(_)
+            | Self::Internal(_)
+            | Self::InputTooLarge { .. }
+            | Self::Stopped => Fault::Sample,
             Self::Input(_) | Self::BadConfig(_) | Self::World { .. } => Fault::Bundle,
             Self::Starved { .. } => Fault::Device,
         }

@@ -24,7 +24,7 @@ const SETUP_ANSWER_BYTES: u64 = 1 << 20;
 pub(crate) const MAX_BATCH: usize = 1024;
 
 /// What an answer may take for each sample of a call, besides tensors: its place, and a refusal's text.
-const SAMPLE_OVERHEAD: u64 = 1 << 10;
+const SAMPLE_OVERHEAD: u64 = 2 << 10;
 
 /// The same for a message: heads and refusals of all samples that it may have.
 const MESSAGE_OVERHEAD: u64 = 2 << 20;
@@ -98,10 +98,31 @@ pub(crate) trait Exports: Sized {
 
     /// Instantiates the component; none if it is of another world.
     fn instantiate(plugin: &CompiledPlugin, store: &mut Store<Sandbox>) -> Option<wasmtime::Result<Self>>;
-    /// Gives the promise, and the largest snapshot in bytes.
-    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<(Self::Promise, u32)>;
+    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<Promised<Self>>;
     fn snapshot(&self, store: &mut Store<Sandbox>) -> Answer<Vec<u8>>;
     fn restore(&self, store: &mut Store<Sandbox>, state: &[u8]) -> Answer<()>;
+}
+
+/// Bounds that a plugin promises to keep, or asks the host to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// The largest snapshot in bytes.
+    pub(crate) state_bytes: u32,
+    /// The most samples, or messages, of a call.
+    pub(crate) max_calls: u32,
+}
+
+impl Bounds {
+    fn check(self) -> Result<(), PluginError> {
+        if self.max_calls == 0 || self.max_calls as usize > MAX_BATCH {
+            let reason = format!("it takes {} samples in a call, not 1 to {MAX_BATCH}", self.max_calls);
+            return Err(PluginError::BadOutput {
+                function: "configure",
+                reason,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// What comes back from a plugin: the engine may fail, and the plugin may refuse.
@@ -112,8 +133,7 @@ pub(crate) struct Guest<E: Exports> {
     plugin: CompiledPlugin,
     setup: Setup,
     promise: E::Promise,
-    /// The largest snapshot that it promised, in bytes.
-    state_bytes: u32,
+    bounds: Bounds,
     state: State<E>,
     /// Whether the instance has been given a sample or a snapshot, after which it can't be restored any more.
     touched: bool,
@@ -144,14 +164,15 @@ impl<E: Exports> Guest<E> {
             limits.log_bytes_per_call,
             limits.log_lines_per_second,
         );
-        let (instance, (promise, state_bytes)) = instantiate::<E>(plugin, &setup, outlet).map_err(|failed| failed.0)?;
+        let (instance, (promise, bounds)) = instantiate::<E>(plugin, &setup, outlet).map_err(|failed| failed.0)?;
         check(&promise)?;
+        bounds.check()?;
         let state = State::Running(Box::new(instance));
         Ok(Self {
             plugin: plugin.clone(),
             setup,
             promise,
-            state_bytes,
+            bounds,
             state,
             touched: false,
             last_good: None,
@@ -164,6 +185,22 @@ impl<E: Exports> Guest<E> {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.setup.limits
+    }
+
+    /// The most samples, or messages, of a call.
+    pub(crate) const fn max_calls(&self) -> usize {
+        self.bounds.max_calls as usize
+    }
+
+    /// Whether so many samples, or messages, may be given at once.
+    pub(crate) fn check_samples(&self, samples: usize) -> Result<(), PluginError> {
+        let max = self.max_calls();
+        if (1..=max).contains(&samples) {
+            return Ok(());
+        }
+        Err(PluginError::BadInput(format!(
+            "{samples} samples in a call, not 1 to {max}"
+        )))
     }
 
     /// Calls the plugin with so many samples, or messages, within the deadline of each and `answer_bytes`.
@@ -187,6 +224,9 @@ impl<E: Exports> Guest<E> {
 
     /// The plugin's state, which is kept as the last good one.
     pub(crate) fn snapshot(&mut self) -> Result<Vec<u8>, PluginError> {
+        if self.bounds.state_bytes == 0 && self.is_running() {
+            return Ok(Vec::new());
+        }
         let max = self.setup.limits.state_bytes;
         let budget = Budget {
             function: "snapshot",
@@ -202,11 +242,15 @@ impl<E: Exports> Guest<E> {
                 limit_bytes: max,
             });
         }
-        if state.len() as u64 > u64::from(self.state_bytes) {
+        if state.len() as u64 > u64::from(self.bounds.state_bytes) {
             self.stop();
             return Err(PluginError::BadOutput {
                 function: "snapshot",
-                reason: format!("{} bytes, and it promised at most {}", state.len(), self.state_bytes),
+                reason: format!(
+                    "{} bytes, and it promised at most {}",
+                    state.len(),
+                    self.bounds.state_bytes
+                ),
             });
         }
         self.last_good = Some(state.clone());
@@ -214,11 +258,14 @@ impl<E: Exports> Guest<E> {
     }
 
     /// Puts the plugin into an earlier state: on a fresh instance, unless this one still is. The state is kept as the
-    /// last good one.
+    /// last good one. An empty one is that of a fresh instance, and the plugin isn't asked to take it.
     pub(crate) fn restore(&mut self, state: &[u8]) -> Result<(), PluginError> {
         self.last_good = None;
         if self.touched || matches!(self.state, State::Stopped(_)) {
             self.renew()?;
+        }
+        if state.is_empty() {
+            return Ok(());
         }
         self.touched = true;
         let budget = Budget {
@@ -286,7 +333,7 @@ impl<E: Exports> Guest<E> {
     fn renew(&mut self) -> Result<(), PluginError> {
         self.stop();
         let outlet = std::mem::replace(self.outlet(), Outlet::new(String::new(), 0, 0));
-        let (instance, (promise, state_bytes)) = match instantiate::<E>(&self.plugin, &self.setup, outlet) {
+        let (instance, (promise, bounds)) = match instantiate::<E>(&self.plugin, &self.setup, outlet) {
             Ok(renewed) => renewed,
             Err(failed) => {
                 let (error, outlet) = *failed;
@@ -296,7 +343,7 @@ impl<E: Exports> Guest<E> {
         };
         self.state = State::Running(Box::new(instance));
         self.touched = false;
-        if promise != self.promise || state_bytes != self.state_bytes {
+        if promise != self.promise || bounds != self.bounds {
             self.stop();
             let reason = "it promised something else under the same configuration before".to_owned();
             return Err(PluginError::BadOutput {
@@ -363,8 +410,8 @@ impl Budget {
     }
 }
 
-/// What a plugin promises, and the largest snapshot in bytes.
-type Promised<E> = (<E as Exports>::Promise, u32);
+/// What a plugin promises.
+pub(crate) type Promised<E> = (<E as Exports>::Promise, Bounds);
 
 /// An instance and what it promises, or why there is none, and the outlet back.
 type Started<E> = Result<(Instance<E>, Promised<E>), Box<(PluginError, Outlet)>>;
@@ -402,17 +449,17 @@ fn configure<E: Exports>(
         .map_err(|error| explain(&budget, limits, store.data(), &error))?;
     budget.function = "configure";
     budget.begin(store);
-    let (promise, state_bytes) = exports
+    let (promise, bounds) = exports
         .configure(store, setup)
         .map_err(|error| explain(&budget, limits, store.data(), &error))??;
-    if u64::from(state_bytes) > limits.state_bytes {
+    if u64::from(bounds.state_bytes) > limits.state_bytes {
         let text = format!(
-            "its snapshots may have {state_bytes} bytes, and the limit is {}",
-            limits.state_bytes
+            "its snapshots may have {} bytes, and the limit is {}",
+            bounds.state_bytes, limits.state_bytes
         );
         return Err(PluginError::BadConfig(text));
     }
-    Ok((exports, (promise, state_bytes)))
+    Ok((exports, (promise, bounds)))
 }
 
 /// What an error of the engine's comes from.

@@ -52,7 +52,7 @@ mod track_0_1;
 
 pub use cache::CacheConfig;
 pub use compile::{Compiler, compile_worker};
-pub use decoder::{DecodedMessage, DecodedSample, Decoder, Message};
+pub use decoder::{DecodedMessage, DecodedSample, Decoder, Lost, Message};
 pub use error::{Fault, HostError, PluginError};
 pub use guest::{Asset, Context, Given, Setup};
 pub use host::{CompiledPlugin, Host, HostConfig, Stats, World};

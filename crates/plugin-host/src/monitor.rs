@@ -1,7 +1,7 @@
 //! Plugins of the world `monitor`: they watch tensors and report what they find.
 
 use crate::guest::{Guest, cut, unanswered};
-use crate::processor::{check_input_bytes, check_samples};
+use crate::processor::check_input_bytes;
 use crate::promise::{Field, check_batch, check_specs};
 use crate::{CompiledPlugin, Context, PluginError, Setup, Telemetry, track_0_1};
 use floorhand_tensor::{Tensor, TensorError, TensorSpec};
@@ -15,8 +15,8 @@ const MAX_WATCHES: usize = 64;
 /// Findings of one sample. A monitor that has more to say about a single sample says the same thing often.
 const MAX_FINDINGS: usize = 64;
 
-/// Bytes of all texts of a call's findings, as they come from the plugin.
-const MAX_ANSWER_BYTES: u64 = 256 << 10;
+/// Bytes of a sample's findings and of a call's, as they come from the plugin.
+const MAX_ANSWER_BYTES: [u64; 2] = [256 << 10, 32 << 20];
 
 /// Details of a finding; the rest is dropped.
 const MAX_DETAILS: usize = 16;
@@ -26,6 +26,12 @@ const MAX_DETAIL_BYTES: [usize; 2] = [64, 256];
 
 /// Bytes of a finding's kind, subject and message; the rest is cut.
 const MAX_TEXT_BYTES: [usize; 3] = [64, 256, 1024];
+
+/// What a report on so many samples may take.
+fn answer_bytes(samples: usize) -> u64 {
+    let [sample, call] = MAX_ANSWER_BYTES;
+    sample.saturating_mul(samples as u64).min(call)
+}
 
 /// Where in the pipeline a tensor is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -98,6 +104,8 @@ pub struct Finding {
     pub value: Option<f64>,
     /// The limit that it was held against.
     pub threshold: Option<f64>,
+    /// The unit of both in UCUM; empty if it isn't known.
+    pub unit: String,
     /// For people.
     pub message: String,
     /// Further facts, by name.
@@ -166,14 +174,20 @@ impl Monitor {
         check_input_bytes(bytes, self.guest.limits().input_bytes)?;
         let report = self
             .guest
-            .sample("observe", 1, MAX_ANSWER_BYTES, |exports, store, watches| {
+            .sample("observe", 1, answer_bytes(1), |exports, store, watches| {
                 exports.observe_one(store, context, tensors.iter().map(Borrow::borrow).take(watches.len()))
             })?;
         let mut samples = self.settle(1, report)?;
         samples.pop().unwrap_or(Ok(Vec::new()))
     }
 
-    /// Shows the plugin several samples in one call, at most 1,024. Each tensor has their number as first dimension, in
+    /// The most samples that the plugin takes in a call.
+    #[must_use]
+    pub const fn max_samples(&self) -> usize {
+        self.guest.max_calls()
+    }
+
+    /// Shows the plugin several samples in one call, at most [`max_samples`](Self::max_samples). Each tensor has their number as first dimension, in
     /// front of the shape that is watched. The answer has an entry for each sample, as [`observe`](Self::observe) would
     /// give it.
     pub fn observe_batch<T: Borrow<Tensor>>(
@@ -182,7 +196,7 @@ impl Monitor {
         tensors: &[T],
     ) -> Result<Vec<Result<Vec<Finding>, PluginError>>, PluginError> {
         let samples = contexts.len();
-        check_samples(samples)?;
+        self.guest.check_samples(samples)?;
         let mut bytes = 0;
         for (k, watch) in self.guest.promise().iter().enumerate() {
             let tensor = tensors
@@ -195,7 +209,7 @@ impl Monitor {
         check_input_bytes(bytes, self.guest.limits().input_bytes)?;
         let report = self
             .guest
-            .sample("observe", samples, MAX_ANSWER_BYTES, |exports, store, watches| {
+            .sample("observe", samples, answer_bytes(samples), |exports, store, watches| {
                 exports.observe(store, contexts, tensors.iter().map(Borrow::borrow).take(watches.len()))
             })?;
         self.settle(samples, report)
@@ -306,6 +320,7 @@ fn shorten(finding: Finding) -> Finding {
     Finding {
         kind: cut(finding.kind, kind),
         subject: cut(finding.subject, subject),
+        unit: cut(finding.unit, kind),
         message: cut(finding.message, message),
         details: finding
             .details

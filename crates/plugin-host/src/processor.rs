@@ -1,6 +1,6 @@
 //! Plugins of the world `processor`: tensors in, tensors out.
 
-use crate::guest::{Guest, MAX_BATCH, unanswered};
+use crate::guest::{Guest, unanswered};
 use crate::promise::{Field, check_batch, check_specs};
 use crate::split::Split;
 use crate::{CompiledPlugin, Context, PluginError, Setup, Telemetry, track_0_1};
@@ -95,7 +95,13 @@ impl Processor {
         samples.pop().unwrap_or(Ok(Vec::new()))
     }
 
-    /// Gives the plugin several samples in one call, at most 1,024. Each input has their number as first dimension, in
+    /// The most samples that the plugin takes in a call.
+    #[must_use]
+    pub const fn max_samples(&self) -> usize {
+        self.guest.max_calls()
+    }
+
+    /// Gives the plugin several samples in one call, at most [`max_samples`](Self::max_samples). Each input has their number as first dimension, in
     /// front of the shape that the signature asks for. The answer has an entry for each sample, as
     /// [`process`](Self::process) would give it.
     ///
@@ -106,7 +112,7 @@ impl Processor {
         inputs: &[T],
     ) -> Result<Vec<Result<Vec<Tensor>, PluginError>>, PluginError> {
         let samples = contexts.len();
-        check_samples(samples)?;
+        self.guest.check_samples(samples)?;
         let mut bytes = 0;
         for spec in &self.guest.promise().signature.inputs {
             let tensor = find(inputs, &spec.name)?;
@@ -194,16 +200,6 @@ pub(crate) fn check_input_bytes(bytes: u64, limit_bytes: u64) -> Result<(), Plug
     } else {
         Ok(())
     }
-}
-
-/// Whether so many samples may be given at once.
-pub(crate) fn check_samples(samples: usize) -> Result<(), PluginError> {
-    if (1..=MAX_BATCH).contains(&samples) {
-        return Ok(());
-    }
-    Err(PluginError::BadInput(format!(
-        "{samples} samples in a call: 1 to {MAX_BATCH} may be given at once"
-    )))
 }
 
 fn distribute(

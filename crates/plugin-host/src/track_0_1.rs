@@ -54,6 +54,9 @@ pub(crate) const VERSION: &str = "0.1.0";
 /// character the cut falls into.
 const MAX_METRIC_COPIED: usize = 128;
 
+/// The product of a tensor's dimensions that aren't 0 is below this, so that 32-bit guests can count with it.
+const MAX_ELEMENTS: u32 = 1 << 31;
+
 /// What plugins of this track are given.
 const PROVIDED: [&str; 2] = ["host", "types"];
 
@@ -186,10 +189,17 @@ fn exported_world(engine: &Engine, component: &Component) -> Result<World, HostE
     let ty = component.component_type();
     let names: Vec<String> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
     let ours = |name: &String| name.starts_with(PACKAGE);
-    let found = World::ALL
+    let mut found = World::ALL
         .into_iter()
-        .find(|world| names.iter().any(|name| interface(name) == Some(world.interface())));
-    found.ok_or_else(|| match names.iter().find(|name| ours(name)) {
+        .filter(|world| names.iter().any(|name| interface(name) == Some(world.interface())));
+    let first = found.next();
+    if let (Some(first), Some(second)) = (first, found.next()) {
+        let (first, second) = (first.interface(), second.interface());
+        return Err(HostError::World(format!(
+            "it exports both {first} and {second}: a plugin has one of these"
+        )));
+    }
+    first.ok_or_else(|| match names.iter().find(|name| ours(name)) {
         Some(other) => HostError::Version {
             interface: other.clone(),
             known: VERSION,
@@ -330,6 +340,14 @@ fn tensors_out(
                 "tensor {name:?} has {rank} dimensions, expected {promised}"
             )));
         }
+        let elements = |elements: u32, &size: &u32| elements.checked_mul(size.max(1));
+        let elements = tensor.shape.iter().try_fold(1_u32, elements);
+        if elements.is_none_or(|elements| elements >= MAX_ELEMENTS) {
+            return Err(wrong(format!(
+                "tensor {:?} has the shape {:?}, whose product isn't below 2^31",
+                spec.name, tensor.shape
+            )));
+        }
         let datatype = datatype_out(tensor.datatype)
             .ok_or_else(|| wrong(format!("tensor {:?} is of a type that it didn't promise", spec.name)))?;
         let shape = tensor.shape.into_iter().map(u64::from).collect();
@@ -343,6 +361,7 @@ fn setup_error(error: types::Error) -> PluginError {
     match error {
         types::Error::BadInput(text) => PluginError::BadInput(reason(text)),
         types::Error::BadConfig(text) => PluginError::BadConfig(reason(text)),
+        types::Error::Exhausted(text) => PluginError::Exhausted(reason(text)),
         types::Error::NotReady(text) => PluginError::NotReady(reason(text)),
         types::Error::Internal(text) => PluginError::Internal(reason(text)),
     }

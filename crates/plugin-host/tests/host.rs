@@ -75,6 +75,46 @@ fn several_samples_are_one_call() {
 }
 
 #[test]
+fn a_call_holds_no_more_samples_than_the_plugin_says() {
+    let guest = guests::Processor {
+        configure: "(i32.store (i32.const 120) (i32.const 2))",
+        ..Default::default()
+    };
+    let plugin = host().component(&guest.component()).unwrap();
+    let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    assert_eq!(processor.max_samples(), 2);
+    let contexts = vec![CONTEXT; 3];
+    let batch = |samples: u64| Tensor::from_f32("x", vec![samples, 1], &vec![1.0; samples as usize]).unwrap();
+    assert_eq!(processor.process_batch(&contexts[..2], &[&batch(2)]).unwrap().len(), 2);
+    let error = processor.process_batch(&contexts, &[&batch(3)]).unwrap_err();
+    assert_eq!(
+        error,
+        PluginError::BadInput("3 samples in a call, not 1 to 2".to_owned())
+    );
+    assert!(processor.is_running());
+}
+
+/// Neither function is called, and none can do harm.
+#[test]
+fn a_plugin_without_state_is_asked_for_none_and_given_none() {
+    let guest = guests::Processor {
+        configure: "(i32.store (i32.const 116) (i32.const 0))",
+        snapshot: "(unreachable)",
+        restore: "(unreachable)",
+        ..Default::default()
+    };
+    let plugin = host().component(&guest.component()).unwrap();
+    let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    processor.process(&CONTEXT, &[x(&[1.0])]).unwrap();
+    let state = processor.snapshot().unwrap();
+    assert_eq!(state, b"");
+    processor.restore(&state).unwrap();
+    processor.restart().unwrap();
+    processor.process(&CONTEXT, &[x(&[1.0])]).unwrap();
+    assert!(processor.restore(b"of another version").unwrap_err().is_trap());
+}
+
+#[test]
 fn plugins_move_between_threads() {
     fn moves<T: Send>() {}
     moves::<Processor>();
@@ -238,6 +278,11 @@ fn what_is_no_plugin_is_refused() {
     let other = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func (export "process") (canon lift (core func $i "f"))))"#;
     assert!(matches!(refused(other), HostError::World(_)));
+    let both = r#"(component (instance $nothing)
+        (export "floorhand:plugin/processing@0.1.0" (instance $nothing))
+        (export "floorhand:plugin/monitoring@0.1.0" (instance $nothing)))"#;
+    let error = refused(both).to_string();
+    assert!(error.contains("both processing and monitoring"), "{error}");
     let unknown = r#"(component (import "floorhand:plugin/host@0.1.0" (instance (export "sleep" (func))))
         (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func (export "process") (canon lift (core func $i "f"))))"#;

@@ -370,6 +370,10 @@ fn a_wrong_promise() {
         matches!(&error, PluginError::BadConfig(text) if text.contains("2000000")),
         "{error}"
     );
+    for most in [0, 1025] {
+        let error = check(&format!("(i32.store (i32.const 120) (i32.const {most}))"));
+        assert!(error.to_string().contains("not 1 to 1024"), "{error}");
+    }
     let error = check("(i32.store (i32.const 44) (i32.const 0))");
     assert!(
         matches!(
@@ -391,7 +395,8 @@ fn its_own_errors_are_no_traps() {
         (i32.store (i32.const 168) (i32.const 16)) (i32.store (i32.const 172) (i32.const 2))";
     let answer = |kind: &str| processing(&error.replace("KIND", kind)).unwrap_err();
     assert_eq!(answer("0"), PluginError::BadInput("xy".to_owned()));
-    assert_eq!(answer("2"), PluginError::NotReady("xy".to_owned()));
-    assert_eq!(answer("3"), PluginError::Internal("xy".to_owned()));
-    assert!(!answer("3").is_trap());
+    assert_eq!(answer("2"), PluginError::Exhausted("xy".to_owned()));
+    assert_eq!(answer("3"), PluginError::NotReady("xy".to_owned()));
+    assert_eq!(answer("4"), PluginError::Internal("xy".to_owned()));
+    assert!(!answer("4").is_trap());
 }

@@ -2,7 +2,31 @@
 //!
 //! One sample, which is what a device's pipeline gives, is never copied for it.
 
-use crate::{Answer, Error, Tensor};
+use crate::{Answer, Error, Tensor, TensorSpec};
+
+/// What all tensors of a call may have together: half of what there is by default, in a memory of 16 MiB in which some stand twice.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Elements that a dimension of any size is taken to have.
+const ANY_SIZE: u64 = 1024;
+
+/// The most samples that the host may put into a call.
+const MAX_SAMPLES: u64 = 1024;
+
+/// How many times so many tensors of each spec have room in a call.
+pub(crate) fn most<'s>(times: u64, specs: impl IntoIterator<Item = &'s TensorSpec>) -> u32 {
+    let bytes = |spec: &TensorSpec| {
+        let sizes = spec.shape.iter().map(|&size| u64::try_from(size).unwrap_or(ANY_SIZE));
+        sizes.fold(spec.datatype.size().max(1) as u64, u64::saturating_mul)
+    };
+    let bytes = specs
+        .into_iter()
+        .map(bytes)
+        .fold(0, u64::saturating_add)
+        .saturating_mul(times);
+    let most = (MAX_BYTES / bytes.max(1)).clamp(1, MAX_SAMPLES);
+    u32::try_from(most).unwrap_or(1)
+}
 
 /// The tensors of each sample of a call, in order. `samples` is their number.
 pub(crate) fn split(samples: usize, tensors: Vec<Tensor>) -> Result<Vec<Vec<Tensor>>, Error> {

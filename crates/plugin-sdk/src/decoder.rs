@@ -3,7 +3,7 @@
 use crate::bindings::decoder::exports::floorhand::plugin::decoding as wire;
 use crate::bindings::processor::floorhand::plugin::types;
 use crate::{
-    Answer, Assets, Error, Message, Production, Refusal, Sample, Tensor, TensorSpec, batch, instance::instance, state,
+    Answer, Assets, Error, Failure, Message, Production, Sample, Tensor, TensorSpec, batch, instance::instance, state,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -42,8 +42,15 @@ pub trait Decoder: Sized {
     /// The tensors of every sample under this configuration, and the most bytes that a snapshot can have.
     fn production(&self) -> Production;
 
-    /// Reads a message: no sample, one or many, each of which may fail by itself. An error is about the whole message.
-    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error>;
+    /// The most messages that a call may hold. By default so many that their samples have room, if each message has as many as it
+    /// may have.
+    fn max_messages(&self) -> u32 {
+        batch::most(MAX_SAMPLES as u64, &self.production().outputs)
+    }
+
+    /// Reads a message: no sample, one or many. In the place of one that can't be read stands a [`Failure`], which says of which
+    /// key it is, if that could be read. An error is about the whole message.
+    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error>;
 
     /// All that later samples depend on besides the configuration. Empty by default.
     fn snapshot(&self) -> Vec<u8> {
@@ -60,7 +67,7 @@ instance!(Decoder, Production, production, TensorSpec);
 
 impl<P: Decoder> Instance<P> {
     /// Hands over one message; [`Error::NotReady`] before `configure`.
-    pub fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error> {
+    pub fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error> {
         self.configured()?.0.decode(message)
     }
 
@@ -74,6 +81,7 @@ impl<P: Decoder> Instance<P> {
         let wanted = wanted.into_iter().map(TensorSpec::from_wire).collect();
         let production = self.configure_given(text, assets, wanted)?;
         Ok(wire::Production {
+            max_messages: self.configured()?.0.max_messages(),
             outputs: production.outputs.into_iter().map(TensorSpec::into_wire).collect(),
             state_bytes: production.state_bytes,
         })
@@ -85,8 +93,8 @@ impl<P: Decoder> Instance<P> {
         let mut gathered = Gathered::default();
         for (index, message) in (0..).zip(messages) {
             match plugin.decode(message) {
-                Ok(samples) => samples.into_iter().for_each(|sample| gathered.add(index, sample)),
-                Err(error) => gathered.refusals.push(Refusal { index, error }),
+                Ok(samples) => gathered.add(index, samples),
+                Err(error) => gathered.add(index, vec![Err(error.into())]),
             }
         }
         gathered.finish(production)
@@ -98,23 +106,32 @@ impl<P: Decoder> Instance<P> {
 struct Gathered {
     answers: Vec<Answer>,
     samples: Vec<wire::Sample>,
-    refusals: Vec<Refusal>,
+    failures: Vec<wire::Failure>,
 }
 
 impl Gathered {
-    fn add(&mut self, message: u32, sample: Result<Sample, Error>) {
-        match sample {
-            Ok(sample) => {
-                let index = u32::try_from(self.samples.len()).unwrap_or(u32::MAX);
-                self.samples.push(wire::Sample {
+    fn add(&mut self, message: u32, samples: Vec<Result<Sample, Failure>>) {
+        let mut samples_before = 0;
+        for sample in samples {
+            match sample {
+                Ok(sample) => {
+                    samples_before += 1;
+                    let index = u32::try_from(self.samples.len()).unwrap_or(u32::MAX);
+                    self.samples.push(wire::Sample {
+                        message,
+                        id: sample.id,
+                        key: sample.key,
+                        time_ns: sample.time_ns,
+                    });
+                    batch::join(&mut self.answers, index, sample.tensors);
+                }
+                Err(Failure { key, error }) => self.failures.push(wire::Failure {
                     message,
-                    id: sample.id,
-                    key: sample.key,
-                    time_ns: sample.time_ns,
-                });
-                batch::join(&mut self.answers, index, sample.tensors);
+                    samples_before,
+                    key,
+                    error,
+                }),
             }
-            Err(error) => self.refusals.push(Refusal { index: message, error }),
         }
     }
 
@@ -130,7 +147,7 @@ impl Gathered {
         }
         Ok(wire::Decoded {
             batches,
-            refusals: self.refusals,
+            failures: self.failures,
         })
     }
 }

@@ -85,16 +85,16 @@ impl<S: KeyState> Keyed<S> {
         })
     }
 
-    /// The state of a key; a key's first sample makes it. [`Error::BadInput`] for a key too many, which changes nothing: a
+    /// The state of a key; a key's first sample makes it. [`Error::Exhausted`] for a key too many, which changes nothing: a
     /// sample that can't be worked with has to be refused before.
     pub fn of(&mut self, key: Option<&str>) -> Result<&mut S, Error> {
         let empty = &self.empty;
         self.series.of(key, || empty.clone())
     }
 
-    /// The states of all keys that have come.
-    pub fn all(&mut self) -> impl Iterator<Item = &mut S> {
-        self.series.states()
+    /// The state of a key that has come.
+    pub fn known(&mut self, key: Option<&str>) -> Option<&mut S> {
+        self.series.known(key)
     }
 
     /// What each key begins as.

@@ -68,7 +68,8 @@
 //! - **State is declared.** What later answers depend on goes into [`snapshot`](Processor::snapshot), written with
 //!   [`state::Writer`]; its largest size stands in the signature. The default is a plugin without state.
 //! - **Series are told apart.** An instance sees the samples of all keys ([`Context::key`]), and [`Series`] keeps a state for
-//!   each, [`Keyed`] that of a monitor. Where [`Context::gap`] says that samples may be missing, what is built from neighbouring ones begins anew.
+//!   each, [`Keyed`] that of a monitor. Where
+//!   [`Context::gap`] says that samples of its key may be missing, what is built from neighbouring ones of that key begins anew.
 //! - **Errors are answers.** A sample that can't be worked with is [`Error::BadInput`], a counted event. A panic is a trap:
 //!   the instance is thrown away, and enough of them take the bundle down.
 //! - **The host may refuse.** Log lines, counters and gauges ([`host`]) are bounded there; nothing depends on them.
@@ -155,7 +156,8 @@ pub use series::{MaxKeys, Series};
 pub use tensor::take;
 pub use time::TimeFormat;
 pub use types::{
-    Answer, Field, Finding, Outcome, Production, Refusal, Sample, Signature, Subscription, Tensor, TensorSpec, Watch,
+    Answer, Failure, Field, Finding, Outcome, Production, Refusal, Sample, Signature, Subscription, Tensor, TensorSpec,
+    Watch,
 };
 
 impl Error {
@@ -163,7 +165,11 @@ impl Error {
     #[must_use]
     pub fn message(&self) -> &str {
         match self {
-            Self::BadInput(text) | Self::BadConfig(text) | Self::NotReady(text) | Self::Internal(text) => text,
+            Self::BadInput(text)
+            | Self::BadConfig(text)
+            | Self::Exhausted(text)
+            | Self::NotReady(text)
+            | Self::Internal(text) => text,
         }
     }
 }

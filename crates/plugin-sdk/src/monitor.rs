@@ -29,6 +29,11 @@ pub trait Monitor: Sized {
     /// The tensors it wants to see under this configuration, and the most bytes that a snapshot can have.
     fn subscription(&self) -> Subscription;
 
+    /// The most samples that a call may hold. By default so many that their tensors have room, as far as their sizes are known.
+    fn max_samples(&self) -> u32 {
+        batch::most(1, self.subscription().watches.iter().map(|watch| &watch.spec))
+    }
+
     /// Looks at one sample; its tensors stand in the order of the subscription's watches.
     fn observe(&mut self, context: Context, tensors: Vec<Tensor>) -> Result<Vec<Finding>, Error>;
 
@@ -93,6 +98,7 @@ impl<P: Monitor> Instance<P> {
             spec: watch.spec.into_wire(),
         });
         Ok(wire::Subscription {
+            max_samples: self.configured()?.0.max_samples(),
             watches: watches.collect(),
             state_bytes: subscription.state_bytes,
         })
@@ -129,6 +135,7 @@ fn found(index: u32, finding: Finding) -> wire::Finding {
         subject: finding.subject,
         value: finding.value,
         threshold: finding.threshold,
+        unit: finding.unit,
         message: finding.message,
         details: finding.details,
     }

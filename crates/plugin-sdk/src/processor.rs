@@ -24,6 +24,12 @@ pub trait Processor: Sized {
     /// The tensors it takes and gives under this configuration, and the most bytes that a snapshot can have.
     fn signature(&self) -> Signature;
 
+    /// The most samples that a call may hold. By default so many that their tensors have room, as far as their sizes are known.
+    fn max_samples(&self) -> u32 {
+        let signature = self.signature();
+        batch::most(1, signature.inputs.iter().chain(&signature.outputs))
+    }
+
     /// Works on one sample. Inputs are those of the signature; find them by name ([`take`](crate::take)). No outputs
     /// mean "not yet".
     fn process(&mut self, context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error>;
@@ -79,6 +85,7 @@ impl<P: Processor> Instance<P> {
         let signature = self.configure_given(text, assets, given)?;
         let specs = |specs: Vec<TensorSpec>| specs.into_iter().map(TensorSpec::into_wire).collect();
         Ok(wire::Signature {
+            max_samples: self.configured()?.0.max_samples(),
             inputs: specs(signature.inputs),
             outputs: specs(signature.outputs),
             state_bytes: signature.state_bytes,

@@ -62,12 +62,12 @@ impl<S> Series<S> {
         }
     }
 
-    /// The state of a key; a key's first sample makes it. [`Error::BadInput`] for a key too many, which changes nothing.
+    /// The state of a key; a key's first sample makes it. [`Error::Exhausted`] for a key too many, which changes nothing.
     pub fn of(&mut self, key: Option<&str>, new: impl FnOnce() -> S) -> Result<&mut S, Error> {
         let found = self.states.iter().position(|(known, _)| known.as_deref() == key);
         let position = found.unwrap_or(self.states.len());
         if position >= self.most || key.is_some_and(|key| key.len() > MAX_KEY_BYTES) {
-            return Err(Error::BadInput(format!(
+            return Err(Error::Exhausted(format!(
                 "key {:?} is one more than the {} that there is room for: raise max_keys",
                 key.unwrap_or("none"),
                 self.most
@@ -82,14 +82,10 @@ impl<S> Series<S> {
             .ok_or_else(|| Error::Internal("a key without a state".into()))
     }
 
-    /// The states of all keys, in the order in which their keys came.
-    pub fn states(&mut self) -> impl Iterator<Item = &mut S> {
-        self.states.iter_mut().map(|(_, state)| state)
-    }
-
-    /// Forgets all keys.
-    pub fn clear(&mut self) {
-        self.states.clear();
+    /// The state of a key that has come, e.g. to begin it anew where [`Context::gap`](crate::Context::gap) says so.
+    pub fn known(&mut self, key: Option<&str>) -> Option<&mut S> {
+        let mut states = self.states.iter_mut();
+        states.find_map(|(known, state)| (known.as_deref() == key).then_some(state))
     }
 
     /// The most bytes that [`write`](Self::write) writes, for states of at most `bytes` each.
@@ -175,8 +171,8 @@ mod tests {
             error.message(),
             "key \"c\" is one more than the 3 that there is room for: raise max_keys"
         );
-        series.clear();
-        assert_eq!(series.of(Some("c"), || 0), Ok(&mut 0));
+        assert_eq!(series.known(Some("b")), Some(&mut 6));
+        assert_eq!(series.known(Some("c")), None);
         let long = "k".repeat(257);
         assert!(Series::new(1).of(Some(&long), || 0).is_err());
     }

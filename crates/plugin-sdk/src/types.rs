@@ -97,6 +97,8 @@ pub struct Finding {
     pub value: Option<f64>,
     /// The limit that it was held against, in the same unit.
     pub threshold: Option<f64>,
+    /// The unit of both in UCUM: `bar`, `m/s2`, `1` for a bare number; empty if it isn't known.
+    pub unit: String,
     /// For people: a lowercase fragment.
     pub message: String,
     /// Further facts by name.
@@ -123,6 +125,35 @@ pub struct Sample {
     pub time_ns: Option<u64>,
     /// One for each output, in their order.
     pub tensors: Vec<Tensor>,
+}
+
+/// A sample that couldn't be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// What it is of, where that could be read. Without it all keys have a gap there.
+    pub key: Option<String>,
+    /// Why.
+    pub error: crate::Error,
+}
+
+impl Failure {
+    /// Of a key, if that could be read.
+    #[must_use]
+    pub const fn of(key: Option<String>, error: crate::Error) -> Self {
+        Self { key, error }
+    }
+
+    /// The error's text.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.error.message()
+    }
+}
+
+impl From<crate::Error> for Failure {
+    fn from(error: crate::Error) -> Self {
+        Self::of(None, error)
+    }
 }
 
 impl TensorSpec {

@@ -10,8 +10,8 @@ pub use config::{Bits, Check, CheckKind, Config, Endianness, Field, Length, Orig
 
 use crate::frame::Frame;
 use floorhand_plugin_sdk::{
-    Assets, Datatype, Decoder, Error, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample, Tensor,
-    TensorSpec, TimeFormat,
+    Assets, Datatype, Decoder, Error, Failure, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample,
+    Tensor, TensorSpec, TimeFormat,
 };
 
 floorhand_plugin_sdk::export!(BinaryFrame as decoder);
@@ -106,7 +106,7 @@ impl Decoder for BinaryFrame {
         }
     }
 
-    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error> {
+    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error> {
         let message = message.payload.as_slice();
         let body = self.frame.body(message)?;
         let (length, record) = (body.len(), self.record_bytes);
@@ -119,32 +119,45 @@ impl Decoder for BinaryFrame {
         }
         Ok(body
             .chunks_exact(record)
-            .map(|record| self.sample(message, record))
+            .map(|record| {
+                self.sample(message, record)
+                    .map_err(|error| Failure::of(self.name(self.key, message, record).unwrap_or_default(), error))
+            })
             .collect())
     }
 }
 
 impl BinaryFrame {
+    fn place(
+        &self,
+        offset: usize,
+        datatype: Datatype,
+        origin: Origin,
+        message: &[u8],
+        record: &[u8],
+    ) -> Result<Number, Error> {
+        let bytes = match origin {
+            Origin::Record => record,
+            Origin::Message => message,
+        };
+        number(bytes, offset, datatype, self.endianness).ok_or_else(short)
+    }
+
+    /// An id or a key, where there is one.
+    fn name(&self, at: Option<Place>, message: &[u8], record: &[u8]) -> Result<Option<String>, Error> {
+        let Some(at) = at else { return Ok(None) };
+        Ok(match self.place(at.offset, at.datatype, at.origin, message, record)? {
+            Number::Signed(name) => Some(name.to_string()),
+            Number::Unsigned(name) => Some(name.to_string()),
+            Number::Float(_) => None,
+        })
+    }
+
     fn sample(&self, message: &[u8], record: &[u8]) -> Result<Sample, Error> {
-        let place = |offset, datatype, origin| {
-            let bytes = match origin {
-                Origin::Record => record,
-                Origin::Message => message,
-            };
-            number(bytes, offset, datatype, self.endianness).ok_or_else(short)
-        };
-        let name = |at: Option<Place>| {
-            let number = at.map(|at| place(at.offset, at.datatype, at.origin)).transpose()?;
-            Ok(number.and_then(|number| match number {
-                Number::Signed(name) => Some(name.to_string()),
-                Number::Unsigned(name) => Some(name.to_string()),
-                Number::Float(_) => None,
-            }))
-        };
         let time = match self.time {
             None => None,
             Some(time) => {
-                let count = place(time.offset, time.datatype, time.origin)?;
+                let count = self.place(time.offset, time.datatype, time.origin, message, record)?;
                 let read = time.unit.of_number(count);
                 Some(read.map_err(|error| input(format!("time: {}", error.message())))?)
             }
@@ -155,8 +168,8 @@ impl BinaryFrame {
             .map(|(layout, fields)| self.tensor(layout, fields, record));
         Ok(Sample {
             tensors: tensors.collect::<Result<_, _>>()?,
-            id: name(self.id)?,
-            key: name(self.key)?,
+            id: self.name(self.id, message, record)?,
+            key: self.name(self.key, message, record)?,
             time_ns: time,
         })
     }

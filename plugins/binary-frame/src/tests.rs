@@ -33,7 +33,7 @@ fn configured(config: &Value) -> Plugin {
     plugin
 }
 
-fn decode(plugin: &mut Plugin, payload: &[u8]) -> Result<Vec<Result<Sample, Error>>, Error> {
+fn decode(plugin: &mut Plugin, payload: &[u8]) -> Result<Vec<Result<Sample, Failure>>, Error> {
     plugin.decode(testing::message_of("", payload))
 }
 

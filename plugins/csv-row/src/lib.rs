@@ -10,7 +10,7 @@ pub use config::{Config, Field, Output, Rows, Time};
 
 use crate::rows::{Dialect, MAX_COLUMNS, Row, Table};
 use floorhand_plugin_sdk::{
-    Assets, Decoder, Error, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample, TimeFormat,
+    Assets, Decoder, Error, Failure, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample, TimeFormat,
     decoder::checked_name,
 };
 
@@ -128,7 +128,7 @@ impl Decoder for CsvRow {
         }
     }
 
-    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error> {
+    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error> {
         let length = message.payload.len();
         if length > self.max_bytes {
             return Err(input(format!(
@@ -148,16 +148,13 @@ impl Decoder for CsvRow {
         };
         match self.rows {
             Rows::Samples => self.samples(&mut table, &columns),
-            Rows::OneSample => self
-                .one_sample(&mut table, &columns)
-                .transpose()
-                .map_or(Ok(Vec::new()), |sample| Ok(vec![sample])),
+            Rows::OneSample => Ok(self.one_sample(&mut table, &columns).into_iter().collect()),
         }
     }
 }
 
 impl CsvRow {
-    fn samples(&self, table: &mut Table<'_>, columns: &Columns) -> Result<Vec<Result<Sample, Error>>, Error> {
+    fn samples(&self, table: &mut Table<'_>, columns: &Columns) -> Result<Vec<Result<Sample, Failure>>, Error> {
         let mut samples = Vec::new();
         while let Some(row) = table.next() {
             if samples.len() == MAX_SAMPLES {
@@ -165,21 +162,26 @@ impl CsvRow {
             }
             let mut collected = self.collected();
             let read = self.take(&mut collected, row, columns);
-            samples.push(read.and_then(|()| self.sample(collected)));
+            let key = collected.key.clone();
+            let sample = read.and_then(|()| self.sample(collected));
+            samples.push(sample.map_err(|error| Failure::of(key, error)));
         }
         Ok(samples)
     }
 
     /// `None` where there is no row.
-    fn one_sample(&self, table: &mut Table<'_>, columns: &Columns) -> Result<Option<Sample>, Error> {
+    fn one_sample(&self, table: &mut Table<'_>, columns: &Columns) -> Option<Result<Sample, Failure>> {
         let mut collected = self.collected();
         let mut rows = 0_usize;
         while let Some(row) = table.next() {
             rows += 1;
-            self.take(&mut collected, row, columns)
-                .map_err(|error| input(format!("row {rows}: {}", error.message())))?;
+            if let Err(error) = self.take(&mut collected, row, columns) {
+                let error = input(format!("row {rows}: {}", error.message()));
+                return Some(Err(Failure::of(collected.key, error)));
+            }
         }
-        (rows > 0).then(|| self.sample(collected)).transpose()
+        let key = collected.key.clone();
+        (rows > 0).then(|| self.sample(collected).map_err(|error| Failure::of(key, error)))
     }
 
     fn collected(&self) -> Collected {
@@ -196,16 +198,19 @@ impl CsvRow {
             return Err(input(format!("{} columns, expected {}", row.len(), columns.width)));
         }
         let is_first = collected.numbers.iter().all(Vec::is_empty);
+        let text = |index: Option<usize>| row.value(index?).filter(|text| !text.is_empty());
+        let name = |what, index| text(index).map(|text| checked_name(what, text)).transpose();
+        if is_first {
+            // First of all: what it is of is known also of a row that can't be read.
+            collected.key = name("key", columns.key)?;
+        }
         for ((numbers, indices), (_, names)) in collected.numbers.iter_mut().zip(&columns.outputs).zip(&self.outputs) {
             for (&index, name) in indices.iter().zip(names) {
                 numbers.push(self.values.number(name, row.value(index))?);
             }
         }
-        let text = |index: Option<usize>| row.value(index?).filter(|text| !text.is_empty());
         if is_first {
-            let name = |what, index| text(index).map(|text| checked_name(what, text)).transpose();
             collected.id = name("id", columns.id)?;
-            collected.key = name("key", columns.key)?;
             if let (Some(text), Some((name, unit))) = (text(columns.time), &self.time) {
                 let time = match unit {
                     TimeFormat::Rfc3339 => unit.parse(text),

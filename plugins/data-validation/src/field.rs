@@ -44,6 +44,8 @@ const SECOND_NS: f64 = 1e9;
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
     name: Arc<str>,
+    /// Of its values; empty if it isn't known.
+    unit: Arc<str>,
     index: usize,
     limits: Limits,
     max_missing_run: u64,
@@ -86,6 +88,7 @@ impl Field {
         let limits = Limits::new(min, max).map_err(|error| bad(format!("min and max: {error}")))?;
         Ok(Self {
             name: config.name.into(),
+            unit: Arc::default(),
             index: config.index,
             limits,
             max_missing_run: config.max_missing_run,
@@ -99,6 +102,14 @@ impl Field {
             last: (f64::NAN, 0),
             rate: Episode::new(),
         })
+    }
+
+    /// The same with a unit for its values.
+    pub(crate) fn with_unit(self, unit: &str) -> Self {
+        Self {
+            unit: unit.into(),
+            ..self
+        }
     }
 
     /// The field's name.
@@ -125,10 +136,11 @@ impl Field {
 
         let Some(detector) = &mut self.detector else { return };
         let (stuck, after) = (detector.push(value), detector.after());
+        let (_, run) = detector.state();
         let change = self.stuck.push(stuck);
         self.count("stuck", stuck);
         let message = || format!("the value has been {value} for {after} samples");
-        findings.extend(self.finding("stuck", Severity::Warning, change, value, after as f64, message));
+        findings.extend(self.finding("stuck", Severity::Warning, change, run as f64, after as f64, message));
     }
 
     /// Begins anew with rates: samples before the next one may be missing. What lasts goes on lasting.
@@ -213,7 +225,15 @@ impl Field {
                 format!("{kind} no longer, after {samples} samples"),
             ),
         };
+        let unit = match kind {
+            "out-of-range" | "not-finite" => self.unit.to_string(),
+            "rate" if !self.unit.is_empty() => format!("({})/s", self.unit),
+            "rate" => String::new(),
+            // A number of samples.
+            _ => "1".to_owned(),
+        };
         Some(Finding {
+            unit,
             kind: kind.to_owned(),
             severity,
             phase,

@@ -64,7 +64,11 @@ struct Observed {
 impl Monitor for DataValidation {
     type Config = Config;
 
-    fn configure(config: Config, _assets: &Assets) -> Result<Self, Error> {
+    fn configure(config: Config, assets: &Assets) -> Result<Self, Error> {
+        Self::configure_given(config, assets, &[])
+    }
+
+    fn configure_given(config: Config, _assets: &Assets, given: &[Watch]) -> Result<Self, Error> {
         if config.fields.is_empty() || config.fields.len() > MAX_FIELDS {
             return Err(Error::BadConfig(format!(
                 "fields has {} entries: 1 to {MAX_FIELDS}",
@@ -80,6 +84,8 @@ impl Monitor for DataValidation {
             .shape
             .last()
             .ok_or_else(|| Error::BadConfig("shape needs a dimension".into()))?;
+        let watched = |given: &&Watch| given.origin == config.origin && given.spec.name == config.input;
+        let columns = given.iter().find(watched).map_or(&[][..], |given| &given.spec.fields);
         let mut fields: Vec<Field> = Vec::with_capacity(config.fields.len());
         for (position, field) in config.fields.into_iter().enumerate() {
             if fields.iter().any(|other| other.name() == field.name) {
@@ -88,7 +94,8 @@ impl Monitor for DataValidation {
                     field.name
                 )));
             }
-            fields.push(Field::new(field, position, width)?);
+            let unit = columns.get(field.index).map_or("", |column| &column.unit);
+            fields.push(Field::new(field, position, width)?.with_unit(unit));
         }
         let watch = Watch {
             origin: config.origin,
@@ -119,12 +126,12 @@ impl Monitor for DataValidation {
                 tensors.len()
             )));
         };
-        // Of whichever key the missing ones were.
-        if context.gap {
-            let fields = self.observed.all().flat_map(|observed| &mut observed.fields);
-            fields.for_each(Field::forget_last);
-        }
         let key = context.key.as_deref();
+        if context.gap
+            && let Some(observed) = self.observed.known(key)
+        {
+            observed.fields.iter_mut().for_each(Field::forget_last);
+        }
         let observed = self.observed.of(key)?;
         let checked = tensor.check(&self.watch.spec);
         findings.extend(observed.misfit(&self.watch.spec.name, checked.as_ref().err()));
@@ -215,6 +222,7 @@ impl Observed {
             subject: tensor.to_owned(),
             value: Some(value),
             threshold: Some(0.0),
+            unit: "1".to_owned(),
             message,
             details: Vec::new(),
         })

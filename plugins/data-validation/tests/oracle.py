@@ -41,7 +41,7 @@ def conditions(level, times):
     changed = series.ne(series.shift()) | series.isna()
     same = changed.groupby(changed.cumsum()).cumcount() + 1
     stuck = (same >= STUCK) & ~gone
-    yield "stuck", stuck.astype("boolean"), series, pd.Series(float(STUCK), series.index)
+    yield "stuck", stuck.astype("boolean"), same.astype(float), pd.Series(float(STUCK), series.index)
     seconds = pd.Series(times)[seen.index].diff() / 1000.0
     rate = (seen.diff().abs() / seconds).dropna()
     fast = (rate > RATE).reindex(series.index).astype("boolean")

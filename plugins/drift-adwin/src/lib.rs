@@ -185,6 +185,7 @@ impl Field {
             value: Some(after - before),
             // The bound differs from cut to cut.
             threshold: None,
+            unit: String::new(),
             message: "the mean has changed; the window begins anew".into(),
             details: vec![
                 Detail::new("mean-before", before),

@@ -194,6 +194,7 @@ impl Field {
             subject: self.name.to_string(),
             value: Some(now.rate + now.deviation),
             threshold: Some(lowest.rate + deviations * lowest.deviation),
+            unit: "1".to_owned(),
             message,
             details: vec![
                 Detail::new("error-rate", now.rate),

@@ -222,6 +222,7 @@ impl Field {
             subject: self.name.to_string(),
             value: shift.map(|shift| shift.distance()),
             threshold: shift.map(|shift| shift.bound),
+            unit: "1".to_owned(),
             message,
             details,
         }

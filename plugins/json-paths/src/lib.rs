@@ -11,8 +11,8 @@ pub use config::{Config, Field, From, Output, Place, Time};
 
 use crate::path::Path;
 use floorhand_plugin_sdk::{
-    Assets, Datatype, Decoder, Error, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample, Tensor,
-    TensorSpec, TimeFormat, decoder::checked_name,
+    Assets, Datatype, Decoder, Error, Failure, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample,
+    Tensor, TensorSpec, TimeFormat, decoder::checked_name,
 };
 use serde_json::Value;
 
@@ -136,7 +136,7 @@ impl Decoder for JsonPaths {
         }
     }
 
-    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error> {
+    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error> {
         let length = message.payload.len();
         if length > self.max_bytes {
             return Err(Error::BadInput(format!(
@@ -170,27 +170,33 @@ impl Decoder for JsonPaths {
 }
 
 impl JsonPaths {
-    fn sample(&self, document: Document<'_>) -> Result<Sample, Error> {
+    fn sample(&self, document: Document<'_>) -> Result<Sample, Failure> {
+        let key = name("key", self.key.as_ref(), document)?;
+        let read = self.sample_of(document, key.clone());
+        read.map_err(|error| Failure::of(key, error))
+    }
+
+    fn sample_of(&self, document: Document<'_>, key: Option<String>) -> Result<Sample, Error> {
         let tensors = self.outputs.iter().map(|output| output.tensor(document, self.rules));
-        let name = |what: &str, lookup: &Option<Lookup>| {
-            let found = lookup
-                .as_ref()
-                .and_then(|lookup| Some((lookup, lookup.find(document)?)));
-            found.map(|(lookup, value)| read_name(what, lookup, value)).transpose()
-        };
         let time = self
             .time
             .as_ref()
             .and_then(|(time, unit)| Some((time, unit, time.find(document)?)));
         Ok(Sample {
             tensors: tensors.collect::<Result<_, _>>()?,
-            id: name("id", &self.id)?,
-            key: name("key", &self.key)?,
+            id: name("id", self.id.as_ref(), document)?,
+            key,
             time_ns: time
                 .map(|(lookup, unit, value)| read_time(lookup, *unit, value))
                 .transpose()?,
         })
     }
+}
+
+/// A sample's id or key, where there is one.
+fn name(what: &str, lookup: Option<&Lookup>, document: Document<'_>) -> Result<Option<String>, Error> {
+    let found = lookup.and_then(|lookup| Some((lookup, lookup.find(document)?)));
+    found.map(|(lookup, value)| read_name(what, lookup, value)).transpose()
 }
 
 impl Source {

@@ -24,17 +24,15 @@ fn configured(config: &Value) -> Plugin {
     plugin
 }
 
-fn decode(plugin: &mut Plugin, message: &Value) -> Result<Vec<Result<Sample, Error>>, Error> {
+fn decode(plugin: &mut Plugin, message: &Value) -> Result<Vec<Result<Sample, Failure>>, Error> {
     plugin.decode(testing::message_of("", message.to_string().as_bytes()))
 }
 
 fn error(plugin: &mut Plugin, message: &Value) -> String {
-    let samples = decode(plugin, message);
-    testing::message(
-        samples
-            .map(|mut samples| samples.remove(0).err().map(Err::<(), _>))
-            .and_then(|first| first.unwrap()),
-    )
+    match decode(plugin, message) {
+        Ok(mut samples) => samples.remove(0).unwrap_err().message().to_owned(),
+        Err(error) => error.message().to_owned(),
+    }
 }
 
 #[test]
@@ -64,24 +62,28 @@ fn a_key_says_what_a_sample_is_of() {
         found(json!(longest), json!(longest)),
         Ok((text(&longest), text(&longest)))
     );
-    for (machine, part, expected) in [
+    for (machine, part, key, expected) in [
         (
             json!("k".repeat(257)),
             json!(1),
+            None,
             "key, \"machine\", has 257 bytes, and has to have 1 to 256",
         ),
         (
             json!(1),
             json!(""),
+            text("1"),
             "id, \"part\", has 0 bytes, and has to have 1 to 256",
         ),
         (
             json!([]),
             json!(1),
+            None,
             "key, \"machine\", is a list, neither text nor an integer",
         ),
     ] {
-        assert_eq!(testing::message(found(machine, part)), expected);
+        let lost = found(machine, part).unwrap_err();
+        assert_eq!((lost.message(), &lost.key), (expected, &key));
     }
 }
 

@@ -190,6 +190,7 @@ impl Field {
             subject: self.name.to_string(),
             value: Some(mode.statistic(&self.test)),
             threshold: Some(threshold),
+            unit: String::new(),
             message: format!("the mean has {direction}; the test begins anew"),
             details: vec![
                 Detail::new("mean", self.test.mean()),

@@ -18,7 +18,7 @@ use crate::{
     topic::{Kind, Topic},
 };
 use floorhand_plugin_sdk::{
-    Assets, Decoder, Error, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample, host,
+    Assets, Decoder, Error, Failure, Layout, MAX_SAMPLES, Message, Missing, Number, Production, Sample, host,
 };
 use std::collections::BTreeMap;
 
@@ -107,7 +107,7 @@ impl Decoder for SparkplugB {
         }
     }
 
-    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error> {
+    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error> {
         let length = message.payload.len();
         if length > self.max_bytes {
             return Err(Error::BadInput(format!(
@@ -164,7 +164,7 @@ impl SparkplugB {
     }
 
     /// Takes in the metrics of a birth or of data, and gives the samples.
-    fn take(&mut self, topic: &Topic, payload: Payload) -> Result<Vec<Result<Sample, Error>>, Error> {
+    fn take(&mut self, topic: &Topic, payload: Payload) -> Result<Vec<Result<Sample, Failure>>, Error> {
         let is_birth = topic.kind == Kind::Birth;
         let source = self.sessions.source(topic);
         let mut metrics = configured(source, payload.metrics, is_birth);
@@ -202,7 +202,8 @@ impl SparkplugB {
             } else {
                 payload.timestamp_ms.or(latest)
             };
-            outputs.sample(source, group, is_birth, &topic.source, time_ms)
+            let sample = outputs.sample(source, group, is_birth, &topic.source, time_ms);
+            sample.map_err(|error| Failure::of(Some(topic.source.clone()), error))
         });
         Ok(samples.collect())
     }

@@ -79,7 +79,7 @@ fn born(sequence: u64) -> Vec<u8> {
     )
 }
 
-fn decode(plugin: &mut Plugin, topic: &str, payload: &[u8]) -> Result<Vec<Result<Sample, Error>>, Error> {
+fn decode(plugin: &mut Plugin, topic: &str, payload: &[u8]) -> Result<Vec<Result<Sample, Failure>>, Error> {
     plugin.decode(testing::message_of(topic, payload))
 }
 
@@ -122,9 +122,10 @@ fn data_change_what_a_birth_told() {
     assert!(decode(&mut plugin, "spBv1.0/g/NDATA/n", &other).unwrap().is_empty());
     let null = payload(Some(3), &[metric(None, Some(1), None)]);
     let samples = decode(&mut plugin, "spBv1.0/g/NDATA/n", &null).unwrap();
+    let lost = samples[0].as_ref().unwrap_err();
     assert_eq!(
-        samples[0].as_ref().unwrap_err().message(),
-        "metric \"Sensors/p\" of \"g/n\" has no value"
+        (lost.message(), lost.key.as_deref()),
+        ("metric \"Sensors/p\" of \"g/n\" has no value", Some("g/n"))
     );
     assert_eq!(gaps(), 0);
     for topic in ["spBv1.0/g/NCMD/n", "spBv1.0/STATE/host"] {

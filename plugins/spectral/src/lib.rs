@@ -100,16 +100,18 @@ impl Processor for Spectral {
     }
 
     fn process(&mut self, context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
-        if context.gap {
-            // What is missing may be of any key.
-            self.series.clear();
+        let key = context.key.as_deref();
+        if context.gap
+            && let Some(frames) = self.series.known(key)
+        {
+            frames.clear();
         }
         let chunk = take(inputs, &self.input.name)?;
         chunk.check(&self.input)?;
         let samples = chunk.numbers()?;
         self.check_length(samples.len())?;
         let empty = &self.empty;
-        let frames = self.series.of(context.key.as_deref(), || empty.clone())?;
+        let frames = self.series.of(key, || empty.clone())?;
         if let Some(position) = chunk.numbers()?.position(|sample| !(sample * self.gain).is_finite()) {
             frames.clear();
             host::counter("spectral-gaps", 1);

@@ -112,9 +112,11 @@ impl Processor for VibrationFeatures {
     }
 
     fn process(&mut self, context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
-        if context.gap {
-            // What is missing may be of any key.
-            self.series.clear();
+        let key = context.key.as_deref();
+        if context.gap
+            && let Some(window) = self.series.known(key)
+        {
+            window.clear();
         }
         let chunk = take(inputs, &self.input.name)?;
         chunk.check(&self.input)?;
@@ -127,7 +129,7 @@ impl Processor for VibrationFeatures {
             )));
         }
         let empty = &self.empty;
-        let window = self.series.of(context.key.as_deref(), || empty.clone())?;
+        let window = self.series.of(key, || empty.clone())?;
         if let Some(position) = samples.clone().position(|sample| !sample.is_finite()) {
             window.clear();
             host::counter("vibration-gaps", 1);

@@ -152,15 +152,17 @@ impl Processor for Window {
     }
 
     fn process(&mut self, context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
-        if context.gap {
-            // What is missing may be of any key.
-            self.series.clear();
+        let key = context.key.as_deref();
+        if context.gap
+            && let Some(stream) = self.series.known(key)
+        {
+            *stream = Stream::new(self.sizes);
         }
         let tensor = take(inputs, &self.input.name)?;
         tensor.check(&self.input)?;
         self.check_rows(tensor.data.len() / self.sizes.row_bytes)?;
         let sizes = self.sizes;
-        let stream = self.series.of(context.key.as_deref(), || Stream::new(sizes))?;
+        let stream = self.series.of(key, || Stream::new(sizes))?;
         if let Some(max_gap_ns) = self.max_gap_ns {
             stream.mind_the_gap(context.time_ns, max_gap_ns);
         }

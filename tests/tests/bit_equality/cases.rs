@@ -15,6 +15,8 @@ pub(crate) struct Cases {
     pub(crate) config: String,
     pub(crate) assets: Vec<Asset>,
     pub(crate) calls: Vec<Value>,
+    /// Whether the plugin keeps the series of several keys apart.
+    keyed: bool,
 }
 
 impl Cases {
@@ -32,7 +34,23 @@ impl Cases {
             config: first["config"].to_string(),
             assets: assets.collect(),
             calls: lines.collect(),
+            keyed: path
+                .ancestors()
+                .filter_map(|folder| fs::read_to_string(folder.join("schema.json")).ok())
+                .any(|schema| schema.contains("\"max_keys\"")),
         }
+    }
+
+    /// The same with room for the samples of so many keys; none where the plugin knows of no keys.
+    pub(crate) fn with_keys(&self, keys: usize) -> Option<Self> {
+        let mut config: Value = serde_json::from_str(&self.config).ok()?;
+        config.as_object_mut()?.insert("max_keys".to_owned(), keys.into());
+        self.keyed.then(|| Self {
+            config: config.to_string(),
+            assets: self.assets.clone(),
+            calls: self.calls.clone(),
+            keyed: true,
+        })
     }
 
     /// Without the limits of time: what is measured here is bytes.

@@ -40,12 +40,14 @@ impl Plugin {
         let Self::Decoder(decoder) = self else {
             return Value::Null;
         };
+        let properties: Vec<Vec<(&str, &str)>> = messages.iter().map(Message::properties).collect();
         let messages: Vec<_> = messages
             .iter()
-            .map(|message| floorhand_plugin_host::Message {
+            .zip(&properties)
+            .map(|(message, properties)| floorhand_plugin_host::Message {
                 topic: &message.topic,
                 content_type: &message.content_type,
-                properties: &[],
+                properties,
                 received_ns: message.received_ns,
                 payload: &message.payload,
             })
@@ -92,26 +94,29 @@ pub(crate) struct Described {
     pub(crate) inputs: Vec<(Origin, TensorSpec)>,
     /// What a processor gives.
     pub(crate) outputs: Vec<TensorSpec>,
+    /// The most samples, or messages, of a call.
+    pub(crate) max_calls: usize,
 }
 
 pub(crate) fn describe(plugin: &CompiledPlugin, cases: &Cases) -> Described {
-    let (inputs, outputs) = match Plugin::start(plugin, cases) {
+    let (inputs, outputs, max_calls) = match Plugin::start(plugin, cases) {
         Plugin::Processor(processor) => {
             let inputs = processor.signature().inputs.iter();
             let inputs = inputs.map(|spec| (Origin::Input, spec.clone())).collect();
-            (inputs, processor.signature().outputs.clone())
+            (inputs, processor.signature().outputs.clone(), processor.max_samples())
         }
         Plugin::Monitor(monitor) => {
             let watches = monitor.watches().iter();
             let watched = watches.map(|watch| (watch.origin, watch.spec.clone())).collect();
-            (watched, Vec::new())
+            (watched, Vec::new(), monitor.max_samples())
         }
-        Plugin::Decoder(_) => (Vec::new(), Vec::new()),
+        Plugin::Decoder(decoder) => (Vec::new(), Vec::new(), decoder.max_messages()),
     };
     Described {
         world: plugin.world(),
         inputs,
         outputs,
+        max_calls,
     }
 }
 
@@ -214,6 +219,7 @@ fn finding(index: usize, found: Finding) -> Value {
         "subject": found.subject,
         "value": bits(found.value),
         "threshold": bits(found.threshold),
+        "unit": found.unit,
         "message": found.message,
         "details": details,
     })
@@ -228,8 +234,9 @@ fn bits(value: Option<f64>) -> Value {
 }
 
 fn decoded_messages(messages: Vec<DecodedMessage>) -> Value {
-    let (mut samples, mut refusals) = (Vec::new(), Vec::new());
+    let (mut samples, mut failures) = (Vec::new(), Vec::new());
     for (index, message) in messages.into_iter().enumerate() {
+        let before = samples.len();
         for entry in message {
             match entry {
                 Ok(sample) => samples.push(json!({
@@ -239,11 +246,16 @@ fn decoded_messages(messages: Vec<DecodedMessage>) -> Value {
                     "time_ns": sample.time_ns.map(|time_ns| time_ns.to_string()),
                     "tensors": sample.tensors.iter().map(tensor).collect::<Vec<_>>(),
                 })),
-                Err(refused) => refusals.push(json!({"message": index, "error": error(&refused)["error"]})),
+                Err(lost) => failures.push(json!({
+                    "message": index,
+                    "samples_before": samples.len() - before,
+                    "key": lost.key,
+                    "error": error(&lost.error)["error"],
+                })),
             }
         }
     }
-    json!({"samples": samples, "refusals": refusals})
+    json!({"samples": samples, "failures": failures})
 }
 
 /// Only what plugins say themselves is compared: the host's own words would be no answer of the component's.
@@ -251,6 +263,7 @@ fn error(refused: &PluginError) -> Value {
     match refused {
         PluginError::BadInput(text) => json!({"error": {"bad-input": text}}),
         PluginError::BadConfig(text) => json!({"error": {"bad-config": text}}),
+        PluginError::Exhausted(text) => json!({"error": {"exhausted": text}}),
         PluginError::NotReady(text) => json!({"error": {"not-ready": text}}),
         PluginError::Internal(text) => json!({"error": {"internal": text}}),
         other => panic!("the host: {other}"),

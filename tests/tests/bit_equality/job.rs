@@ -14,6 +14,9 @@ const BATCHES: [usize; 5] = [1, 2, 1, 3, 7];
 const SNAPSHOT_EVERY: usize = 5;
 const RESTART_EVERY: usize = 20;
 
+/// What keyed samples are of.
+pub(crate) const KEYS: [Option<&str>; 3] = [None, Some("press 1"), Some("prüfstand")];
+
 /// Samples of a job: enough for the windows of the cases, and a Python that takes its time over each byte.
 const MAX_SAMPLES: usize = 400;
 
@@ -22,6 +25,8 @@ const MAX_SAMPLES: usize = 400;
 pub(crate) enum Filling {
     /// What the cases have.
     Recorded,
+    /// What the cases have, as samples of three keys in turn.
+    Keyed,
     /// Random numbers, a tenth of them denormal.
     Finite,
     /// A twentieth of them NaN besides: what JSON can say with `null`.
@@ -40,8 +45,18 @@ pub(crate) enum Call {
 pub(crate) struct Message {
     pub(crate) topic: String,
     pub(crate) content_type: String,
+    pub(crate) properties: Vec<(String, String)>,
     pub(crate) received_ns: u64,
     pub(crate) payload: Vec<u8>,
+}
+
+impl Message {
+    pub(crate) fn properties(&self) -> Vec<(&str, &str)> {
+        self.properties
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
+    }
 }
 
 pub(crate) struct Job {
@@ -57,9 +72,9 @@ impl Job {
             return None;
         }
         let calls = if described.world == World::Decoder {
-            messages(cases)
+            messages(cases, described.max_calls)
         } else {
-            batches(&samples(cases, &described.inputs, filling))
+            batches(&samples(cases, &described.inputs, filling), described.max_calls)
         };
         Some(Self::of(cases, described, with_states(calls, filling != Filling::Any)))
     }
@@ -145,7 +160,7 @@ fn message(message: &Message) -> Value {
     json!({
         "topic": message.topic,
         "content_type": message.content_type,
-        "properties": [],
+        "properties": message.properties.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>(),
         "received_ns": message.received_ns.to_string(),
         "payload": hex::encode(&message.payload),
     })
@@ -167,13 +182,32 @@ fn samples(cases: &Cases, specs: &[(Origin, TensorSpec)], filling: Filling) -> V
             let context = Context {
                 sequence,
                 time_ns: cases::time_ns(case, sequence),
-                gap: sequence == 0,
-                ..Context::default()
+                gap: case["gap"].as_bool().unwrap_or(sequence == 0),
+                key: text(case, "key"),
+                id: text(case, "id"),
             };
-            ready.push((context, filled));
+            ready.push((of_key(context, filling), filled));
         }
     }
     ready
+}
+
+/// Each of three series has a gap now and then.
+fn of_key(context: Context, filling: Filling) -> Context {
+    if filling != Filling::Keyed {
+        return context;
+    }
+    let turn = usize::try_from(context.sequence).unwrap();
+    Context {
+        gap: turn < KEYS.len() || turn % 17 == 0,
+        key: KEYS[turn % KEYS.len()].map(str::to_owned),
+        id: Some(format!("part {turn}")),
+        ..context
+    }
+}
+
+fn text(case: &Value, key: &str) -> Option<String> {
+    case[key].as_str().map(str::to_owned)
 }
 
 fn shapes(tensors: &[Tensor]) -> Vec<Vec<u64>> {
@@ -185,13 +219,13 @@ fn has_infinity(tensor: &Tensor) -> bool {
 }
 
 /// Samples that follow each other and have the same shapes, in calls of several.
-fn batches(samples: &[Sample]) -> Vec<Call> {
+fn batches(samples: &[Sample], most: usize) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut sizes = BATCHES.iter().cycle();
     for group in samples.chunk_by(|a, b| shapes(&a.1) == shapes(&b.1)) {
         let mut rest = group;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+            let (now, later) = rest.split_at(rest.len().min(most).min(*sizes.next().unwrap()));
             calls.push(together(now));
             rest = later;
         }
@@ -214,12 +248,13 @@ fn together(samples: &[Sample]) -> Call {
     Call::Samples(contexts, tensors.collect())
 }
 
-fn messages(cases: &Cases) -> Vec<Call> {
+fn messages(cases: &Cases, most: usize) -> Vec<Call> {
     let message = |(case, received_ns): (&Value, u64)| {
         let text = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
         Some(Message {
             topic: text("topic"),
             content_type: text("content_type"),
+            properties: serde_json::from_value(case["properties"].clone()).unwrap_or_default(),
             received_ns: cases::time_ns(case, received_ns),
             payload: cases::payload(case)?,
         })
@@ -228,7 +263,8 @@ fn messages(cases: &Cases) -> Vec<Call> {
     let mut sizes = BATCHES.iter().cycle();
     let mut calls = Vec::new();
     while rest.peek().is_some() {
-        calls.push(Call::Messages(rest.by_ref().take(*sizes.next().unwrap()).collect()));
+        let count = most.min(*sizes.next().unwrap());
+        calls.push(Call::Messages(rest.by_ref().take(count).collect()));
     }
     calls
 }
@@ -254,7 +290,7 @@ fn is_float(datatype: Datatype) -> bool {
 /// Whether the job is another one than with the recorded numbers.
 fn fills(described: &Described, filling: Filling) -> bool {
     let mut inputs = described.inputs.iter();
-    filling == Filling::Recorded || inputs.any(|(_, spec)| is_float(spec.datatype))
+    matches!(filling, Filling::Recorded | Filling::Keyed) || inputs.any(|(_, spec)| is_float(spec.datatype))
 }
 
 /// Marsaglia's xorshift64*, from Vigna's paper.
@@ -276,7 +312,7 @@ impl Random {
     /// The tensor with other numbers in it, if its type is FP32 or FP64: around those that it has, so that they mean
     /// something to the plugin.
     fn fill(&mut self, tensor: Tensor, filling: Filling) -> Tensor {
-        if filling == Filling::Recorded || !is_float(tensor.datatype()) {
+        if matches!(filling, Filling::Recorded | Filling::Keyed) || !is_float(tensor.datatype()) {
             return tensor;
         }
         let values = tensor.to_f64().unwrap();

@@ -30,7 +30,7 @@ use cases::Cases;
 use engines::Engine;
 use floorhand_plugin_host::{Host, HostConfig, World};
 use floorhand_tests::workspace;
-use job::{Filling, Job};
+use job::{Filling, Job, KEYS};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -139,15 +139,19 @@ fn run_everywhere(plugins: Vec<(PathBuf, Vec<PathBuf>)>) {
             .collect();
         for file in recorded {
             let cases = Cases::read(&file);
-            let described = device::describe(&compiled, &cases);
-            for filling in [Filling::Recorded, Filling::Finite, Filling::Any] {
+            let fillings = [Filling::Recorded, Filling::Finite, Filling::Any];
+            let mut fillings: Vec<(&Cases, Filling)> = fillings.map(|filling| (&cases, filling)).into();
+            let keyed = cases.with_keys(KEYS.len());
+            fillings.extend(keyed.as_ref().map(|keyed| (keyed, Filling::Keyed)));
+            for (cases, filling) in fillings {
                 let what = format!("{}, {}, {filling:?}", component.display(), file.display());
-                let Some(job) = Job::new(&cases, &described, filling) else {
+                let described = device::describe(&compiled, cases);
+                let Some(job) = Job::new(cases, &described, filling) else {
                     continue;
                 };
                 let path = scratch.path().join("job.jsonl");
                 fs::write(&path, job.to_lines()).unwrap();
-                let expected = device::run(&compiled, &cases, &job);
+                let expected = device::run(&compiled, cases, &job);
                 for engine in &ready {
                     compare(&what, &expected, engine.name(), &engine.run(&path));
                 }

@@ -5,7 +5,7 @@ use crate::job::{Call, Filling, Job, Message};
 use crate::onnx::{self, Passed};
 use crate::program::{element, elements, objects};
 use base64::Engine as _;
-use floorhand_plugin_host::{CompiledPlugin, DecodedSample, Decoder};
+use floorhand_plugin_host::{CompiledPlugin, DecodedSample, Decoder, Lost};
 use floorhand_tensor::{Tensor, TensorSpec};
 use floorhand_tests::run_ok;
 use serde_json::{Map, Value, json};
@@ -26,15 +26,21 @@ pub(crate) fn run(
     let outputs = decoder.outputs().to_vec();
     let mut found = Vec::new();
     for message in &messages {
+        let properties = message.properties();
         let given = floorhand_plugin_host::Message {
             topic: &message.topic,
             content_type: &message.content_type,
-            properties: &[],
+            properties: &properties,
             received_ns: message.received_ns,
             payload: &message.payload,
         };
         // Without an answer to all of it a message is one failure.
-        let decoded = decoder.decode(given).unwrap_or_else(|error| vec![Err(error)]);
+        let decoded = decoder.decode(given).unwrap_or_else(|error| {
+            vec![Err(Lost {
+                key: None,
+                error: Box::new(error),
+            })]
+        });
         found.extend(decoded.into_iter().map(|sample| (message.received_ns, sample)));
     }
     let shapes = |sample: &DecodedSample| {

@@ -66,6 +66,12 @@ pub(super) struct Line {
     pub(super) error: Option<String>,
     /// The sample's or the message's time.
     pub(super) time_ms: Option<u64>,
+    /// What the sample is of.
+    pub(super) key: Option<String>,
+    /// By what its source knows it.
+    pub(super) id: Option<String>,
+    /// Whether samples of its key before it may be missing; by default before the first one of the file.
+    pub(super) gap: Option<bool>,
     /// What a monitor has to find; nothing if it isn't there.
     #[serde(default)]
     pub(super) findings: Vec<ExpectedFinding>,
@@ -79,6 +85,9 @@ pub(super) struct Line {
     /// What the source says it is.
     #[serde(default)]
     pub(super) content_type: String,
+    /// What the source says besides, each with its name in front.
+    #[serde(default)]
+    pub(super) properties: Vec<(String, String)>,
     /// What a decoder has to find in the message.
     pub(super) samples: Option<Vec<ExpectedSample>>,
 }

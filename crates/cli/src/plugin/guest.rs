@@ -4,7 +4,7 @@ use super::cases::{CaseFile, Line, Named, value};
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use floorhand_plugin_host::{
-    Asset, CompiledPlugin, Context, DecodedSample, Decoder, Finding, Limits, Message, Monitor, Origin, Phase,
+    Asset, CompiledPlugin, Context, DecodedMessage, Decoder, Finding, Limits, Message, Monitor, Origin, Phase,
     PluginError, Processor, Setup, Severity, World,
 };
 use floorhand_tensor::{Tensor, TensorSpec};
@@ -35,6 +35,7 @@ pub(super) enum Call {
     Message {
         topic: String,
         content_type: String,
+        properties: Vec<(String, String)>,
         received_ns: u64,
         payload: Vec<u8>,
     },
@@ -48,7 +49,7 @@ pub(super) enum Answer {
     /// A monitor's findings.
     Findings(Vec<Found>),
     /// A decoder's samples.
-    Samples(Vec<Result<DecodedSample, PluginError>>),
+    Samples(DecodedMessage),
     /// None of these.
     Error(PluginError),
 }
@@ -86,6 +87,7 @@ impl Call {
         Self::Message {
             topic: topic.to_owned(),
             content_type: String::new(),
+            properties: Vec::new(),
             received_ns: (START_MS + sequence * 1000).saturating_mul(MS),
             payload: payload.to_vec(),
         }
@@ -164,10 +166,27 @@ impl Guest {
         }
     }
 
+    /// The most samples of a call.
+    pub(super) const fn max_samples(&self) -> usize {
+        match self {
+            Self::Processor(processor) => processor.max_samples(),
+            Self::Monitor(monitor) => monitor.max_samples(),
+            Self::Decoder(decoder) => decoder.max_messages(),
+        }
+    }
+
     /// A line of a case as a call. Its time is its own, else a second later for every sample.
     pub(super) fn call_of(&self, line: &Line, sequence: u64) -> Result<Call> {
         let time_ns = line.time_ms.unwrap_or(START_MS + sequence * 1000).saturating_mul(MS);
-        let sample = |tensors| Call::sample(sequence, Some(time_ns), tensors);
+        let context = Context {
+            sequence,
+            time_ns,
+            // As for an instance's first sample.
+            gap: line.gap.unwrap_or(sequence == 0),
+            key: line.key.clone(),
+            id: line.id.clone(),
+        };
+        let sample = |tensors| Call::Sample(context.clone(), tensors);
         match self {
             Self::Processor(processor) => {
                 let specs = processor.signature().inputs.iter();
@@ -189,6 +208,7 @@ impl Guest {
             Self::Decoder(_) => Ok(Call::Message {
                 topic: line.topic.clone(),
                 content_type: line.content_type.clone(),
+                properties: line.properties.clone(),
                 received_ns: time_ns,
                 payload: payload(line)?,
             }),
@@ -207,14 +227,19 @@ impl Guest {
                 Call::Message {
                     topic,
                     content_type,
+                    properties,
                     received_ns,
                     payload,
                 },
             ) => {
+                let properties: Vec<(&str, &str)> = properties
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_str()))
+                    .collect();
                 let message = Message {
                     topic,
                     content_type,
-                    properties: &[],
+                    properties: &properties,
                     received_ns: *received_ns,
                     payload,
                 };
@@ -315,6 +340,7 @@ pub(super) fn error_name(error: &PluginError) -> &'static str {
     match error {
         PluginError::BadInput(_) | PluginError::Input(_) | PluginError::InputTooLarge { .. } => "bad-input",
         PluginError::BadConfig(_) => "bad-config",
+        PluginError::Exhausted(_) => "exhausted",
         PluginError::NotReady(_) => "not-ready",
         PluginError::Internal(_) => "internal",
         _ => "fault",

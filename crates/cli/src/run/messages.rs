@@ -35,6 +35,7 @@ enum From {
 
 /// A line of a recording.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Recorded {
     #[serde(flatten)]
     message: RecordedMessage,

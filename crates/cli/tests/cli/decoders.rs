@@ -97,6 +97,7 @@ fn a_decoder_is_packed_shown_and_run() {
         json!({ "topic": "line", "message": format!("{one}\n{two}"), "time_ms": 1_767_225_600_000_u64 }),
         json!({ "message_base64": "bm90aGluZw==" }),
         json!({ "mesage": "" }),
+        json!({ "topic": "line" }),
     ];
     let text = recorded.map(|message| message.to_string()).join("\n");
     std::fs::write(shop.path("recorded.jsonl"), text).unwrap();
@@ -111,7 +112,8 @@ fn a_decoder_is_packed_shown_and_run() {
     assert_eq!(ran.stdout.lines().count(), 2);
     for part in [
         "line 2: stage rows: ",
-        "line 3: it has neither `message` nor `message_base64`",
+        "line 3: expected a message as a JSON object: unknown field `mesage`",
+        "line 4: it has neither `message` nor `message_base64`",
     ] {
         assert!(ran.stderr.contains(part), "{}", ran.stderr);
     }

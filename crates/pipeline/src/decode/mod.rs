@@ -74,8 +74,16 @@ pub enum DecodeError {
     #[error("input {0:?} has a dimension of any size; raw samples need fixed shapes")]
     RawShape(String),
     /// What a bundle's own decoder says, or why it can't be asked.
-    #[error("{0}")]
-    Decoder(String),
+    #[error("{problem}")]
+    Decoder {
+        /// Of which key the sample would have been, where that could be read.
+        key: Option<String>,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A decoder gives no such sample, and that of the generation beside it does.
+    #[error("the decoder doesn't find this sample in its message, and the generation that serves does")]
+    NotFound,
     /// A tensor that doesn't come out right.
     #[error(transparent)]
     Tensor(#[from] TensorError),

@@ -42,39 +42,39 @@ fn samples(count: u32) -> String {
     )
 }
 
-/// So many refusals of the first message, with no text.
-fn refusals(count: u32) -> String {
+/// So many failures of the first message, with no text, in front of all samples.
+fn failures(count: u32) -> String {
     format!("(i32.store (i32.const 172) (i32.const 65536)) (i32.store (i32.const 176) (i32.const {count}))")
 }
 
 #[test]
-fn as_many_samples_and_refusals_as_there_may_be() {
-    let decoded = decode(1, &format!("{} {}", samples(4096), refusals(4096))).unwrap();
+fn as_many_samples_and_failures_as_there_may_be() {
+    let decoded = decode(1, &format!("{} {}", samples(4096), failures(4096))).unwrap();
     let (read, refused): (Vec<_>, Vec<_>) = decoded[0].iter().partition(|sample| sample.is_ok());
     assert_eq!((read.len(), refused.len()), (4096, 4096));
 }
 
 #[test]
-fn more_samples_or_refusals_than_there_may_be() {
+fn more_samples_or_failures_than_there_may_be() {
     wrong(&samples(4097), "over 4096 samples");
-    wrong(&refusals(4097), "over 4096 samples or refusals");
+    wrong(&failures(4097), "over 4096 failures");
 }
 
 #[test]
 fn a_million_of_everything() {
     too_large(1, &samples(1_000_000));
-    too_large(1, &refusals(1_000_000));
+    too_large(1, &failures(1_000_000));
     let batches = |count: u32| {
         format!("(i32.store (i32.const 164) (i32.const 65536)) (i32.store (i32.const 168) (i32.const {count}))")
     };
     too_large(1, &batches(1_000_000));
     wrong(&batches(100_000), "0 tensors, and it promised 1");
-    // A thousand refusals with the same text of eight million bytes, in a call for as many messages.
+    // A thousand failures with the same text of eight million bytes, in a call for as many messages.
     let texts = "(loop $on
-        (i32.store offset=65544 (i32.shl (local.get $i) (i32.const 4)) (i32.const 131072))
-        (i32.store offset=65548 (i32.shl (local.get $i) (i32.const 4)) (i32.const 8000000))
+        (i32.store offset=65560 (i32.shl (local.get $i) (i32.const 5)) (i32.const 131072))
+        (i32.store offset=65564 (i32.shl (local.get $i) (i32.const 5)) (i32.const 8000000))
         (br_if $on (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))";
-    too_large(1024, &format!("{texts} {}", refusals(1000)));
+    too_large(1024, &format!("{texts} {}", failures(1000)));
 }
 
 #[test]
@@ -84,8 +84,20 @@ fn a_message_that_nobody_sent() {
         "message 1 of a call with 1",
     );
     wrong("(i32.store (i32.const 320) (i32.const -1))", "message 4294967295");
-    let refusal = format!("{} (i32.store (i32.const 65536) (i32.const 7))", refusals(1));
-    wrong(&refusal, "message 7 of a call with 1");
+    let failure = format!("{} (i32.store (i32.const 65536) (i32.const 7))", failures(1));
+    wrong(&failure, "message 7 of a call with 1");
+}
+
+#[test]
+fn impossible_failures() {
+    let behind = format!("{} (i32.store (i32.const 65540) (i32.const 2))", failures(1));
+    wrong(&behind, "a failure behind 2 samples of a message with 1");
+    let everywhere = behind.replace("(i32.const 2)", "(i32.const -1)");
+    wrong(&everywhere, "a failure behind 4294967295 samples");
+    let backwards = format!("{} (i32.store (i32.const 65540) (i32.const 1))", failures(2));
+    wrong(&backwards, "failures that aren't in their order");
+    let key = format!("{} (i32.store8 (i32.const 65544) (i32.const 1))", failures(1));
+    wrong(&key, "a failure's key has 0 bytes");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn too_large(result: Result<Vec<Finding>, PluginError>) {
 fn huge_lists() {
     assert_eq!(observe("", &findings(100)).unwrap().len(), 64);
     too_large(observe("", &findings(100_000)));
-    let details = "(i32.store (i32.const 65608) (i32.const 131072)) (i32.store (i32.const 65612) (i32.const COUNT))";
+    let details = "(i32.store (i32.const 65616) (i32.const 131072)) (i32.store (i32.const 65620) (i32.const COUNT))";
     too_large(observe(
         "",
         &format!("{} {}", findings(1), details.replace("COUNT", "300000")),

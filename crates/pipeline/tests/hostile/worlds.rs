@@ -10,7 +10,7 @@ pub(crate) fn monitor(pages: u32, configure: &str, observe: &str) -> Vec<u8> {
         (memory (export "memory") {pages})
         {COMMON}
         (data (i32.const 40) "\01\00\00\00\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\01\00\00\00")
-        (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\04\00\00\00")
+        (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\04\00\00\00\00\04\00\00")
         (func (export "floorhand:plugin/monitoring@0.1.0#configure") (param i32 i32 i32 i32 i32 i32) (result i32)
             (local $i i32)
             {configure}
@@ -38,7 +38,7 @@ pub(crate) fn decoder(pages: u32, decode: &str) -> Vec<u8> {
         (memory (export "memory") {pages})
         {COMMON}
         (data (i32.const 40) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\01\00\00\00")
-        (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\04\00\00\00")
+        (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\04\00\00\00\00\04\00\00")
         (data (i32.const 160) "\00\00\00\00\20\01\00\00\01\00\00\00")
         (data (i32.const 192) "\0a\00\00\00\e0\00\00\00\02\00\00\00\00\02\00\00\04\00\00\00")
         (data (i32.const 224) "\01\00\00\00\01\00\00\00")

@@ -10,8 +10,10 @@
 typedef exports_floorhand_plugin_decoding_error_t error;
 
 #define MAX_FIELDS 256
-/* Samples of a message, and refusals: the interface allows no more. */
-#define MAX_LINES 4096
+/* Lines of a message: the interface allows 4096 samples and as many failures, of which one tells of the lines behind these. */
+#define MAX_LINES 4095
+/* Messages of a call: samples of all of them stand in the plugin's memory at once. */
+#define MAX_MESSAGES 4
 
 /* The configuration. An instance is configured once and never in two calls at a time. */
 static struct {
@@ -108,6 +110,7 @@ bool exports_floorhand_plugin_decoding_configure(decoder_string_t *text,
     if (good) {
         ret->outputs = outputs();
         ret->state_bytes = 0;
+        ret->max_messages = MAX_MESSAGES;
     }
     return good;
 }
@@ -147,8 +150,10 @@ static struct {
     exports_floorhand_plugin_decoding_sample_t *samples;
     uint8_t *values;
     size_t count;
-    floorhand_plugin_types_refusal_t *refusals;
-    size_t refused;
+    /* Those of messages before the one that is being read. */
+    size_t before;
+    exports_floorhand_plugin_decoding_failure_t *failures;
+    size_t failed;
 } found;
 
 /* Memory for one more of what there are so many of: it doubles when a power of two is full. */
@@ -166,10 +171,15 @@ static void *grown(void *memory, size_t count, size_t size) {
     return memory;
 }
 
-static error *refusal(uint32_t message) {
-    found.refusals = grown(found.refusals, found.refused, sizeof *found.refusals);
-    found.refusals[found.refused].index = message;
-    return &found.refusals[found.refused++].error;
+/* The error of a failure behind the samples that were found in the message so far. A source of several machines' samples says
+ * also of which `key` it is, if that could be read: without it, samples of all of them count as missing. */
+static error *failure(uint32_t message) {
+    found.failures = grown(found.failures, found.failed, sizeof *found.failures);
+    exports_floorhand_plugin_decoding_failure_t *failed = &found.failures[found.failed++];
+    memset(failed, 0, sizeof *failed);
+    failed->message = message;
+    failed->samples_before = (uint32_t)(found.count - found.before);
+    return &failed->error;
 }
 
 static void read_sample(const char *at, const char *end, uint32_t message) {
@@ -178,7 +188,7 @@ static void read_sample(const char *at, const char *end, uint32_t message) {
     found.samples = grown(found.samples, found.count, sizeof *found.samples);
     found.values = grown(found.values, found.count, bytes);
     if (!read_line(at, end, found.values + found.count * bytes, &err)) {
-        *refusal(message) = err;
+        *failure(message) = err;
         return;
     }
     memset(&found.samples[found.count], 0, sizeof *found.samples);
@@ -197,9 +207,10 @@ static const char *line_end(const char *at, const char *end, const char **next) 
 
 static void read_message(const exports_floorhand_plugin_decoding_message_t *message, uint32_t index) {
     const char *at = (const char *)message->payload.ptr, *end = at + message->payload.len, *next;
+    found.before = found.count;
     for (const char *byte = at; byte < end; byte++) {
         if ((*byte & 0x80) != 0) {
-            bad_input(refusal(index), "the message is no text of ASCII");
+            bad_input(failure(index), "the message is no text of ASCII");
             return;
         }
     }
@@ -209,7 +220,7 @@ static void read_message(const exports_floorhand_plugin_decoding_message_t *mess
             continue;
         }
         if (lines++ == MAX_LINES) {
-            bad_input(refusal(index), "the message has over 4096 lines: those behind are left out");
+            bad_input(failure(index), "the message has over 4095 lines: those behind are left out");
             return;
         }
         read_sample(at, stop, index);
@@ -252,7 +263,7 @@ bool exports_floorhand_plugin_decoding_decode(exports_floorhand_plugin_decoding_
         free(found.samples);
         free(found.values);
     }
-    ret->refusals = (exports_floorhand_plugin_decoding_list_refusal_t){found.refusals, found.refused};
+    ret->failures = (exports_floorhand_plugin_decoding_list_failure_t){found.failures, found.failed};
     return true;
 }
 

@@ -13,6 +13,8 @@ typedef exports_floorhand_plugin_monitoring_finding_t finding;
 /* Of the snapshot's format. Count it up when the format changes. */
 #define STATE_VERSION 1
 #define MAX_FIELDS 256
+/* Samples of a call: as many as there may be have room in the memory. */
+#define MAX_SAMPLES 1024
 
 /* The configuration. An instance is configured once and never in two calls at a time. */
 static struct {
@@ -105,6 +107,7 @@ bool exports_floorhand_plugin_monitoring_configure(monitor_string_t *text,
     if (good) {
         ret->watches = watches();
         ret->state_bytes = (uint32_t)(8 + 8 * config.columns);
+        ret->max_samples = MAX_SAMPLES;
     }
     return good;
 }
@@ -130,6 +133,7 @@ static bool look(size_t sample, size_t column, double value, finding *found) {
     monitor_string_dup(&found->subject, config.fields[column]);
     found->value = (monitor_option_f64_t){true, value};
     found->threshold = (monitor_option_f64_t){true, config.limit};
+    monitor_string_dup(&found->unit, "");
     monitor_string_dup(&found->message, begins ? "stays above the limit" : "is not above the limit any more");
     return true;
 }

@@ -13,6 +13,8 @@ typedef floorhand_plugin_types_tensor_t tensor;
 /* Of the snapshot's format. Count it up when the format changes. */
 #define STATE_VERSION 1
 #define MAX_FIELDS 256
+/* Samples of a call: as many as there may be have room in the memory. */
+#define MAX_SAMPLES 1024
 
 /* The configuration. An instance is configured once and never in two calls at a time. */
 static struct {
@@ -108,6 +110,7 @@ bool exports_floorhand_plugin_processing_configure(processor_string_t *text,
         ret->inputs = specs();
         ret->outputs = specs();
         ret->state_bytes = (uint32_t)(8 + 4 * config.columns);
+        ret->max_samples = MAX_SAMPLES;
     }
     return good;
 }

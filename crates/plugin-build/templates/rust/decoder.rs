@@ -1,6 +1,6 @@
 //! Reads lines of numbers: one sample a line, its values between separators.
 
-use floorhand_plugin_sdk::{Assets, Datatype, Decoder, Error, Message, Production, Sample, Tensor, TensorSpec};
+use floorhand_plugin_sdk::{Assets, Datatype, Decoder, Error, Failure, Message, Production, Sample, Tensor, TensorSpec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -54,7 +54,7 @@ impl Decoder for {{type}} {
         }
     }
 
-    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Error>>, Error> {
+    fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error> {
         let text = str::from_utf8(&message.payload).map_err(|_| Error::BadInput("the message is no UTF-8".into()))?;
         let mut samples = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -62,7 +62,7 @@ impl Decoder for {{type}} {
                 return Err(Error::BadInput(format!("the message has over {MAX_LINES} lines")));
             }
             if !line.is_empty() {
-                samples.push(self.sample(line));
+                samples.push(self.sample(line).map_err(Failure::from));
             }
         }
         Ok(samples)

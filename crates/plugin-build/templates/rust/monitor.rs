@@ -89,6 +89,7 @@ impl Monitor for {{type}} {
                 subject: name.clone(),
                 value: Some(value),
                 threshold: Some(self.limit),
+                unit: String::new(),
                 message: message.into(),
                 details: vec![Detail::new("samples", before.max(*count))],
             });

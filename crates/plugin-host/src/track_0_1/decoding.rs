@@ -1,8 +1,8 @@
 //! The world `decoder` of track 0.1.
 
 use super::*;
-use crate::decoder::{Decoded, DecodedBatch, Message, Promise, SampleHead};
-use crate::guest::Exports;
+use crate::decoder::{Decoded, DecodedBatch, Failure, Message, Promise, SampleHead};
+use crate::guest::{Bounds, Exports, Promised};
 
 /// An instance's exports.
 pub(crate) struct Decoder(exports::decoding::Guest);
@@ -44,14 +44,18 @@ impl Exports for Decoder {
         )
     }
 
-    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<(Promise, u32)> {
+    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<Promised<Self>> {
         let (known, fields) = (Known::new(&setup.given), Known::fields(&setup.given));
         let wanted = known.specs(&setup.given, &fields);
         let assets = assets(&setup.assets);
         let answer = self.0.call_configure(store, &setup.config, &assets, &wanted)?;
         Ok(answer.map_err(setup_error).and_then(|production| {
             let (outputs, fields) = specs(production.outputs)?;
-            Ok((Promise { outputs, fields }, production.state_bytes))
+            let bounds = Bounds {
+                state_bytes: production.state_bytes,
+                max_calls: production.max_messages,
+            };
+            Ok((Promise { outputs, fields }, bounds))
         }))
     }
 
@@ -82,8 +86,14 @@ fn decoded(decoded: exports::decoding::Decoded, outputs: &[TensorSpec]) -> Resul
             tensors: tensors_out("decode", outputs, batch.tensors)?,
         })
     };
+    let failure = |failure: exports::decoding::Failure| Failure {
+        message: failure.message,
+        samples_before: failure.samples_before,
+        key: failure.key,
+        error: error(failure.error),
+    };
     Ok(Decoded {
         batches: decoded.batches.into_iter().map(batch).collect::<Result<_, _>>()?,
-        refusals: refusals(decoded.refusals),
+        failures: decoded.failures.into_iter().map(failure).collect(),
     })
 }

@@ -1,7 +1,7 @@
 //! The world `monitor` of track 0.1.
 
 use super::*;
-use crate::guest::Exports;
+use crate::guest::{Bounds, Exports, Promised};
 use crate::monitor::{Finding, Origin, Phase, Report, Severity, Watch};
 use exports::monitoring as wire;
 
@@ -56,7 +56,7 @@ impl Exports for Monitor {
         )
     }
 
-    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<(Vec<Watch>, u32)> {
+    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<Promised<Self>> {
         let (known, fields) = (Known::new(&setup.given), Known::fields(&setup.given));
         let specs = known.specs(&setup.given, &fields);
         let given = setup.given.iter().zip(specs).map(|(given, spec)| wire::WatchParam {
@@ -67,7 +67,11 @@ impl Exports for Monitor {
         let answer = self.0.call_configure(store, &setup.config, &assets, &given)?;
         Ok(answer.map_err(setup_error).and_then(|subscription| {
             let watches = subscription.watches.into_iter().map(watch);
-            Ok((watches.collect::<Result<_, _>>()?, subscription.state_bytes))
+            let bounds = Bounds {
+                state_bytes: subscription.state_bytes,
+                max_calls: subscription.max_samples,
+            };
+            Ok((watches.collect::<Result<_, _>>()?, bounds))
         }))
     }
 
@@ -127,6 +131,7 @@ fn finding(finding: wire::Finding) -> (u32, Finding) {
         subject: finding.subject,
         value: finding.value,
         threshold: finding.threshold,
+        unit: finding.unit,
         message: finding.message,
         details: details.collect(),
     };

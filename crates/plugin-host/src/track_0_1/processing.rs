@@ -1,7 +1,7 @@
 //! The world `processor` of track 0.1.
 
 use super::*;
-use crate::guest::Exports;
+use crate::guest::{Bounds, Exports, Promised};
 use crate::processor::{Outcome, Part, Promise};
 use floorhand_tensor::Signature;
 
@@ -61,7 +61,7 @@ impl Exports for Processor {
         )
     }
 
-    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<(Promise, u32)> {
+    fn configure(&self, store: &mut Store<Sandbox>, setup: &Setup) -> Answer<Promised<Self>> {
         let (known, fields) = (Known::new(&setup.given), Known::fields(&setup.given));
         let given = known.specs(&setup.given, &fields);
         let assets = assets(&setup.assets);
@@ -74,7 +74,11 @@ impl Exports for Processor {
                 input_fields,
                 output_fields,
             };
-            Ok((promise, signature.state_bytes))
+            let bounds = Bounds {
+                state_bytes: signature.state_bytes,
+                max_calls: signature.max_samples,
+            };
+            Ok((promise, bounds))
         }))
     }
 

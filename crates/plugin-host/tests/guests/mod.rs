@@ -59,7 +59,7 @@ impl Processor<'_> {
             ;; The input's spec at 40, the output's at 68, what configure answers at 96.
             (data (i32.const 40) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\01\00\00\00")
             (data (i32.const 68) "\11\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\01\00\00\00")
-            (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\44\00\00\00\01\00\00\00\04\00\00\00")
+            (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\44\00\00\00\01\00\00\00\04\00\00\00\00\04\00\00")
             {fields}
             (func (export "floorhand:plugin/processing@0.1.0#configure") (param i32 i32 i32 i32 i32 i32) (result i32)
                 {configure}
@@ -116,7 +116,7 @@ pub(crate) fn monitor() -> Vec<u8> {
         (data (i32.const 512) "drift")
         ;; A watch at 40, its spec at 44, behind the shape at 32; what configure answers at 96.
         (data (i32.const 40) "\01\00\00\00\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\01\00\00\00")
-        (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\04\00\00\00")
+        (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\04\00\00\00\00\04\00\00")
         (func (export "floorhand:plugin/monitoring@0.1.0#configure") (param i32 i32 i32 i32 i32 i32) (result i32) (i32.const 96))
         (func (export "floorhand:plugin/monitoring@0.1.0#observe") (param i32 i32 i32 i32) (result i32)
             (local $n i32) (local $at i32)
@@ -138,9 +138,9 @@ pub(crate) fn monitor() -> Vec<u8> {
                     (f64.store offset=40 (local.get $at) (f64.const 0.5))
                     (i32.store8 offset=48 (local.get $at) (i32.const 1))
                     (f64.store offset=56 (local.get $at) (f64.const 0.25))
-                    (i32.store offset=64 (local.get $at) (i32.const 8192))
-                    (i32.store offset=68 (local.get $at) (i32.const 2000))
-                    (local.set $at (i32.add (local.get $at) (i32.const 80)))
+                    (i32.store offset=72 (local.get $at) (i32.const 8192))
+                    (i32.store offset=76 (local.get $at) (i32.const 2000))
+                    (local.set $at (i32.add (local.get $at) (i32.const 88)))
                     (local.set $n (i32.sub (local.get $n) (i32.const 1)))
                     (br $more))))
             (i32.const 160))

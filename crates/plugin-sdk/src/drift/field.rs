@@ -159,6 +159,7 @@ impl<S: Statistic> Field<S> {
             } else {
                 report.threshold
             }),
+            unit: "1".to_owned(),
             message: format!("the first {windows} windows have shown what noise is here"),
             details: vec![Detail::new("calibration-windows", windows)],
         })
@@ -197,6 +198,7 @@ impl<S: Statistic> Field<S> {
             subject: self.name.to_string(),
             value: Some(report.statistic),
             threshold: Some(report.threshold),
+            unit: "1".to_owned(),
             message,
             details: self.details(report),
         })

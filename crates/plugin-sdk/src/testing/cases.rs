@@ -12,8 +12,8 @@ mod values;
 
 use super::{context, message_of};
 use crate::{
-    Asset, Context, Decoder, Error, Finding, Message, Monitor, Phase, Processor, Sample, Severity, Signature,
-    Subscription, Tensor, decoder, monitor, processor,
+    Asset, Context, Decoder, Error, Failure, Finding, Message, Monitor, Phase, Processor, Property, Sample, Severity,
+    Signature, Subscription, Tensor, decoder, monitor, processor,
 };
 use serde_json::Value;
 use std::{fs, path::Path};
@@ -176,8 +176,14 @@ pub(super) fn message_of_case(case: &Value) -> Message {
         Value::String(text) => values::base64(text),
         _ => text(case, "message").as_bytes().to_vec(),
     };
+    let pairs = case["properties"].as_array().into_iter().flatten();
+    let pair = |pair: &Value| Property {
+        name: pair[0].as_str().unwrap_or_default().to_owned(),
+        value: pair[1].as_str().unwrap_or_default().to_owned(),
+    };
     Message {
         content_type: text(case, "content_type").to_owned(),
+        properties: pairs.map(pair).collect(),
         ..message_of(text(case, "topic"), &payload)
     }
 }
@@ -186,8 +192,12 @@ pub(super) fn message_of_case(case: &Value) -> Message {
 pub(super) fn context_of(sequence: u64, case: &Value) -> Context {
     let usual = context(sequence);
     let time_ms = case["time_ms"].as_u64();
+    let text = |key: &str| case[key].as_str().map(str::to_owned);
     Context {
         time_ns: time_ms.map_or(usual.time_ns, |time_ms| time_ms * 1_000_000),
+        gap: case["gap"].as_bool().unwrap_or(usual.gap),
+        key: text("key"),
+        id: text("id"),
         ..usual
     }
 }
@@ -200,6 +210,7 @@ const fn kind(error: &Error) -> &'static str {
     match error {
         Error::BadInput(_) => "bad-input",
         Error::BadConfig(_) => "bad-config",
+        Error::Exhausted(_) => "exhausted",
         Error::NotReady(_) => "not-ready",
         Error::Internal(_) => "internal",
     }
@@ -289,7 +300,7 @@ const fn phase(phase: Phase) -> &'static str {
 }
 
 fn compare_samples(
-    answer: Result<Vec<Result<Sample, Error>>, Error>,
+    answer: Result<Vec<Result<Sample, Failure>>, Error>,
     case: &Value,
     tolerance: f64,
 ) -> Result<(), Wrong> {
@@ -301,10 +312,16 @@ fn compare_samples(
         format!("{} samples and not {}", samples.len(), expected.len())
     })?;
     for (index, (sample, expected)) in samples.into_iter().zip(&expected).enumerate() {
-        let compared = match answered(sample, expected) {
-            Ok(Some(sample)) => compare_sample(&sample, expected, tolerance),
-            Ok(None) => Ok(()),
-            Err(wrong) => Err(wrong),
+        let compared = match sample {
+            Err(Failure { key, .. })
+                if expected
+                    .get("key")
+                    .is_some_and(|named| named.as_str() != key.as_deref()) =>
+            {
+                Err(format!("lost of the key {key:?}"))
+            }
+            sample => answered(sample.map_err(|loss| loss.error), expected)
+                .and_then(|sample| sample.map_or(Ok(()), |sample| compare_sample(&sample, expected, tolerance))),
         };
         compared.map_err(|wrong| format!("sample {index}: {wrong}"))?;
     }
@@ -346,6 +363,7 @@ mod tests {
             subject: "a".into(),
             value: Some(0.5),
             threshold: None,
+            unit: String::new(),
             message: "the mean has changed".into(),
             details: vec![],
         }

@@ -155,7 +155,7 @@ pub fn check_keys<P: Monitor>(config: &str, assets: &[Asset], streams: [&[Sample
         let error = observe_as(monitor, "one too many", sample);
         let expected =
             format!("key \"one too many\" is one more than the {most} that there is room for: raise max_keys");
-        assert_eq!(error, Err(Error::BadInput(expected)));
+        assert_eq!(error, Err(Error::Exhausted(expected)));
         assert_eq!(monitor.snapshot(), before, "a key too many changes what comes");
     }
     together

@@ -1,7 +1,7 @@
 // Lines of `name=value` pairs: a decoder in JavaScript.
 //
 // Every line of a message is a sample: `id=7 machine=press-1 ms=1767225600000 pressure=4.2 flow=11`. A line that can't be
-// read is a refusal; the others stand. Pairs that nobody asked for are passed over.
+// read is a failure at its place; the others stand. Pairs that nobody asked for are passed over.
 
 import { counter } from 'floorhand:plugin/host@0.1.0';
 import { badInput, each, fieldsOf, guarded, parseConfig, rowSpec, tensorOf, textOf } from '../guest.mjs';
@@ -16,21 +16,21 @@ export const decoding = guarded({
     const config = parseConfig(text, ['fields', 'output', ...NAMES]);
     fields = fieldsOf(config);
     names = NAMES.map((key, place) => textOf(config, key, ['id', 'machine', 'ms'][place]));
-    return { outputs: [rowSpec(textOf(config, 'output'), fields, wanted)], stateBytes: 0 };
+    return { outputs: [rowSpec(textOf(config, 'output'), fields, wanted)], stateBytes: 0, maxMessages: 64 };
   },
 
   decode(messages) {
     const read = each(messages, (message, index) => {
       const lines = textOfMessage(message.payload).split('\n').filter((line) => line.trim() !== '');
       counter('lines', BigInt(lines.length));
-      const { results, refusals } = each(lines, (line) => sample(line, index));
-      return { results, refusals: refusals.map(({ error }) => ({ index, error })) };
+      return failed(each(lines, (line) => sample(line, index)), lines, index);
     });
     const found = read.results.flatMap(({ results }) => results);
-    const refusals = [...read.refusals, ...read.results.flatMap(({ refusals }) => refusals)];
-    if (found.length === 0) return { batches: [], refusals };
+    const whole = read.refusals.map(({ index, error }) => ({ message: index, samplesBefore: 0, error }));
+    const failures = [...whole, ...read.results.flatMap(({ failures }) => failures)].sort((a, b) => a.message - b.message);
+    if (found.length === 0) return { batches: [], failures };
     const tensors = [tensorOf(found.map(({ row }) => row), fields.length)];
-    return { batches: [{ samples: found.map(({ known }) => known), tensors }], refusals };
+    return { batches: [{ samples: found.map(({ known }) => known), tensors }], failures };
   },
 
   snapshot: () => new Uint8Array(),
@@ -43,6 +43,15 @@ function textOfMessage(payload) {
   } catch {
     throw badInput('the message is no UTF-8');
   }
+}
+
+/** The lines of a message that couldn't be read, each behind the samples before it and with its key, if it has one. */
+function failed({ results, refusals }, lines, message) {
+  const failures = refusals.map(({ index, error }, place) => {
+    const key = lines[index].match(new RegExp(`(?:^|\\s)${names[1]}=(\\S+)`))?.[1];
+    return { message, samplesBefore: index - place, key, error };
+  });
+  return { results, failures };
 }
 
 /** A line's numbers, and what else is known of the sample. */

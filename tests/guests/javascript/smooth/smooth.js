@@ -28,6 +28,7 @@ export const processing = guarded({
       outputs: [rowSpec(output, fields, given, input)],
       // A number has at most 24 characters and a comma; a time has 20.
       stateBytes: series.bytes(64 + 25 * fields.length),
+      maxSamples: 64,
     };
   },
 

@@ -34,7 +34,7 @@ class Jump:
         self.series = Series(integer_of(config, "max_keys", 1, MAX_KEYS, 1))
 
     def subscription(self):
-        return Subscription([self.watch], self.series.bytes(2 + NUMBER_BYTES * len(self.limits)))
+        return Subscription([self.watch], self.series.bytes(2 + NUMBER_BYTES * len(self.limits)), 64)
 
     def observe(self, samples, tensors):
         rows = rows_of(samples, tensors, len(self.limits))
@@ -71,6 +71,7 @@ def finding(index, field, limit, then, now):
         subject=field,
         value=abs(now - then),
         threshold=float(limit),
+        unit="",
         message=f"{field} went from {then} to {now}",
         details=[Detail("before", str(then)), Detail("after", str(now))],
     )

@@ -34,7 +34,7 @@ class Median:
 
     def signature(self):
         window_bytes = 2 + self.size * (3 + NUMBER_BYTES * len(self.fields))
-        return Signature([self.input], [self.output], self.series.bytes(window_bytes))
+        return Signature([self.input], [self.output], self.series.bytes(window_bytes), 64)
 
     def process(self, samples, tensors):
         rows = rows_of(samples, tensors, len(self.fields))

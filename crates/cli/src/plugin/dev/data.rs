@@ -98,7 +98,7 @@ pub(super) fn answer(answer: &Answer) -> (String, Tone) {
         Answer::Samples(samples) => {
             let samples = samples.iter().map(|sample| match sample {
                 Ok(sample) => sample.tensors.iter().map(tensor).collect::<Vec<_>>().join(" "),
-                Err(error) => format!("{}: {error}", error_name(error)),
+                Err(lost) => format!("{}: {}", error_name(&lost.error), lost.error),
             });
             (lines(samples.collect()), Tone::Plain)
         }

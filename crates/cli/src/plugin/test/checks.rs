@@ -65,7 +65,7 @@ fn batches(run: &Run<'_>) -> Result<()> {
         let mut guest = start(run)?;
         let mut index = 0;
         while let Some(call) = run.calls.get(index) {
-            let batch = batch(run, index, size);
+            let batch = batch(run, index, size.min(guest.max_samples()));
             if batch.is_empty() {
                 same(run, index, &guest.call(call))?;
                 index += 1;

@@ -3,7 +3,7 @@
 use super::super::cases::{CaseFile, ExpectedFinding, ExpectedSample, Line, Named, value};
 use super::super::guest::{Answer, Found, error_name};
 use anyhow::Result;
-use floorhand_plugin_host::{DecodedSample, PluginError};
+use floorhand_plugin_host::{DecodedSample, Lost};
 use floorhand_tensor::Tensor;
 
 /// Nanoseconds of a millisecond.
@@ -23,8 +23,8 @@ pub(super) fn difference(file: &CaseFile, line: &Line, answer: &Answer) -> Resul
     }
 }
 
-fn is_error(found: &[Result<DecodedSample, PluginError>], expected: &str) -> bool {
-    matches!(found, [Err(error)] if error_name(error) == expected)
+fn is_error(found: &[Result<DecodedSample, Lost>], expected: &str) -> bool {
+    matches!(found, [Err(lost)] if error_name(&lost.error) == expected)
 }
 
 /// An answer in a few words.
@@ -118,40 +118,48 @@ fn findings(file: &CaseFile, expected: &[ExpectedFinding], actual: &[Found]) -> 
 fn samples(
     file: &CaseFile,
     expected: &[ExpectedSample],
-    actual: &[Result<DecodedSample, PluginError>],
+    actual: &[Result<DecodedSample, Lost>],
 ) -> Result<Option<String>> {
-    // What couldn't be read has no place among the samples: it is only known of which message it is.
-    let (wrong, right): (Vec<_>, Vec<_>) = expected.iter().partition(|expected| expected.error.is_some());
-    let found: Vec<&DecodedSample> = actual.iter().flatten().collect();
-    let errors: Vec<&PluginError> = actual.iter().filter_map(|sample| sample.as_ref().err()).collect();
-    if right.len() != found.len() || wrong.len() != errors.len() {
-        let first = errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+    if expected.len() != actual.len() {
+        let first = actual.iter().find_map(|sample| sample.as_ref().err());
+        let first = first
+            .map(|lost| format!(" (first error: {})", lost.error))
+            .unwrap_or_default();
+        let (actual, expected) = (actual.len(), expected.len());
         return Ok(Some(format!(
-            "finds {} samples and {} errors{first}, and not {} and {}",
-            found.len(),
-            errors.len(),
-            right.len(),
-            wrong.len()
+            "finds {actual} samples and errors{first}, and not {expected}"
         )));
     }
-    for (expected, error) in wrong.iter().zip(&errors) {
-        let expected = expected.error.as_deref().unwrap_or_default();
-        if error_name(error) != expected {
-            return Ok(Some(format!(
-                "answers {} ({error}) and not {expected}",
-                error_name(error)
-            )));
-        }
-    }
-    for (index, (expected, actual)) in right.iter().zip(found).enumerate() {
-        if let Some(difference) = sample(file, expected, actual)? {
+    for (index, (expected, actual)) in expected.iter().zip(actual).enumerate() {
+        let difference = match actual {
+            Ok(actual) => sample(file, expected, actual)?,
+            Err(actual) => loss(expected, actual),
+        };
+        if let Some(difference) = difference {
             return Ok(Some(format!("sample {index}: {difference}")));
         }
     }
     Ok(None)
 }
 
+fn loss(expected: &ExpectedSample, actual: &Lost) -> Option<String> {
+    let name = error_name(&actual.error);
+    let Some(error) = &expected.error else {
+        return Some(format!("answers {name}: {}", actual.error));
+    };
+    if error != name {
+        return Some(format!("answers {name} ({}) and not {error}", actual.error));
+    }
+    if expected.key.is_some() && expected.key != actual.key {
+        return Some(format!("key is {:?} and not {:?}", actual.key, expected.key));
+    }
+    None
+}
+
 fn sample(file: &CaseFile, expected: &ExpectedSample, actual: &DecodedSample) -> Result<Option<String>> {
+    if let Some(error) = &expected.error {
+        return Ok(Some(format!("answers a sample and not {error}")));
+    }
     if expected.id.is_some() && expected.id != actual.id {
         return Ok(Some(format!("id is {:?} and not {:?}", actual.id, expected.id)));
     }
