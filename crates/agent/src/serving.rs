@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use window::Window;
 
-pub(crate) use input::{Input, Payload};
+pub(crate) use input::{Input, Payload, within_bounds};
 pub(crate) use window::Totals;
 
 /// Samples that wait for the pipeline: enough to hide the wake-ups, few enough to hold large ones.
@@ -42,6 +42,8 @@ const IDLE: Duration = Duration::from_millis(250);
 /// What the thread is told.
 pub(crate) enum Message {
     Sample(Input),
+    /// Messages may have been lost here.
+    Missed,
     SourceError {
         source: String,
         problem: String,
@@ -216,6 +218,7 @@ impl Server {
 
     fn control(&mut self, message: Message) {
         match message {
+            Message::Missed => self.serving.miss(),
             Message::SourceError { source, problem } => {
                 self.event("source-error", &source, &problem);
             }

@@ -10,8 +10,8 @@ pub(crate) use replay::replay;
 
 use crate::clock::system_ms;
 use crate::config::{MqttSource, SampleFormat, Source};
-use crate::serving::{Input, Payload, ServeSender};
-use floorhand_transport::{Client, Event, Incoming};
+use crate::serving::{Input, Message, Payload, ServeSender, within_bounds};
+use floorhand_transport::{Client, Event, Incoming, Qos};
 
 /// Subscribes to what the MQTT sources name. Subscriptions last over reconnects.
 pub(crate) async fn subscribe(client: &Client, sources: &[Source]) {
@@ -25,7 +25,7 @@ pub(crate) async fn subscribe(client: &Client, sources: &[Source]) {
 }
 
 /// Hands on what comes from the plant's broker, until its client is shut down.
-pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, serving: ServeSender) {
+pub(crate) async fn receive(client: Client, mut incoming: Incoming, sources: Vec<Source>, serving: ServeSender) {
     let sources: Vec<MqttSource> = sources
         .into_iter()
         .filter_map(|source| {
@@ -36,9 +36,22 @@ pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, servin
             }
         })
         .collect();
+    let (mut was_connected, mut dropped) = (false, 0);
     while let Some(event) = incoming.recv().await {
+        // Of what comes at QoS 0 the transport leaves out what it has no room for.
+        let dropped_before = std::mem::replace(&mut dropped, client.stats().dropped);
+        if dropped_before != dropped {
+            serving.send(Message::Missed).await;
+        }
         match event {
-            Event::Connected { .. } => tracing::info!("connected to the plant's broker"),
+            Event::Connected { session_present } => {
+                tracing::info!(session_present, "connected to the plant's broker");
+                // What came at QoS 0 while there was no connection is lost in any case; at QoS 1 the session keeps it.
+                let keeps = session_present && sources.iter().all(|source| source.qos == Qos::AtLeastOnce);
+                if std::mem::replace(&mut was_connected, true) && !keeps {
+                    serving.send(Message::Missed).await;
+                }
+            }
             Event::Disconnected { reason } => tracing::warn!(reason, "the connection to the plant's broker ended"),
             Event::Retrying { reason, wait } => {
                 tracing::warn!(
@@ -58,6 +71,7 @@ pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, servin
                     SampleFormat::Json => Payload::Json(message.payload),
                     SampleFormat::Raw => Payload::Raw(message.payload),
                 };
+                let (content_type, properties) = within_bounds(message.content_type, message.properties);
                 serving
                     .sample(Input {
                         payload,
@@ -65,6 +79,8 @@ pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, servin
                         source: source.topic.clone(),
                         topic: message.topic,
                         retained: message.retain,
+                        content_type,
+                        properties,
                     })
                     .await;
             }

@@ -192,10 +192,13 @@ impl Events<'_> {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         };
+        let properties = publish.properties.unwrap_or_default();
         let message = Message {
             topic,
             payload: publish.payload.to_vec(),
             retain: publish.retain,
+            content_type: properties.content_type.unwrap_or_default(),
+            properties: properties.user_properties,
         };
         if publish.qos == QoS::AtMostOnce {
             self.unsure(message);

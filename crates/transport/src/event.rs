@@ -61,4 +61,8 @@ pub struct Message {
     pub payload: Vec<u8>,
     /// Whether the broker had kept it from before the subscription.
     pub retain: bool,
+    /// The media type that its sender states; empty if it states none.
+    pub content_type: String,
+    /// Its user properties, in their order; names may repeat.
+    pub properties: Vec<(String, String)>,
 }

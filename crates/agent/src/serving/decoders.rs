@@ -29,11 +29,13 @@ struct Table {
 impl Decoders {
     /// Reads a message as a generation takes it. `now_ms` is on a clock that only goes forward.
     pub(super) fn decode(&mut self, taker: &mut Loaded, input: &Input, now_ms: u64) -> Decoded {
-        let properties: &[(&str, &str)] = if input.retained { &[RETAINED] } else { &[] };
+        let theirs = input.properties.iter();
+        let theirs = theirs.map(|(name, value)| (name.as_str(), value.as_str()));
+        let properties: Vec<(&str, &str)> = theirs.chain(input.retained.then_some(RETAINED)).collect();
         let message = Message {
             topic: &input.topic,
-            content_type: "",
-            properties,
+            content_type: &input.content_type,
+            properties: &properties,
             received_ns: input.time_ms.saturating_mul(1_000_000),
             payload: input.payload.bytes(),
         };

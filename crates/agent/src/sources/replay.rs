@@ -6,7 +6,7 @@
 use super::pace::{Pace, rest};
 use crate::clock::system_ms;
 use crate::config::{FileFormat, FileSource};
-use crate::serving::{Input, Payload, ServeSender};
+use crate::serving::{Input, Message, Payload, ServeSender};
 use floorhand_pipeline::decode::{Line, Lines, MAX_SAMPLE_BYTES, Table};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -35,6 +35,9 @@ trait Taker {
 
     /// Hears what is wrong with a source.
     fn hear(&self, source: &str, problem: String);
+
+    /// Hears that something of a source was passed over.
+    fn miss(&self);
 }
 
 impl Taker for ServeSender {
@@ -44,6 +47,10 @@ impl Taker for ServeSender {
 
     fn hear(&self, source: &str, problem: String) {
         self.source_error(source, problem);
+    }
+
+    fn miss(&self) {
+        self.tell(Message::Missed);
     }
 }
 
@@ -153,6 +160,7 @@ impl<T: Taker> Replay<T> {
                     lines.number()
                 );
                 self.taker.hear(&self.name, problem);
+                self.taker.miss();
             }
             if !self.hand_over(payload) {
                 return Ok(Lap::Stopped);
@@ -179,6 +187,8 @@ impl<T: Taker> Replay<T> {
                 source: self.name.clone(),
                 topic: self.file_name.clone(),
                 retained: false,
+                content_type: String::new(),
+                properties: Vec::new(),
             })
     }
 }
@@ -256,6 +266,10 @@ mod tests {
         fn hear(&self, _: &str, problem: String) {
             self.problems.borrow_mut().push(problem);
         }
+
+        fn miss(&self) {
+            self.samples.borrow_mut().push("a gap".to_owned());
+        }
     }
 
     fn replay_of(path: &Path, format: FileFormat, repeat: bool) -> Replay<Kept> {
@@ -301,9 +315,9 @@ mod tests {
         let long = "1".repeat(MAX_SAMPLE_BYTES + 1);
         let told = ["line 3 is longer than 33554432 bytes and is no sample"];
         let text = format!("a\n1\n{long}\n2\n");
-        check(FileFormat::Csv, text.as_bytes(), &["a=1", "", "a=2"], &told);
+        check(FileFormat::Csv, text.as_bytes(), &["a=1", "a gap", "", "a=2"], &told);
         let text = format!("1\n2\n{long}\n3\n");
-        check(FileFormat::Jsonl, text.as_bytes(), &["1", "2", "", "3"], &told);
+        check(FileFormat::Jsonl, text.as_bytes(), &["1", "2", "a gap", "", "3"], &told);
     }
 
     #[test]
