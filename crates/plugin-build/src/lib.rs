@@ -41,4 +41,4 @@ pub use stamp::{SCHEMA_SECTION, Stamp};
 pub use toolchain::{Surroundings, TARGET, Toolchain, needed_version};
 
 /// The interface that plugins are built against.
-pub const WIT: &str = include_str!("../../../wit/next/plugin.wit");
+pub const WIT: &str = include_str!("../../../wit/0.1.0/plugin.wit");

@@ -21,7 +21,7 @@ use wasmtime::{Engine, Store, StoreContextMut};
 /// One world of the host's own that has all three interfaces, so that they share their types.
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../../wit/next",
+        path: "../../wit/0.1.0",
         inline: "
             package floorhand:host;
             world everything {

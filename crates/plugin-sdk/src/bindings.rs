@@ -9,7 +9,7 @@ pub use processor::floorhand::plugin::types;
 /// The world `processor`, and the types that all worlds share.
 pub mod processor {
     wit_bindgen::generate!({
-        path: "../../wit/next",
+        path: "../../wit/0.1.0",
         world: "processor",
         additional_derives: [PartialEq],
         export_macro_name: "export_processor",
@@ -22,7 +22,7 @@ pub mod processor {
 /// The world `monitor`.
 pub mod monitor {
     wit_bindgen::generate!({
-        path: "../../wit/next",
+        path: "../../wit/0.1.0",
         world: "monitor",
         additional_derives: [PartialEq],
         export_macro_name: "export_monitor",
@@ -39,7 +39,7 @@ pub mod monitor {
 /// The world `decoder`.
 pub mod decoder {
     wit_bindgen::generate!({
-        path: "../../wit/next",
+        path: "../../wit/0.1.0",
         world: "decoder",
         additional_derives: [PartialEq],
         export_macro_name: "export_decoder",

@@ -8,7 +8,7 @@ use wasmtime::{Config, Engine, Store};
 
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../wit/next",
+        path: "../wit/0.1.0",
         world: "processor",
         ownership: Borrowing { duplicate_if_necessary: true },
     });

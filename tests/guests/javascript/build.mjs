@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { componentize } from '@bytecodealliance/componentize-js';
 
-const WIT = join(dirname(fileURLToPath(import.meta.url)), '../../../wit/next');
+const WIT = join(dirname(fileURLToPath(import.meta.url)), '../../../wit/0.1.0');
 
 // Everything that would import WASI. Without them Math.random is a fixed sequence, Date.now stands still at the build's
 // time, and console.log goes nowhere.

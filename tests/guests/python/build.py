@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-WIT = HERE / "../../../wit/next"
+WIT = HERE / "../../../wit/0.1.0"
 
 
 def main(folder, world, output=None):

@@ -175,7 +175,7 @@ pub(crate) const COMMON: &str = r#"
 pub(crate) fn encode(text: &str, world: &str) -> Vec<u8> {
     // Packages at different depths use this file.
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = here.ancestors().map(|folder| folder.join("wit/next"));
+    let mut folders = here.ancestors().map(|folder| folder.join("wit/0.1.0"));
     encode_of(text, world, &folders.find(|folder| folder.is_dir()).unwrap())
 }
 
