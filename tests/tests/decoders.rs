@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::{Mosquitto, MosquittoConfig};
-use floorhand_tests::{Plant, Site, rows, wait_for, workspace};
+use floorhand_tests::{Agent, Plant, Site, rows, wait_for, workspace};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -11,13 +11,17 @@ use std::time::Duration;
 const DEVICE: &str = "press-1";
 /// Rows of a message.
 const ROWS: usize = 3;
+/// What the largest message may cost, its own bytes, those in the decoder's 16 MiB and its samples together.
+const MAX_MORE_KIB: u64 = 64 << 10;
 
 /// What stands before the inputs in a `bundle.toml`: the rows of a list, each with its id, all of one machine.
 const DECODER: &str = r#"[decoder]
 name = "rows"
 plugin = "builtin:json-paths"
+limits = { deadline_ms = 5_000 }
 
 [decoder.config]
+max_bytes = 8_388_608
 samples = "/rows"
 id = { path = "id" }
 key = { path = "/machine", from = "message" }
@@ -136,5 +140,67 @@ async fn every_sample_of_a_message_has_its_result() -> Result<()> {
         "{before}\n{after}"
     );
     agent.stop()?;
+    Ok(())
+}
+
+/// The largest that the process has been, in KiB.
+fn peak_kib(agent: &mut Agent) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.process()?.id()))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|peak| peak.trim().strip_suffix("kB"));
+    Ok(kib.context("no VmHWM")?.trim().parse()?)
+}
+
+/// Samples of one message: the most that there may be, and one more.
+#[test]
+fn as_many_samples_as_a_message_may_hold_go_by_one_by_one() -> Result<()> {
+    let site = Site::new()?;
+    let (messages, results) = (site.path("messages.jsonl"), site.path("results.jsonl"));
+    let recording = rows(&workspace().join("tests/skab/fixture/anomaly-free.csv"))?;
+    let small: Vec<String> = recording
+        .chunks_exact(ROWS)
+        .map(|rows| message(rows, "feed").to_string())
+        .collect();
+    fs::write(&messages, small.join("\n"))?;
+    let mut agent = site.device(
+        DEVICE,
+        &json!({
+            "source": [{ "type": "file", "path": messages, "format": "jsonl", "rate_hz": 30.0, "repeat": true }],
+            "sink": [{ "type": "jsonl", "path": results }],
+        }),
+    )?;
+    agent.start()?;
+    let stick = site.export(&pack(&site, 1)?, &agent.device, 1)?;
+    let imported = agent.import(&stick)?;
+    ensure!(imported.code == Some(0), "{imported:?}\n{}", agent.tail());
+    agent.wait_until("commit", |status| runs(status, "1.0.0"))?;
+    let before_kib = peak_kib(&mut agent)?;
+    agent.stop()?;
+
+    let many = |count: usize, ids: &str| {
+        let rows: Vec<Value> = recording.iter().cycle().take(count).cloned().collect();
+        message(&rows, ids).to_string()
+    };
+    fs::write(&messages, format!("{}\n{}\n", many(4097, "over"), many(4096, "all")))?;
+    fs::write(&results, "")?;
+    agent.start()?;
+    let last = "\"id\":\"all-4095\"";
+    let told = wait_for("the last sample", Duration::from_secs(120), || {
+        let told = fs::read_to_string(&results)?;
+        Ok(told.contains(last).then_some(told))
+    })?;
+    let after_kib = peak_kib(&mut agent)?;
+    let status = agent.status()?.context("no status")?;
+    agent.stop()?;
+    let told = told.lines().take(4096).map(serde_json::from_str::<Value>);
+    for (at, result) in told.enumerate() {
+        let result = result?;
+        ensure!(result["id"] == format!("all-{at}"), "in place {at}: {result}");
+    }
+    ensure!(status["failures"].as_u64() > Some(0), "4,097 samples: {status}");
+    ensure!(
+        after_kib < before_kib + MAX_MORE_KIB,
+        "{before_kib} KiB with messages of {ROWS} samples, {after_kib} KiB with these"
+    );
     Ok(())
 }
