@@ -101,7 +101,13 @@ pub fn run_ok<S: AsRef<OsStr>>(arguments: &[S]) -> Result<String> {
     Ok(ended.stdout)
 }
 
+/// Set where there is a Python with all requirements: then a test that can't use it fails instead of being skipped.
+const REQUIRE_PYTHON: &str = "FLOORHAND_REQUIRE_PYTHON";
+
 /// A Python that can do these imports: the one in `FLOORHAND_PYTHON`, or the system's. Where there is none it is told.
+///
+/// # Panics
+/// When there is none and `FLOORHAND_REQUIRE_PYTHON` is set.
 #[must_use]
 pub fn python(imports: &str) -> Option<PathBuf> {
     let python = std::env::var_os("FLOORHAND_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
@@ -109,6 +115,11 @@ pub fn python(imports: &str) -> Option<PathBuf> {
     if tried.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
+    assert!(
+        std::env::var_os(REQUIRE_PYTHON).is_none(),
+        "{} can't do {imports:?}, and {REQUIRE_PYTHON} is set",
+        python.display()
+    );
     say("SKIPPED: needs a Python with what tests/python/requirements.txt names (FLOORHAND_PYTHON)");
     None
 }

@@ -27,6 +27,9 @@ const REQUIRE_SOFTHSM: &str = "FLOORHAND_REQUIRE_SOFTHSM";
 /// A Python with tests/python/requirements.txt, which the tests that compare with Python need.
 const PYTHON: &str = "FLOORHAND_PYTHON";
 
+/// A test that can't use that Python fails instead of being skipped (floorhand-tests).
+const REQUIRE_PYTHON: &str = "FLOORHAND_REQUIRE_PYTHON";
+
 /// What that Python has installed.
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
@@ -80,6 +83,7 @@ pub fn run(options: &Options) -> Result<()> {
         (REQUIRE_SOFTHSM, PathBuf::from("1")),
     ];
     settings.extend(fresh_plugins.map(|folder| (FRESH_PLUGINS, folder)));
+    settings.extend(python.is_ok().then(|| (REQUIRE_PYTHON, PathBuf::from("1"))));
     settings.extend(python.ok().map(|python| (PYTHON, python)));
     settings.extend(postgres.then(|| (REQUIRE_POSTGRES, PathBuf::from("1"))));
     let (passed, counts) = run_tests(&options.arguments, settings)?;

@@ -28,14 +28,7 @@ pub(crate) struct Ready {
 
 impl Engine {
     pub(crate) fn python() -> Option<Self> {
-        let python = std::env::var_os("FLOORHAND_PYTHON").unwrap_or_else(|| "python3".into());
-        if succeeds(Command::new(&python).args(["-c", "import wasmtime.component"])) {
-            return Some(Self::Python(python));
-        }
-        eprintln!(
-            "SKIPPED wasmtime-py: needs a Python with what tests/python/requirements.txt names (FLOORHAND_PYTHON)"
-        );
-        None
+        floorhand_tests::python("import wasmtime.component").map(|python| Self::Python(python.into()))
     }
 
     pub(crate) fn jco() -> Option<Self> {
