@@ -3,6 +3,7 @@
 /** Errors as the interface wants them thrown. Anything else that is thrown out of an exported function is a trap. */
 export const badInput = (text) => ({ tag: 'bad-input', val: text });
 export const badConfig = (text) => ({ tag: 'bad-config', val: text });
+export const exhausted = (text) => ({ tag: 'exhausted', val: text });
 
 /** What was thrown, if it is one of the above; of a bug of ours an `internal` error with its text. */
 const errorOf = (thrown) =>
@@ -127,11 +128,14 @@ export class Series {
     this.#most = most;
   }
 
-  /** The state of a sample's series, or `undefined` if it begins with this sample. Asked of every sample, refused ones too. */
+  /**
+   * The state of a sample's series, or `undefined` if it begins with this sample. A gap is of the sample's own series: the
+   * others go on. Asked of every sample, refused ones too.
+   */
   before({ key, gap }) {
     if (gap) this.#states.delete(key);
     if (!this.#states.has(key) && this.#states.size >= this.#most) {
-      throw badInput(`there are more series than max_keys, ${this.#most}: raise it`);
+      throw exhausted(`there are more series than max_keys, ${this.#most}: raise it`);
     }
     return this.#states.get(key);
   }
@@ -145,6 +149,7 @@ export class Series {
     return 32 + this.#most * (KEY_BYTES + 8 + stateBytes);
   }
 
+  /** Empty where there is no series yet: an empty state isn't given to `restore`. */
   snapshot() {
     if (this.#states.size === 0) return new Uint8Array();
     const series = [...this.#states].map(([key, state]) => [key ?? null, state]);
@@ -153,7 +158,6 @@ export class Series {
 
   /** `fits` says whether something can be a state. */
   restore(saved, fits) {
-    if (saved.byteLength === 0) return;
     let read;
     try {
       read = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(saved));

@@ -27,6 +27,10 @@ def bad_config(text):
     return Err(types.Error_BadConfig(text))
 
 
+def exhausted(text):
+    return Err(types.Error_Exhausted(text))
+
+
 def error_of(raised):
     """What was raised, if it is one of the above; of a bug of ours an `internal` error with its text."""
     if isinstance(raised, Err):
@@ -135,11 +139,13 @@ class Series:
         self.states = {}
 
     def before(self, sample, begin):
-        """The state of a sample's series; `begin` if it begins with this sample. Asked of every sample, refused ones too."""
+        """The state of a sample's series; `begin` if it begins with this sample. A gap is of the sample's own series: the
+        others go on. Asked of every sample, refused ones too.
+        """
         if sample.gap:
             self.states.pop(sample.key, None)
         if sample.key not in self.states and len(self.states) >= self.most:
-            raise bad_input(f"there are more series than max_keys, {self.most}: raise it")
+            raise exhausted(f"there are more series than max_keys, {self.most}: raise it")
         return self.states.get(sample.key, begin)
 
     def set(self, sample, state):
@@ -150,6 +156,7 @@ class Series:
         return 32 + self.most * (KEY_BYTES + 8 + state_bytes)
 
     def snapshot(self):
+        """Empty where there is no series yet: an empty state isn't given to `restore`."""
         if not self.states:
             return b""
         saved = {"version": 1, "series": list(self.states.items())}
@@ -157,8 +164,6 @@ class Series:
 
     def restore(self, saved, fits):
         """`fits` says whether something can be a state."""
-        if not saved:
-            return
         try:
             read = json.loads(saved)
             series = read["series"] if read["version"] == 1 else []
