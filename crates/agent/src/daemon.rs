@@ -408,7 +408,6 @@ impl Daemon {
         if let (Some(client), Some(incoming)) = (&self.plant, self.plant_incoming.take()) {
             sources::subscribe(client, &self.config.sources).await;
             tokio::spawn(sources::receive(
-                client.clone(),
                 incoming,
                 self.config.sources.clone(),
                 self.serving.clone(),

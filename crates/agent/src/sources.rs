@@ -25,7 +25,7 @@ pub(crate) async fn subscribe(client: &Client, sources: &[Source]) {
 }
 
 /// Hands on what comes from the plant's broker, until its client is shut down.
-pub(crate) async fn receive(client: Client, mut incoming: Incoming, sources: Vec<Source>, serving: ServeSender) {
+pub(crate) async fn receive(mut incoming: Incoming, sources: Vec<Source>, serving: ServeSender) {
     let sources: Vec<MqttSource> = sources
         .into_iter()
         .filter_map(|source| {
@@ -36,13 +36,8 @@ pub(crate) async fn receive(client: Client, mut incoming: Incoming, sources: Vec
             }
         })
         .collect();
-    let (mut was_connected, mut dropped) = (false, 0);
+    let mut was_connected = false;
     while let Some(event) = incoming.recv().await {
-        // Of what comes at QoS 0 the transport leaves out what it has no room for.
-        let dropped_before = std::mem::replace(&mut dropped, client.stats().dropped);
-        if dropped_before != dropped {
-            serving.send(Message::Missed).await;
-        }
         match event {
             Event::Connected { session_present } => {
                 tracing::info!(session_present, "connected to the plant's broker");
@@ -64,6 +59,9 @@ pub(crate) async fn receive(client: Client, mut incoming: Incoming, sources: Vec
                 tracing::error!(topic, reason, "the plant's broker refused; check its access list");
             }
             Event::Message(message) => {
+                if message.gap {
+                    serving.send(Message::Missed).await;
+                }
                 let Some(source) = sources.iter().find(|source| source.takes_in(&message.topic)) else {
                     continue;
                 };

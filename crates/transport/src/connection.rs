@@ -19,8 +19,12 @@ use crate::explain::explain;
 use crate::outbox::{Ack, Link};
 use crate::shared::{STATUS_ROOM, Shared};
 
-/// Payload bytes of QoS 0 messages that may wait for the consumer: many small ones, or a few of the largest.
+/// Bytes of QoS 0 messages that may wait for the consumer: many small ones, or a few of the largest.
 const MAX_QOS0_BYTES: usize = 4 << 20;
+
+/// User properties of a message that are kept, and bytes of their names and values together.
+const MAX_PROPERTIES: usize = 64;
+const MAX_PROPERTIES_BYTES: usize = 16 << 10;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -36,7 +40,7 @@ pub(crate) enum End {
 pub(crate) struct Item {
     pub(crate) event: Event,
     pub(crate) ack: Option<Ack>,
-    /// Payload bytes, when they count against the limit of QoS 0.
+    /// The message's bytes, when they count against the limit of QoS 0.
     pub(crate) qos0_bytes: usize,
 }
 
@@ -129,6 +133,27 @@ fn release(event_loop: &mut EventLoop, answer: &PubAck) {
     }
 }
 
+/// Those that are kept: a packet of 256 KiB could hold fifty thousand, of some fifty bytes each once they are read.
+fn bounded(mut properties: Vec<(String, String)>) -> Vec<(String, String)> {
+    properties.truncate(MAX_PROPERTIES);
+    let mut bytes = 0;
+    let mut fits = |(name, value): &(String, String)| {
+        bytes += name.len() + value.len();
+        bytes <= MAX_PROPERTIES_BYTES
+    };
+    let kept = properties.iter().take_while(|pair| fits(pair)).count();
+    properties.truncate(kept);
+    properties.shrink_to_fit();
+    properties
+}
+
+/// What a message takes while it waits.
+fn size(message: &Message) -> usize {
+    let pair = |(name, value): &(String, String)| name.len() + value.len() + size_of::<(String, String)>();
+    let properties: usize = message.properties.iter().map(pair).sum();
+    message.payload.len() + message.topic.len() + message.content_type.len() + properties
+}
+
 fn subscribed(answer: &SubAck, events: &Events<'_>) {
     let filter = events.shared.tracker().subscribe_answered(answer.pkid);
     for code in &answer.return_codes {
@@ -198,7 +223,8 @@ impl Events<'_> {
             payload: publish.payload.to_vec(),
             retain: publish.retain,
             content_type: properties.content_type.unwrap_or_default(),
-            properties: properties.user_properties,
+            properties: bounded(properties.user_properties),
+            gap: self.shared.is_gap(),
         };
         if publish.qos == QoS::AtMostOnce {
             self.unsure(message);
@@ -222,7 +248,7 @@ impl Events<'_> {
 
     /// Passes on a QoS 0 message, or drops it where it would take the room of QoS 1.
     fn unsure(&self, message: Message) {
-        let bytes = message.payload.len();
+        let bytes = size(&message);
         let waiting = self.shared.qos0_bytes.fetch_add(bytes, Ordering::Relaxed);
         let room = self.items.capacity() > self.receive_maximum + STATUS_ROOM;
         let item = Item {

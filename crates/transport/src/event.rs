@@ -63,6 +63,8 @@ pub struct Message {
     pub retain: bool,
     /// The media type that its sender states; empty if it states none.
     pub content_type: String,
-    /// Its user properties, in their order; names may repeat.
+    /// Its user properties, in their order; names may repeat. At most 64 and 16 KiB: what is beyond is left out.
     pub properties: Vec<(String, String)>,
+    /// Whether messages of QoS 0 before this one were left out, for want of room.
+    pub gap: bool,
 }

@@ -4,7 +4,7 @@ use crate::event::Qos;
 use crate::tracker::Tracker;
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -20,7 +20,9 @@ pub(crate) struct Shared {
     pub(crate) connects: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) dropped: AtomicU64,
-    /// Payload bytes of QoS 0 messages that wait for the consumer.
+    /// Of these those that a message behind them tells of.
+    told_dropped: AtomicU64,
+    /// Bytes of QoS 0 messages that wait for the consumer.
     pub(crate) qos0_bytes: AtomicUsize,
     subscriptions: Mutex<BTreeMap<String, Qos>>,
     tracker: Mutex<Tracker>,
@@ -43,6 +45,7 @@ impl Shared {
             connects: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            told_dropped: AtomicU64::new(0),
             qos0_bytes: AtomicUsize::new(0),
             subscriptions: Mutex::default(),
             tracker: Mutex::default(),
@@ -51,6 +54,12 @@ impl Shared {
             closing: watch::Sender::new(None),
             finished: watch::Sender::new(None),
         }
+    }
+
+    /// Whether messages were dropped since the last time this was asked.
+    pub(crate) fn is_gap(&self) -> bool {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        self.told_dropped.swap(dropped, Ordering::Relaxed) != dropped
     }
 
     pub(crate) fn subscriptions(&self) -> MutexGuard<'_, BTreeMap<String, Qos>> {

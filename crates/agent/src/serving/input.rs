@@ -25,6 +25,9 @@ pub(crate) struct Input {
 const MAX_CONTENT_TYPE_BYTES: usize = 256;
 const MAX_PROPERTIES: usize = 64;
 const MAX_PROPERTIES_BYTES: usize = 16 << 10;
+/// Of these the device's own two.
+const OWN_PROPERTIES: usize = 2;
+const OWN_PROPERTIES_BYTES: usize = 64;
 
 /// Names that begin so are the device's own.
 const OWN: &str = "floorhand-";
@@ -39,15 +42,14 @@ pub(crate) fn within_bounds(
     } else {
         content_type
     };
-    let mut room = MAX_PROPERTIES_BYTES;
+    let mut room = MAX_PROPERTIES_BYTES - OWN_PROPERTIES_BYTES;
     let fits = |(name, value): &(String, String)| {
         let rest = room.checked_sub(name.len() + value.len());
         room = rest.unwrap_or(0);
         rest.is_some()
     };
     let theirs = properties.into_iter().filter(|(name, _)| !name.starts_with(OWN));
-    // The device has two of its own to add.
-    let kept = theirs.take(MAX_PROPERTIES - 2).take_while(fits).collect();
+    let kept = theirs.take(MAX_PROPERTIES - OWN_PROPERTIES).take_while(fits).collect();
     (content_type, kept)
 }
 
