@@ -288,6 +288,7 @@ impl Pipeline {
                 break;
             };
             let answer = stage.process(context, given, now_ms, events);
+            self.pass_gap_on(at, context.gap, missing);
             let Some(outputs) = answer.inspect_err(|_| self.miss_behind(at + 1, missing))? else {
                 return Ok(());
             };
@@ -304,6 +305,7 @@ impl Pipeline {
                 break;
             };
             let answer = stage.process(context, &outputs, now_ms, events);
+            self.pass_gap_on(front + at, context.gap, missing);
             let Some(next) = answer.inspect_err(|_| self.miss_behind(front + at + 1, missing))? else {
                 return Ok(());
             };
@@ -317,6 +319,26 @@ impl Pipeline {
     fn miss_behind(&mut self, stage: usize, missing: Missing<'_>) {
         let stages = self.preprocess.iter_mut().chain(&mut self.postprocess);
         stages.skip(stage).for_each(|stage| stage.miss(missing));
+    }
+
+    /// A stage that begins anew may leave out what those behind it would have seen.
+    fn pass_gap_on(&mut self, stage: usize, gap: bool, missing: Missing<'_>) {
+        if !gap {
+            return;
+        }
+        self.miss_behind(stage + 1, missing);
+        let is_behind_model = stage >= self.preprocess.len();
+        for monitor in &mut self.monitors {
+            let watches = monitor.plugin.watches();
+            let is_behind = |origin| match origin {
+                Origin::Input => false,
+                Origin::Features | Origin::Prediction => !is_behind_model,
+                Origin::Output => true,
+            };
+            if watches.iter().any(|watch| is_behind(watch.origin)) {
+                monitor.miss(missing);
+            }
+        }
     }
 
     fn infer(&mut self, sample: &Sample, features: &[Tensor]) -> Result<Vec<Tensor>, SampleError> {

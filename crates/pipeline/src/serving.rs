@@ -252,10 +252,9 @@ impl Serving {
         let trial = match (&mut self.candidate, tried) {
             (Some(candidate), Some(sample)) => {
                 let processed = candidate.pipeline.process_decoded(&sample, now_ms);
-                let beside = self
-                    .active
-                    .as_ref()
-                    .map(|_| served.as_ref().map(|served| &served.processed));
+                // Of what the active generation couldn't read nobody knows which samples they would have been.
+                let knows = self.active.is_some() && !(served.is_none() && underway.active_unreadable);
+                let beside = knows.then(|| served.as_ref().map(|served| &served.processed));
                 let trial = judge(candidate, processed, beside);
                 // What neither can read says nothing of the candidate, also where they find different numbers of samples.
                 let neither = served.is_none() && sample.is_err() && underway.active_unreadable;

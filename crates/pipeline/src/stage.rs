@@ -5,8 +5,8 @@ use crate::error::{LoadError, SampleError};
 use crate::gaps::{Missing, Unbroken};
 use floorhand_bundle::{ComponentName, OnBreak, StageSpec};
 use floorhand_plugin_host::{
-    Asset, CompiledPlugin, Context, Decoder, Finding, Given, Host, Limits, Monitor, Origin, PluginError, Processor,
-    Setup, Telemetry,
+    Asset, CompiledPlugin, Context, Decoder, Fault, Finding, Given, Host, Limits, Monitor, Origin, PluginError,
+    Processor, Setup, Telemetry,
 };
 use floorhand_tensor::{Tensor, TensorSpec};
 
@@ -104,6 +104,8 @@ pub(crate) struct Stage<P> {
     refused: u64,
     /// Whether it refused the last one: the first of a row is told.
     refusing: bool,
+    /// Snapshots that it refused since telemetry was collected. The last one stays in force.
+    unsaved: u64,
 }
 
 /// What came of calling a stage.
@@ -163,6 +165,7 @@ impl<P: Plugin> Stage<P> {
             unbroken: Unbroken::default(),
             refused: 0,
             refusing: false,
+            unsaved: 0,
         })
     }
 
@@ -184,6 +187,7 @@ impl<P: Plugin> Stage<P> {
         call: impl FnOnce(&mut P, &Context) -> Result<T, PluginError>,
     ) -> Called<T> {
         let whole = self.unbroken.take(context.key.as_deref());
+        context.gap = false;
         if !self.breaker.admits(now_ms) {
             return self.at_rest();
         }
@@ -226,16 +230,23 @@ impl<P: Plugin> Stage<P> {
 
     fn keep_snapshot(&mut self, now_ms: u64, events: &mut Vec<StageEvent>) {
         self.samples += 1;
-        if (self.samples.is_multiple_of(P::SNAPSHOT_EVERY) || self.samples <= P::FIRST_SNAPSHOTS)
-            && let Err(error) = self.plugin.snapshot()
-        {
-            // The sample has its answer; only what a later fault would cost has grown.
-            let _: Called<()> = self.fault(error, now_ms, events);
+        if !self.samples.is_multiple_of(P::SNAPSHOT_EVERY) && self.samples > P::FIRST_SNAPSHOTS {
+            return;
+        }
+        // The sample has its answer; only what a later fault would cost has grown.
+        match self.plugin.snapshot() {
+            Err(error) if matches!(error.fault(), Fault::Plugin | Fault::Device) => {
+                let _: Called<()> = self.fault(error, now_ms, events);
+            }
+            Err(_) => self.unsaved += 1,
+            Ok(_) => {}
         }
     }
 
     fn fault<T>(&mut self, source: PluginError, now_ms: u64, events: &mut Vec<StageEvent>) -> Called<T> {
-        let opened = self.breaker.fault(now_ms).then_some(self.on_break);
+        // That the device was busy says nothing of the plugin.
+        let counts = source.fault() != Fault::Device;
+        let opened = (counts && self.breaker.fault(now_ms)).then_some(self.on_break);
         events.push(StageEvent {
             stage: self.name.clone(),
             reason: source.to_string(),
@@ -279,6 +290,7 @@ impl<P: Plugin> Stage<P> {
             ("dropped-metrics", metrics_dropped),
             ("dropped-findings", findings_dropped),
             ("refused", std::mem::take(&mut self.refused)),
+            ("refused-snapshots", std::mem::take(&mut self.unsaved)),
         ];
         into.counters.extend(
             dropped

@@ -7,6 +7,10 @@
     reason = "these are tests"
 )]
 
+#[path = "../../plugin-host/tests/guests/mod.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod guests;
+
 use base64::Engine as _;
 use floorhand_bundle::{Digest, Gates, Golden, InputSpec, ModelSpec, OnBreak, PipelineSpec, StageSpec};
 use floorhand_pipeline::{
@@ -55,6 +59,8 @@ fn load(spec: &PipelineSpec) -> Result<Pipeline, LoadError> {
     let host = Host::new(HostConfig::default()).unwrap();
     let mut read = |name: &floorhand_bundle::ComponentName| match name.as_str() {
         "model.onnx" => Ok(file("tests/skab/fixture/bundle/model.onnx")),
+        "counting.wasm" => Ok(guests::encode(COUNTING, "decoder")),
+        "passing.wasm" => Ok(guests::encode(PASSING, "processor")),
         other => Ok(file(&format!("plugins/prebuilt/{other}"))),
     };
     Pipeline::load(spec, &mut read, &host)
@@ -86,6 +92,55 @@ fn metrics(missing: &str) -> StageSpec {
     let config = json!({"outputs": [{"name": "x", "fields": fields}], "missing": missing});
     stage("metrics", "sparkplug-b", &config)
 }
+
+/// A decoder of `x: FP32[1, 8]` that finds no sample, and as many failures as its message has properties. A message of one
+/// byte makes it trap.
+const COUNTING: &str = r#"(module
+    (memory (export "memory") 1)
+    (data (i32.const 16) "x")
+    (data (i32.const 32) "\01\00\00\00\08\00\00\00")
+    (data (i32.const 40) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\02\00\00\00")
+    (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\00\00\00\00\01\00\00\00")
+    (global $heap (mut i32) (i32.const 4096))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+        (local $at i32)
+        (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+        (global.set $heap (i32.add (local.get $at) (local.get 3)))
+        (local.get $at))
+    (func (export "floorhand:plugin/decoding@0.1.0#configure") (param i32 i32 i32 i32 i32 i32) (result i32) (i32.const 96))
+    (func (export "floorhand:plugin/decoding@0.1.0#decode") (param i32 i32) (result i32)
+        (global.set $heap (i32.const 4096))
+        (if (i32.eq (i32.load offset=36 (local.get 0)) (i32.const 1)) (then (unreachable)))
+        (i32.store (i32.const 172) (i32.const 1024))
+        (i32.store (i32.const 176) (i32.load offset=20 (local.get 0)))
+        (i32.const 160))
+    (func (export "floorhand:plugin/decoding@0.1.0#snapshot") (result i32) (unreachable))
+    (func (export "floorhand:plugin/decoding@0.1.0#restore") (param i32 i32) (result i32) (unreachable)))"#;
+
+/// A processor of `x: FP32[1, 8]` that gives what it gets, a sample a call, and traps where the first element is below 0.
+const PASSING: &str = r#"(module
+    (memory (export "memory") 1)
+    (data (i32.const 16) "x")
+    (data (i32.const 32) "\01\00\00\00\08\00\00\00")
+    (data (i32.const 40) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\02\00\00\00")
+    (data (i32.const 68) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\02\00\00\00")
+    (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\44\00\00\00\01\00\00\00\00\00\00\00\01\00\00\00")
+    (data (i32.const 164) "\20\01\00\00\01\00\00\00")
+    (data (i32.const 288) "\00\04\00\00\01\00\00\00\c0\00\00\00\01\00\00\00")
+    (global $heap (mut i32) (i32.const 4096))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+        (local $at i32)
+        (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+        (global.set $heap (i32.add (local.get $at) (local.get 3)))
+        (local.get $at))
+    (func (export "floorhand:plugin/processing@0.1.0#configure") (param i32 i32 i32 i32 i32 i32) (result i32) (i32.const 96))
+    (func (export "floorhand:plugin/processing@0.1.0#process") (param i32 i32 i32 i32) (result i32)
+        (global.set $heap (i32.const 4096))
+        (memory.copy (i32.const 192) (local.get 2) (i32.const 20))
+        (if (f32.lt (f32.load (i32.load (i32.const 204))) (f32.const 0)) (then (unreachable)))
+        (i32.const 160))
+    (func (export "floorhand:plugin/processing@0.1.0#snapshot") (result i32) (unreachable))
+    (func (export "floorhand:plugin/processing@0.1.0#restore") (param i32 i32) (result i32) (unreachable)))"#;
 
 /// What came of a message's samples; none where there is no active generation, or no candidate that runs.
 type Answer = (Option<Vec<Served>>, Option<Vec<Trial>>);
@@ -332,6 +387,117 @@ fn a_sample_that_cannot_be_read_is_a_gap_of_its_key_alone() {
     // Nobody knows of which machine this one is.
     let (a, b) = (sample("a", 4000, 99.0), sample("b", 4000, 99.0));
     assert_eq!(send(json!([{"v": [0]}, a, b])), Vec::<String>::new());
+}
+
+/// A new instance has seen nothing of any machine, and what it gives may have a hole for all of them.
+#[test]
+fn a_stage_that_begins_anew_after_a_fault_is_a_gap_to_those_behind_it() {
+    let rate = |origin: &str| {
+        let fields = json!([{"index": 0, "name": "f", "max_rate": 1}]);
+        json!({"input": "x", "origin": origin, "shape": [1, 8], "max_keys": 2, "fields": fields})
+    };
+    let mut spec = spec(
+        lists("error"),
+        vec![
+            stage("before", "data-validation", &rate("input")),
+            stage("behind", "data-validation", &rate("features")),
+        ],
+    );
+    spec.preprocess = vec![stage("passing", "passing", &json!({}))];
+    let mut serving = Serving::default();
+    serving.activate(loaded(1, &spec));
+    let mut send = |of: &str, at: u64, value: f64| -> Vec<String> {
+        let sample = json!({"of": of, "at": at, "v": [value, 0, 0, 0, 0, 0, 0, 0]});
+        let message = json!({"list": [sample]}).to_string();
+        let (served, _) = send(&mut serving, "line", message.as_bytes());
+        let found = served.unwrap().into_iter().flat_map(|one| one.processed.findings);
+        found.map(|found| found.stage).collect()
+    };
+    for machine in ["a", "b"] {
+        assert!(send(machine, 1000, 0.0).is_empty());
+    }
+    assert_eq!(send("b", 2000, 9.0), ["before", "behind"], "both see what is too fast");
+    assert_eq!(send("b", 3000, 9.0), ["before", "behind"], "and that it is over");
+    assert!(send("a", 2000, -0.5).is_empty(), "the fault");
+    assert_eq!(send("b", 4000, 0.0), ["before"], "nothing is missing of what comes in");
+    assert_eq!(send("b", 5000, 9.0), ["behind"], "and nothing more behind the stage");
+}
+
+#[test]
+fn a_decoder_is_told_where_messages_may_be_missing() {
+    let mut pipeline = load(&spec(stage("counting", "counting", &json!({})), Vec::new())).unwrap();
+    let told = |pipeline: &mut Pipeline, payload: &[u8], properties: &[(&str, &str)]| {
+        let message = Message {
+            payload,
+            properties,
+            ..Message::default()
+        };
+        pipeline.decode(message, 0).unwrap().samples.len()
+    };
+    let one = [("unit", "bar")];
+    assert_eq!(
+        told(&mut pipeline, b"first", &[]),
+        1,
+        "the first of an instance without state"
+    );
+    assert_eq!(
+        (told(&mut pipeline, b"next", &[]), told(&mut pipeline, b"next", &one)),
+        (0, 1)
+    );
+    pipeline.miss();
+    assert_eq!(
+        (told(&mut pipeline, b"next", &one), told(&mut pipeline, b"next", &one)),
+        (2, 1)
+    );
+    let large = vec![0; 9 << 20];
+    assert_eq!(
+        told(&mut pipeline, &large, &[]),
+        1,
+        "it fails, and the decoder hasn't seen it"
+    );
+    assert_eq!(
+        (told(&mut pipeline, b"next", &[]), told(&mut pipeline, b"next", &[])),
+        (1, 0)
+    );
+    assert_eq!(told(&mut pipeline, b"!", &[]), 1, "a fault");
+    assert_eq!(
+        (told(&mut pipeline, b"next", &[]), told(&mut pipeline, b"next", &[])),
+        (1, 0)
+    );
+}
+
+/// Where one that reads everything is tried beside one that reads nothing of a message.
+#[test]
+fn what_the_active_generation_cannot_read_disagrees_with_nothing() {
+    let mut serving = trial_of(lists("error"), lists("nan"));
+    let broken = json!({"list": "none", "id": "a"});
+    let (_, trial) = send(&mut serving, "line", broken.to_string().as_bytes());
+    assert!(trial.unwrap().iter().all(|trial| !trial.counts), "neither can read it");
+    let config = json!({
+        "outputs": [{"name": "x", "path": "v", "shape": [1, 8]}], "samples": "/items", "id": {"path": "id"},
+    });
+    let mut serving = trial_of(lists("error"), lists("error"));
+    let mut other = loaded(3, &spec(stage("items", "json-paths", &config), Vec::new()));
+    other.gates.disagreement = serde_json::from_value(json!({"output": "q", "max_mean": 1.0})).unwrap();
+    serving.try_candidate(other);
+    let both = json!({"list": [], "items": []});
+    send(&mut serving, "line", both.to_string().as_bytes());
+    let one = json!({"list": [{"id": "a", "v": [0, 0, 0, 0, 0, 0, 0, 0]}], "items": []});
+    send(&mut serving, "line", one.to_string().as_bytes());
+    let sample = |id: &str| json!({"id": id, "v": [0, 0, 0, 0, 0, 0, 0, 0]});
+    let (served, trial) = send(
+        &mut serving,
+        "line",
+        json!({"items": [sample("a"), sample("b")]}).to_string().as_bytes(),
+    );
+    assert!(matches!(served.unwrap()[0].processed.outcome, Outcome::Failed(_)));
+    let trial = trial.unwrap();
+    let results: Vec<_> = trial
+        .iter()
+        .filter(|trial| matches!(trial.processed.outcome, Outcome::Result(_)))
+        .collect();
+    assert_eq!(results.len(), 2);
+    assert!(results.iter().all(|trial| trial.disagreement.is_none()));
 }
 
 #[test]

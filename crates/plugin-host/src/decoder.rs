@@ -246,7 +246,12 @@ fn distribute(
             samples.push(head.with(tensors)?);
         }
     }
+    let mut last = 0;
     for failure in decoded.failures {
+        if failure.message < last {
+            return Err(wrong("failures that aren't in the order of their messages".to_owned()));
+        }
+        last = failure.message;
         place(&mut places, failure.message)?.fail(failure)?;
     }
     Ok(places.into_iter().map(Place::settle).collect())

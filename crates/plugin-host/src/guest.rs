@@ -267,6 +267,9 @@ impl<E: Exports> Guest<E> {
         if state.is_empty() {
             return Ok(());
         }
+        if self.bounds.state_bytes == 0 {
+            return Err(PluginError::BadConfig("it has no state to restore".to_owned()));
+        }
         self.touched = true;
         let budget = Budget {
             function: "restore",
@@ -504,7 +507,20 @@ pub(crate) fn cut(mut text: String, max: usize) -> String {
     text
 }
 
-/// What a plugin says about a failure, shortened.
+/// The text on one line: a plugin can't forge another line, or move a terminal's cursor.
+pub(crate) fn one_line(text: String) -> String {
+    if text.contains(char::is_control) {
+        return text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    }
+    text
+}
+
+/// A plugin's text as it is shown: at most `max` bytes, on one line.
+pub(crate) fn shown(text: String, max: usize) -> String {
+    one_line(cut(text, max))
+}
+
+/// What a plugin says about a failure.
 pub(crate) fn reason(text: String) -> String {
-    cut(text, MAX_REASON_BYTES)
+    shown(text, MAX_REASON_BYTES)
 }

@@ -1,6 +1,6 @@
 //! Plugins of the world `monitor`: they watch tensors and report what they find.
 
-use crate::guest::{Guest, cut, unanswered};
+use crate::guest::{Guest, shown, unanswered};
 use crate::processor::check_input_bytes;
 use crate::promise::{Field, check_batch, check_specs};
 use crate::{CompiledPlugin, Context, PluginError, Setup, Telemetry, track_0_1};
@@ -226,14 +226,23 @@ impl Monitor {
         let mut dropped = 0;
         let settled = (|| {
             for (sample, error) in report.refusals {
-                *place(&mut places, sample)? = Some(Err(error));
+                let place = place(&mut places, sample)?;
+                if place.is_some() {
+                    return Err(wrong(format!("it refuses sample {sample} of a call twice")));
+                }
+                *place = Some(Err(error));
             }
+            let mut last = 0;
             for (sample, finding) in report.findings {
+                if sample < last {
+                    return Err(wrong("findings that aren't in the samples' order".to_owned()));
+                }
+                last = sample;
                 check_watch(finding.watch, watches)?;
                 match place(&mut places, sample)?.get_or_insert_with(|| Ok(Vec::new())) {
                     Ok(findings) if findings.len() < MAX_FINDINGS => findings.push(shorten(finding)),
-                    Ok(_) => dropped += 1,
-                    Err(_) => {}
+                    // A sample that couldn't be looked at has none.
+                    Ok(_) | Err(_) => dropped += 1,
                 }
             }
             Ok(())
@@ -284,26 +293,27 @@ impl fmt::Debug for Monitor {
     }
 }
 
+const fn wrong(reason: String) -> PluginError {
+    PluginError::BadOutput {
+        function: "observe",
+        reason,
+    }
+}
+
 fn place<T>(places: &mut [Option<T>], sample: u32) -> Result<&mut Option<T>, PluginError> {
     let count = places.len();
     let found = usize::try_from(sample).ok().and_then(|sample| places.get_mut(sample));
-    found.ok_or_else(|| PluginError::BadOutput {
-        function: "observe",
-        reason: format!("it reports on sample {sample} of a call with {count}"),
-    })
+    found.ok_or_else(|| wrong(format!("it reports on sample {sample} of a call with {count}")))
 }
 
 fn check_watch(watch: Option<u32>, watches: usize) -> Result<(), PluginError> {
     match watch.map(usize::try_from) {
         None => Ok(()),
         Some(Ok(watch)) if watch < watches => Ok(()),
-        Some(_) => Err(PluginError::BadOutput {
-            function: "observe",
-            reason: format!(
-                "a finding is about watch {}, and there are {watches}",
-                watch.unwrap_or(0)
-            ),
-        }),
+        Some(_) => Err(wrong(format!(
+            "a finding is about watch {}, and there are {watches}",
+            watch.unwrap_or(0)
+        ))),
     }
 }
 
@@ -318,10 +328,10 @@ fn missing<T: Borrow<Tensor>>(watch: &Watch, tensors: &[T]) -> TensorError {
 fn shorten(finding: Finding) -> Finding {
     let [kind, subject, message] = MAX_TEXT_BYTES;
     Finding {
-        kind: cut(finding.kind, kind),
-        subject: cut(finding.subject, subject),
-        unit: cut(finding.unit, kind),
-        message: cut(finding.message, message),
+        kind: shown(finding.kind, kind),
+        subject: shown(finding.subject, subject),
+        unit: shown(finding.unit, kind),
+        message: shown(finding.message, message),
         details: finding
             .details
             .into_iter()
@@ -334,5 +344,5 @@ fn shorten(finding: Finding) -> Finding {
 
 fn shorten_detail((name, value): (String, String)) -> (String, String) {
     let [name_bytes, value_bytes] = MAX_DETAIL_BYTES;
-    (cut(name, name_bytes), cut(value, value_bytes))
+    (shown(name, name_bytes), shown(value, value_bytes))
 }

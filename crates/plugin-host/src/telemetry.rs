@@ -3,6 +3,7 @@
 //! The log's rate is measured against the machine's monotonic clock, which a plugin never sees. Lines go to `tracing`
 //! with the plugin's name; everything else is kept until [`Telemetry`] is taken.
 
+use crate::guest::one_line;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -98,8 +99,7 @@ impl Outlet {
             .log
             .bytes_left
             .saturating_sub(u32::try_from(line.len()).unwrap_or(u32::MAX));
-        // A line stays one line: a plugin can't forge another's, or move a terminal's cursor.
-        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = one_line(line.to_owned());
         let plugin = self.plugin.as_str();
         match level {
             Level::Debug => tracing::debug!(target: "floorhand::plugin", plugin, cut_bytes, "{line}"),
