@@ -93,6 +93,8 @@ void floorhand_write_u32(floorhand_writer *writer, uint32_t value);
 void floorhand_write_u64(floorhand_writer *writer, uint64_t value);
 void floorhand_write_f32(floorhand_writer *writer, float value);
 void floorhand_write_f64(floorhand_writer *writer, double value);
+/* Bytes with their number before them, which takes four more. */
+void floorhand_write_bytes(floorhand_writer *writer, const void *bytes, size_t length);
 
 /* Reads a snapshot. Reading past its end gives zeros and sets `failed`. */
 typedef struct floorhand_reader {
@@ -105,6 +107,8 @@ uint32_t floorhand_read_u32(floorhand_reader *reader);
 uint64_t floorhand_read_u64(floorhand_reader *reader);
 float floorhand_read_f32(floorhand_reader *reader);
 double floorhand_read_f64(floorhand_reader *reader);
+/* Reads what `floorhand_write_bytes` wrote, at most `most` bytes, and gives their number. */
+size_t floorhand_read_bytes(floorhand_reader *reader, void *bytes, size_t most);
 
 /* Whether all of it has been read, and nothing past its end. */
 static inline bool floorhand_read_all(const floorhand_reader *reader) {

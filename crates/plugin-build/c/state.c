@@ -16,6 +16,11 @@ void floorhand_write_u64(floorhand_writer *writer, uint64_t value) { put(writer,
 void floorhand_write_f32(floorhand_writer *writer, float value) { put(writer, &value, sizeof value); }
 void floorhand_write_f64(floorhand_writer *writer, double value) { put(writer, &value, sizeof value); }
 
+void floorhand_write_bytes(floorhand_writer *writer, const void *bytes, size_t length) {
+    floorhand_write_u32(writer, (uint32_t)length);
+    put(writer, bytes, length);
+}
+
 static void take(floorhand_reader *reader, void *value, size_t size) {
     if (reader->failed || reader->length < size) {
         reader->failed = true;
@@ -38,3 +43,13 @@ READ(uint32_t, floorhand_read_u32)
 READ(uint64_t, floorhand_read_u64)
 READ(float, floorhand_read_f32)
 READ(double, floorhand_read_f64)
+
+size_t floorhand_read_bytes(floorhand_reader *reader, void *bytes, size_t most) {
+    size_t length = floorhand_read_u32(reader);
+    if (reader->failed || length > most) {
+        reader->failed = true;
+        return 0;
+    }
+    take(reader, bytes, length);
+    return reader->failed ? 0 : length;
+}

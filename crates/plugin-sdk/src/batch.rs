@@ -4,28 +4,27 @@
 
 use crate::{Answer, Error, Tensor, TensorSpec};
 
-/// What all tensors of a call may have together: half of what there is by default, in a memory of 16 MiB in which some stand twice.
+/// What all that belongs to a call may have together: half of what there is by default, in a memory of 16 MiB in which some stands
+/// twice.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Elements that a dimension of any size is taken to have.
+/// Elements that dimensions of any size are taken to have together.
 const ANY_SIZE: u64 = 1024;
 
 /// The most samples that the host may put into a call.
 const MAX_SAMPLES: u64 = 1024;
 
-/// How many times so many tensors of each spec have room in a call.
-pub(crate) fn most<'s>(times: u64, specs: impl IntoIterator<Item = &'s TensorSpec>) -> u32 {
-    let bytes = |spec: &TensorSpec| {
-        let sizes = spec.shape.iter().map(|&size| u64::try_from(size).unwrap_or(ANY_SIZE));
-        sizes.fold(spec.datatype.size().max(1) as u64, u64::saturating_mul)
+/// How often tensors of these specs, and so many bytes beside them, have room in a call.
+pub(crate) fn most<'s>(bytes: u64, times: u64, specs: impl IntoIterator<Item = &'s TensorSpec>) -> u32 {
+    let size = |spec: &TensorSpec| {
+        let sizes = spec.shape.iter().filter_map(|&size| u64::try_from(size).ok());
+        let known = sizes.fold(spec.datatype.size().max(1) as u64, u64::saturating_mul);
+        let is_known = spec.shape.iter().all(|&size| size >= 0);
+        known.saturating_mul(if is_known { 1 } else { ANY_SIZE })
     };
-    let bytes = specs
-        .into_iter()
-        .map(bytes)
-        .fold(0, u64::saturating_add)
-        .saturating_mul(times);
-    let most = (MAX_BYTES / bytes.max(1)).clamp(1, MAX_SAMPLES);
-    u32::try_from(most).unwrap_or(1)
+    let tensors = specs.into_iter().map(size).fold(bytes, u64::saturating_add);
+    let most = MAX_BYTES / tensors.saturating_mul(times).max(1);
+    u32::try_from(most.clamp(1, MAX_SAMPLES)).unwrap_or(1)
 }
 
 /// The tensors of each sample of a call, in order. `samples` is their number.
@@ -99,6 +98,18 @@ fn fits(answer: &Answer, outputs: &[Tensor]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Datatype;
+
+    #[test]
+    fn a_call_holds_as_many_samples_as_have_room() {
+        let spec = |shape: &[i64]| TensorSpec::new("x", Datatype::Fp32, shape.to_vec());
+        assert_eq!(most(0, 1, &[spec(&[1, 8])]), 1024);
+        assert_eq!(most(0, 1, &[spec(&[3, 224, 224]), spec(&[3, 224, 224])]), 3);
+        assert_eq!(most(0, 1, &[spec(&[-1, -1])]), 1024);
+        assert_eq!(most(0, 1, &[spec(&[-1, 64])]), 16);
+        assert_eq!(most(600, 4096, &[spec(&[1, 8])]), 1);
+        assert_eq!(most(0, 1, &[spec(&[i64::MAX])]), 1);
+    }
 
     fn tensor(shape: &[u64], values: &[f32]) -> Tensor {
         Tensor::from_f32("x", shape.to_vec(), values)

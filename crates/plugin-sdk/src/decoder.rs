@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 /// Samples that there may be in one message, as the interface says.
 pub const MAX_SAMPLES: usize = 4096;
 
+/// What a sample may take besides its tensors: id and key, and what stands around them.
+const HEAD_BYTES: u64 = 600;
+
 /// Bytes that an id or a key may have.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -45,7 +48,7 @@ pub trait Decoder: Sized {
     /// The most messages that a call may hold. By default so many that their samples have room, if each message has as many as it
     /// may have.
     fn max_messages(&self) -> u32 {
-        batch::most(MAX_SAMPLES as u64, &self.production().outputs)
+        batch::most(HEAD_BYTES, MAX_SAMPLES as u64, &self.production().outputs)
     }
 
     /// Reads a message: no sample, one or many. In the place of one that can't be read stands a [`Failure`], which says of which

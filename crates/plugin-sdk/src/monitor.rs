@@ -31,7 +31,11 @@ pub trait Monitor: Sized {
 
     /// The most samples that a call may hold. By default so many that their tensors have room, as far as their sizes are known.
     fn max_samples(&self) -> u32 {
-        batch::most(1, self.subscription().watches.iter().map(|watch| &watch.spec))
+        batch::most(
+            FINDINGS_BYTES,
+            1,
+            self.subscription().watches.iter().map(|watch| &watch.spec),
+        )
     }
 
     /// Looks at one sample; its tensors stand in the order of the subscription's watches.
@@ -47,6 +51,9 @@ pub trait Monitor: Sized {
         state::none(state)
     }
 }
+
+/// What a sample's findings may take without much ado.
+const FINDINGS_BYTES: u64 = 4 << 10;
 
 /// What became of a call.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -27,7 +27,7 @@ pub trait Processor: Sized {
     /// The most samples that a call may hold. By default so many that their tensors have room, as far as their sizes are known.
     fn max_samples(&self) -> u32 {
         let signature = self.signature();
-        batch::most(1, signature.inputs.iter().chain(&signature.outputs))
+        batch::most(0, 1, signature.inputs.iter().chain(&signature.outputs))
     }
 
     /// Works on one sample. Inputs are those of the signature; find them by name ([`take`](crate::take)). No outputs

@@ -108,32 +108,12 @@ impl Decoder for SparkplugB {
     }
 
     fn decode(&mut self, message: Message) -> Result<Vec<Result<Sample, Failure>>, Error> {
-        let length = message.payload.len();
-        if length > self.max_bytes {
-            return Err(Error::BadInput(format!(
-                "message of {length} bytes, more than max_bytes, {}",
-                self.max_bytes
-            )));
-        }
         let Some(topic) = Topic::read(&message.topic)? else {
             return Ok(Vec::new());
         };
-        let payload = Payload::read(&message.payload, &self.names)?;
-        if topic.kind == Kind::Death {
-            self.bury(&topic, &payload);
-            return Ok(Vec::new());
-        }
-        self.sessions.check_room(&topic)?;
-        if topic.kind == Kind::Birth && topic.is_node() {
-            self.sessions.begin(&topic, payload.sequence, payload.birth);
-        } else {
-            self.follow(&topic, &payload);
-        }
-        if topic.kind == Kind::Birth {
-            self.sessions.forget_source(&topic);
-            self.sessions.source(&topic).is_born = true;
-        }
-        self.take(&topic, payload)
+        // What can't be read is known to be of this source, and of no other.
+        let read = self.read(&topic, &message.payload);
+        Ok(read.unwrap_or_else(|error| vec![Err(Failure::of(Some(topic.source), error))]))
     }
 
     fn snapshot(&self) -> Vec<u8> {
@@ -147,6 +127,32 @@ impl Decoder for SparkplugB {
 }
 
 impl SparkplugB {
+    fn read(&mut self, topic: &Topic, payload: &[u8]) -> Result<Vec<Result<Sample, Failure>>, Error> {
+        let length = payload.len();
+        if length > self.max_bytes {
+            return Err(Error::BadInput(format!(
+                "message of {length} bytes, more than max_bytes, {}",
+                self.max_bytes
+            )));
+        }
+        let payload = Payload::read(payload, &self.names)?;
+        if topic.kind == Kind::Death {
+            self.bury(topic, &payload);
+            return Ok(Vec::new());
+        }
+        self.sessions.check_room(topic)?;
+        if topic.kind == Kind::Birth && topic.is_node() {
+            self.sessions.begin(topic, payload.sequence, payload.birth);
+        } else {
+            self.follow(topic, &payload);
+        }
+        if topic.kind == Kind::Birth {
+            self.sessions.forget_source(topic);
+            self.sessions.source(topic).is_born = true;
+        }
+        self.take(topic, payload)
+    }
+
     fn bury(&mut self, topic: &Topic, payload: &Payload) {
         if topic.is_node() {
             // Its sender is the broker, which knows of no sequence.
@@ -169,7 +175,7 @@ impl SparkplugB {
         let source = self.sessions.source(topic);
         let mut metrics = configured(source, payload.metrics, is_birth);
         if metrics.is_empty() && !source.is_born {
-            return Err(Error::NotReady(format!(
+            return Err(Error::BadInput(format!(
                 "no birth of {:?} has been seen, which tells what aliases stand for: have it born again",
                 topic.source
             )));

@@ -66,7 +66,7 @@ impl Sessions {
         let no_source = self.sources.len() >= self.max_sources && !self.sources.contains_key(&topic.source);
         let no_node = self.nodes.len() >= self.max_sources && !self.knows_node(topic);
         if no_source || no_node {
-            return Err(Error::BadInput(format!(
+            return Err(Error::Exhausted(format!(
                 "{:?} is more than the {} nodes and devices of max_sources",
                 topic.source, self.max_sources
             )));

@@ -1,6 +1,6 @@
 //! Topics of Sparkplug B: `spBv1.0/group/TYPE/node[/device]`.
 
-use floorhand_plugin_sdk::Error;
+use floorhand_plugin_sdk::{Error, host};
 
 /// The most bytes of `group/node/device`: they stand in the snapshot.
 pub(crate) const MAX_KEY_BYTES: usize = 256;
@@ -24,7 +24,8 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    /// `None` for what carries no metrics of a node: commands, and the states of hosts.
+    /// `None` for what carries no metrics of a node: commands, the states of hosts, and what isn't Sparkplug's at all. That is
+    /// counted: a subscription may be wider than it has to be, and nothing of a node is missing.
     pub(crate) fn read(topic: &str) -> Result<Option<Self>, Error> {
         let bad = || {
             let shown: String = topic.chars().take(100).collect();
@@ -32,7 +33,11 @@ impl Topic {
                 "topic {shown:?} isn't spBv1.0/group/TYPE/node or spBv1.0/group/TYPE/node/device"
             ))
         };
-        let mut parts = topic.strip_prefix("spBv1.0/").ok_or_else(bad)?.split('/');
+        let Some(rest) = topic.strip_prefix("spBv1.0/") else {
+            host::counter("foreign-topics", 1);
+            return Ok(None);
+        };
+        let mut parts = rest.split('/');
         let (group, kind) = (parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
         if group == "STATE" {
             return Ok(None);
@@ -78,15 +83,14 @@ mod tests {
             (Kind::Data, "plant/press", "plant/press/motor")
         );
         assert!(Topic::read("spBv1.0/plant/NBIRTH/press").unwrap().unwrap().is_node());
-        for topic in ["spBv1.0/STATE/scada", "spBv1.0/g/NCMD/n", "spBv1.0/g/DCMD/n/d"] {
+        let nothing = ["spBv1.0/STATE/scada", "spBv1.0/g/NCMD/n", "spBv1.0/g/DCMD/n/d"];
+        let foreign = ["", "spBv1.0", "spAv1.0/g/NDATA/n", "plant/status"];
+        for topic in nothing.into_iter().chain(foreign) {
             assert_eq!(Topic::read(topic).unwrap(), None);
         }
         for topic in [
-            "",
-            "spBv1.0",
             "spBv1.0/g",
             "spBv1.0/g/NDATA",
-            "spAv1.0/g/NDATA/n",
             "spBv1.0/g/NDATA/n/d",
             "spBv1.0/g/DDATA/n",
             "spBv1.0/g/DDATA/n/d/e",

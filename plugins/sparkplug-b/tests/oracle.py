@@ -16,7 +16,7 @@ import random
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 CASES = pathlib.Path(__file__).parent / "cases"
-NOT_READY, BAD = {"error": "not-ready"}, {"error": "bad-input"}
+UNBORN = BAD = {"error": "bad-input"}
 
 # Names, numbers and types of the fields: those of the specification's payload and metric, as far as they are used.
 KINDS = descriptor_pb2.FieldDescriptorProto
@@ -133,7 +133,7 @@ def sessions():
     fields = [{"name": "p", "metric": "Press/p"}, {"name": "t", "metric": "Press/t"}]
     yield {"config": {"outputs": [{"name": "x", "fields": fields}], "missing": "nan"}, "tolerance": 0}
     draw, latest, seq, aliases = random.Random(2), {}, 0, {"p": 7, "t": 300}
-    yield line("plant/DDATA/line/a", [metric("Float", 1.0, alias=7, typed=False)], 5) | NOT_READY
+    yield line("plant/DDATA/line/a", [metric("Float", 1.0, alias=7, typed=False)], 5) | UNBORN
     bd = metric("Int64", 3, name="bdSeq")
     yield line("plant/NBIRTH/line", [bd], 0, samples=[])
     for step in range(60):
@@ -161,7 +161,7 @@ def sessions():
             metrics = [metric("Float", value, alias=aliases[key] + ord(device), typed=False)]
             topic = f"plant/DDATA/line/{device}"
             if device not in latest:
-                yield line(topic, metrics, seq, time) | NOT_READY
+                yield line(topic, metrics, seq, time) | UNBORN
             elif key not in latest[device]:
                 # Not in the birth, so nobody knows the alias.
                 yield line(topic, metrics, seq, time, samples=[])

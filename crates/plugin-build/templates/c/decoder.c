@@ -12,8 +12,8 @@ typedef exports_floorhand_plugin_decoding_error_t error;
 #define MAX_FIELDS 256
 /* Lines of a message: the interface allows 4096 samples and as many failures, of which one tells of the lines behind these. */
 #define MAX_LINES 4095
-/* Messages of a call: samples of all of them stand in the plugin's memory at once. */
-#define MAX_MESSAGES 4
+/* Messages of a call: samples of all of them stand in the plugin's memory at once, and one can fill it. */
+#define MAX_MESSAGES 1
 
 /* The configuration. An instance is configured once and never in two calls at a time. */
 static struct {

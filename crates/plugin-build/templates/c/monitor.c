@@ -13,6 +13,9 @@ typedef exports_floorhand_plugin_monitoring_finding_t finding;
 /* Of the snapshot's format. Count it up when the format changes. */
 #define STATE_VERSION 1
 #define MAX_FIELDS 256
+#define MAX_KEY_BYTES 256
+/* Of the series in a snapshot. */
+#define SERIES_BYTES (4 + 4 + MAX_KEY_BYTES)
 /* Samples of a call: as many as there may be have room in the memory. */
 #define MAX_SAMPLES 1024
 
@@ -28,6 +31,34 @@ static struct {
 
 /* For each column, samples in a row above the limit. */
 static uint64_t above[MAX_FIELDS];
+
+/* The series that this instance is about: that of its first sample's key. Where a source has several machines, the values of
+ * one have nothing to do with those of another: a plugin that is to take them all keeps a state for each key. */
+static struct {
+    bool begun;
+    bool has_key;
+    size_t length;
+    uint8_t key[MAX_KEY_BYTES];
+} series;
+
+static bool is_ours(const floorhand_plugin_types_context_t *sample) {
+    if (!series.begun) {
+        return !sample->key.is_some || sample->key.val.len <= MAX_KEY_BYTES;
+    }
+    bool has_key = sample->key.is_some;
+    return has_key == series.has_key && (!has_key || (sample->key.val.len == series.length &&
+                                                      memcmp(sample->key.val.ptr, series.key, series.length) == 0));
+}
+
+static void begin_series(const floorhand_plugin_types_context_t *sample) {
+    if (series.begun) {
+        return;
+    }
+    series.begun = true;
+    series.has_key = sample->key.is_some;
+    series.length = series.has_key ? sample->key.val.len : 0;
+    memcpy(series.key, sample->key.val.ptr, series.length);
+}
 
 /* Fills in an error, and gives the false that the functions below answer with. The text is handed over. */
 static bool refuse(error *to, uint8_t tag, char *text) {
@@ -106,19 +137,30 @@ bool exports_floorhand_plugin_monitoring_configure(monitor_string_t *text,
     monitor_string_free(text);
     if (good) {
         ret->watches = watches();
-        ret->state_bytes = (uint32_t)(8 + 8 * config.columns);
+        ret->state_bytes = (uint32_t)(8 + SERIES_BYTES + 8 * config.columns);
         ret->max_samples = MAX_SAMPLES;
     }
     return good;
 }
 
+/* Memory of this size with what stood in it. */
+static void *grown(void *memory, size_t size) {
+    memory = realloc(memory, size);
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
 /* Looks at one value; whether there is something to say of it. */
-static bool look(size_t sample, size_t column, double value, finding *found) {
-    uint64_t before = above[column];
+static bool look(bool gap, size_t sample, size_t column, double value, finding *found) {
+    uint64_t before = above[column], limit = (uint64_t)config.samples;
+    /* Samples before this one may be missing, and with them the row; an alarm lasts until a value says otherwise. */
+    uint64_t row = gap && before < limit ? 0 : before;
     /* NaN is not above. */
-    above[column] = value > config.limit ? before + 1 : 0;
-    bool begins = above[column] == (uint64_t)config.samples;
-    bool ends = above[column] == 0 && before >= (uint64_t)config.samples;
+    above[column] = value > config.limit ? row + 1 : 0;
+    bool begins = above[column] == limit && before < limit;
+    bool ends = above[column] == 0 && before >= limit;
     if (!begins && !ends) {
         return false;
     }
@@ -147,13 +189,24 @@ bool exports_floorhand_plugin_monitoring_observe(exports_floorhand_plugin_monito
                 input->shape.len == 3 && input->shape.ptr[0] == count && input->shape.ptr[1] == 1 &&
                 input->shape.ptr[2] == config.columns && input->data.len == values * sizeof(float);
     finding *findings = NULL;
+    floorhand_plugin_types_refusal_t *refusals = NULL;
+    size_t refused = 0;
     for (size_t index = 0; fits && index < values; index++) {
-        finding one;
-        if (look(index / config.columns, index % config.columns, floorhand_f32(input->data.ptr, index), &one)) {
-            findings = realloc(findings, (found + 1) * sizeof *findings);
-            if (findings == NULL) {
-                abort();
+        size_t sample = index / config.columns, column = index % config.columns;
+        const floorhand_plugin_types_context_t *context = &samples->ptr[sample];
+        if (!is_ours(context)) {
+            if (column == 0) {
+                refusals = grown(refusals, (refused + 1) * sizeof *refusals);
+                refusals[refused].index = (uint32_t)sample;
+                char *text = floorhand_join(NULL, "this is a series of another key, and there is room for one", NULL);
+                refuse(&refusals[refused++].error, FLOORHAND_PLUGIN_TYPES_ERROR_EXHAUSTED, text);
             }
+            continue;
+        }
+        begin_series(context);
+        finding one;
+        if (look(context->gap, sample, column, floorhand_f32(input->data.ptr, index), &one)) {
+            findings = grown(findings, (found + 1) * sizeof *findings);
             findings[found++] = one;
         }
     }
@@ -165,16 +218,19 @@ bool exports_floorhand_plugin_monitoring_observe(exports_floorhand_plugin_monito
     }
     memset(ret, 0, sizeof *ret);
     ret->findings = (exports_floorhand_plugin_monitoring_list_finding_t){findings, found};
+    ret->refusals = (exports_floorhand_plugin_monitoring_list_refusal_t){refusals, refused};
     return true;
 }
 
 bool exports_floorhand_plugin_monitoring_snapshot(monitor_list_u8_t *ret, error *err) {
-    floorhand_writer writer = {.size = 8 + 8 * config.columns};
+    floorhand_writer writer = {.size = 8 + SERIES_BYTES + 8 * config.columns};
     writer.bytes = malloc(writer.size);
     if (writer.bytes == NULL) {
         abort();
     }
     floorhand_write_u32(&writer, STATE_VERSION);
+    floorhand_write_u32(&writer, series.begun + series.has_key);
+    floorhand_write_bytes(&writer, series.key, series.length);
     floorhand_write_u32(&writer, (uint32_t)config.columns);
     for (size_t column = 0; column < config.columns; column++) {
         floorhand_write_u64(&writer, above[column]);
@@ -185,8 +241,13 @@ bool exports_floorhand_plugin_monitoring_snapshot(monitor_list_u8_t *ret, error 
 
 bool exports_floorhand_plugin_monitoring_restore(monitor_list_u8_t *state, error *err) {
     floorhand_reader reader = {.bytes = state->ptr, .length = state->len};
-    uint32_t version = floorhand_read_u32(&reader), columns = floorhand_read_u32(&reader);
-    bool fits = version == STATE_VERSION && columns == config.columns && reader.length == columns * sizeof(uint64_t) &&
+    uint32_t version = floorhand_read_u32(&reader);
+    uint32_t begun = floorhand_read_u32(&reader);
+    series.length = floorhand_read_bytes(&reader, series.key, MAX_KEY_BYTES);
+    series.begun = begun > 0;
+    series.has_key = begun > 1;
+    uint32_t columns = floorhand_read_u32(&reader);
+    bool fits = version == STATE_VERSION && begun <= 2 && columns == config.columns && reader.length == columns * sizeof(uint64_t) &&
                 !reader.failed;
     for (size_t column = 0; fits && column < columns; column++) {
         above[column] = floorhand_read_u64(&reader);

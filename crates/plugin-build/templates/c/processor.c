@@ -13,6 +13,9 @@ typedef floorhand_plugin_types_tensor_t tensor;
 /* Of the snapshot's format. Count it up when the format changes. */
 #define STATE_VERSION 1
 #define MAX_FIELDS 256
+#define MAX_KEY_BYTES 256
+/* Of the series in a snapshot. */
+#define SERIES_BYTES (4 + 4 + MAX_KEY_BYTES)
 /* Samples of a call: as many as there may be have room in the memory. */
 #define MAX_SAMPLES 1024
 
@@ -28,6 +31,34 @@ static struct {
 /* The last results; none before the first sample. */
 static bool started;
 static float last[MAX_FIELDS];
+
+/* The series that this instance is about: that of its first sample's key. Where a source has several machines, the values of
+ * one have nothing to do with those of another: a plugin that is to take them all keeps a state for each key. */
+static struct {
+    bool begun;
+    bool has_key;
+    size_t length;
+    uint8_t key[MAX_KEY_BYTES];
+} series;
+
+static bool is_ours(const floorhand_plugin_types_context_t *sample) {
+    if (!series.begun) {
+        return !sample->key.is_some || sample->key.val.len <= MAX_KEY_BYTES;
+    }
+    bool has_key = sample->key.is_some;
+    return has_key == series.has_key && (!has_key || (sample->key.val.len == series.length &&
+                                                      memcmp(sample->key.val.ptr, series.key, series.length) == 0));
+}
+
+static void begin_series(const floorhand_plugin_types_context_t *sample) {
+    if (series.begun) {
+        return;
+    }
+    series.begun = true;
+    series.has_key = sample->key.is_some;
+    series.length = series.has_key ? sample->key.val.len : 0;
+    memcpy(series.key, sample->key.val.ptr, series.length);
+}
 
 /* Fills in an error, and gives the false that the functions below answer with. The text is handed over. */
 static bool refuse(error *to, uint8_t tag, char *text) {
@@ -109,18 +140,26 @@ bool exports_floorhand_plugin_processing_configure(processor_string_t *text,
     if (good) {
         ret->inputs = specs();
         ret->outputs = specs();
-        ret->state_bytes = (uint32_t)(8 + 4 * config.columns);
+        ret->state_bytes = (uint32_t)(8 + SERIES_BYTES + 4 * config.columns);
         ret->max_samples = MAX_SAMPLES;
     }
     return good;
 }
 
 /* One sample, in place; what is refused changes nothing. */
-static bool smooth(uint8_t *values, error *err) {
+static bool smooth(const floorhand_plugin_types_context_t *sample, uint8_t *values, error *err) {
+    if (!is_ours(sample)) {
+        char *text = floorhand_join(NULL, "this is a series of another key, and there is room for one", NULL);
+        return refuse(err, FLOORHAND_PLUGIN_TYPES_ERROR_EXHAUSTED, text);
+    }
+    /* Samples before this one may be missing: what is built of neighbours begins anew. */
+    started = started && !sample->gap;
     for (size_t column = 0; column < config.columns; column++) {
-        /* One sample without a number would spoil all that come after it. */
-        if (!isfinite(floorhand_f32(values, column))) {
-            char *text = floorhand_join(NULL, config.fields[column], " is no finite number", NULL);
+        float value = floorhand_f32(values, column);
+        float result = started ? last[column] + config.factor * (value - last[column]) : value;
+        /* One result without a number would spoil all that come after it. */
+        if (!isfinite(result)) {
+            char *text = floorhand_join(NULL, config.fields[column], " is no number that can be smoothed", NULL);
             return refuse(err, FLOORHAND_PLUGIN_TYPES_ERROR_BAD_INPUT, text);
         }
     }
@@ -130,6 +169,7 @@ static bool smooth(uint8_t *values, error *err) {
         floorhand_set_f32(values, column, last[column]);
     }
     started = true;
+    begin_series(sample);
     return true;
 }
 
@@ -149,8 +189,8 @@ bool exports_floorhand_plugin_processing_process(exports_floorhand_plugin_proces
                                                  exports_floorhand_plugin_processing_list_tensor_t *inputs,
                                                  exports_floorhand_plugin_processing_outcome_t *ret, error *err) {
     size_t count = samples->len, answered = 0, refused = 0;
-    exports_floorhand_plugin_processing_list_context_free(samples);
     if (!check(inputs, count, err)) {
+        exports_floorhand_plugin_processing_list_context_free(samples);
         exports_floorhand_plugin_processing_list_tensor_free(inputs);
         return false;
     }
@@ -164,13 +204,14 @@ bool exports_floorhand_plugin_processing_process(exports_floorhand_plugin_proces
     }
     for (size_t sample = 0; sample < count; sample++) {
         uint8_t *values = answer->data.ptr + sample * bytes;
-        if (smooth(values, &refusals[refused].error)) {
+        if (smooth(&samples->ptr[sample], values, &refusals[refused].error)) {
             memmove(answer->data.ptr + answered * bytes, values, bytes);
             places[answered++] = (uint32_t)sample;
         } else {
             refusals[refused++].index = (uint32_t)sample;
         }
     }
+    exports_floorhand_plugin_processing_list_context_free(samples);
     memset(ret, 0, sizeof *ret);
     ret->refusals = (exports_floorhand_plugin_processing_list_refusal_t){refusals, refused};
     if (refused == 0) {
@@ -195,12 +236,14 @@ bool exports_floorhand_plugin_processing_process(exports_floorhand_plugin_proces
 
 bool exports_floorhand_plugin_processing_snapshot(processor_list_u8_t *ret, error *err) {
     size_t columns = started ? config.columns : 0;
-    floorhand_writer writer = {.size = 8 + 4 * columns};
+    floorhand_writer writer = {.size = 8 + SERIES_BYTES + 4 * columns};
     writer.bytes = malloc(writer.size);
     if (writer.bytes == NULL) {
         abort();
     }
     floorhand_write_u32(&writer, STATE_VERSION);
+    floorhand_write_u32(&writer, series.begun + series.has_key);
+    floorhand_write_bytes(&writer, series.key, series.length);
     floorhand_write_u32(&writer, (uint32_t)columns);
     for (size_t column = 0; column < columns; column++) {
         floorhand_write_f32(&writer, last[column]);
@@ -211,8 +254,13 @@ bool exports_floorhand_plugin_processing_snapshot(processor_list_u8_t *ret, erro
 
 bool exports_floorhand_plugin_processing_restore(processor_list_u8_t *state, error *err) {
     floorhand_reader reader = {.bytes = state->ptr, .length = state->len};
-    uint32_t version = floorhand_read_u32(&reader), columns = floorhand_read_u32(&reader);
-    bool fits = version == STATE_VERSION && (columns == 0 || columns == config.columns) &&
+    uint32_t version = floorhand_read_u32(&reader);
+    uint32_t begun = floorhand_read_u32(&reader);
+    series.length = floorhand_read_bytes(&reader, series.key, MAX_KEY_BYTES);
+    series.begun = begun > 0;
+    series.has_key = begun > 1;
+    uint32_t columns = floorhand_read_u32(&reader);
+    bool fits = version == STATE_VERSION && begun <= 2 && (columns == 0 || columns == config.columns) &&
                 reader.length == columns * sizeof(float) && !reader.failed;
     for (size_t column = 0; fits && column < columns; column++) {
         last[column] = floorhand_read_f32(&reader);

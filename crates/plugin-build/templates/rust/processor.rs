@@ -1,7 +1,9 @@
 //! Smooths every column of a tensor: each value moves a part of the way from the last result to the new value.
 
 use floorhand_plugin_sdk::state::{LENGTH_BYTES, Reader, VERSION_BYTES, Writer};
-use floorhand_plugin_sdk::{Assets, Context, Datatype, Error, Processor, Signature, Tensor, TensorSpec, take};
+use floorhand_plugin_sdk::{
+    Assets, Context, Datatype, Error, Processor, Series, Signature, Tensor, TensorSpec, take,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -9,6 +11,10 @@ floorhand_plugin_sdk::export!({{type}} as processor);
 
 /// Of the snapshot's format. Count it up when the format changes.
 const STATE_VERSION: u32 = 1;
+
+/// Keys (machines) whose samples are kept apart; those of one more are refused. To let the bundle say how many, make a
+/// `MaxKeys` a key of the configuration.
+const MAX_KEYS: usize = 1;
 
 /// What the bundle says under `config`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -29,8 +35,8 @@ pub struct Config {
 pub struct {{type}} {
     spec: TensorSpec,
     factor: f32,
-    /// The last results; none before the first sample.
-    last: Vec<f32>,
+    /// For each key the last results; none before its first sample.
+    last: Series<Vec<f32>>,
 }
 
 impl Processor for {{type}} {
@@ -47,7 +53,7 @@ impl Processor for {{type}} {
         Ok(Self {
             spec: spec.with_fields(config.fields),
             factor: config.factor,
-            last: Vec::new(),
+            last: Series::new(MAX_KEYS),
         })
     }
 
@@ -56,44 +62,53 @@ impl Processor for {{type}} {
         Signature {
             inputs: vec![self.spec.clone()],
             outputs: vec![self.spec.clone()],
-            state_bytes: (VERSION_BYTES + LENGTH_BYTES + 4 * columns) as u32,
+            state_bytes: (VERSION_BYTES + self.last.state_bytes(LENGTH_BYTES + 4 * columns)) as u32,
         }
     }
 
-    fn process(&mut self, _context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    fn process(&mut self, context: Context, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
         let mut tensor = take(inputs, &self.spec.name)?;
         tensor.check(&self.spec)?;
-        // One sample without a number would spoil all that come after it.
-        if let Some(column) = tensor.f32s()?.position(|value| !value.is_finite()) {
-            return Err(Error::BadInput(format!("column {column} of {:?} is no finite number", tensor.name)));
+        // Samples of one key are one series; what is built of neighbours begins anew where some may be missing.
+        let key = context.key.as_deref();
+        if context.gap
+            && let Some(last) = self.last.known(key)
+        {
+            last.clear();
         }
-        if self.last.is_empty() {
-            self.last = tensor.to_f32()?;
-        }
-        let mut last = self.last.iter_mut();
-        tensor.map_f32(|value| match last.next() {
-            Some(last) => {
-                *last += self.factor * (value - *last);
-                *last
-            }
-            None => value,
+        let last = self.last.of(key, Vec::new)?;
+        let mut column = 0;
+        tensor.map_f32(|value| {
+            let before = last.get(column).copied().unwrap_or(value);
+            column += 1;
+            before + self.factor * (value - before)
         })?;
+        // One result without a number would spoil all that come after it.
+        let results = tensor.to_f32()?;
+        if let Some(column) = results.iter().position(|value| !value.is_finite()) {
+            return Err(Error::BadInput(format!("column {column} of {:?} is no number that can be smoothed", tensor.name)));
+        }
+        *last = results;
         Ok(vec![tensor])
     }
 
     fn snapshot(&self) -> Vec<u8> {
         let mut writer = Writer::new(STATE_VERSION);
-        writer.f32s(self.last.iter().copied());
+        self.last.write(&mut writer, |last, writer| writer.f32s(last.iter().copied()));
         writer.finish()
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), Error> {
         let mut reader = Reader::new(STATE_VERSION, state)?;
-        let last = reader.f32s()?;
+        let columns = self.spec.fields.len();
+        let last = self.last.read(&mut reader, |reader| {
+            let last = reader.f32s()?;
+            if !last.is_empty() && last.len() != columns {
+                return Err(Error::BadConfig(format!("the state has {} columns", last.len())));
+            }
+            Ok(last)
+        })?;
         reader.finish()?;
-        if !last.is_empty() && last.len() != self.spec.fields.len() {
-            return Err(Error::BadConfig(format!("the state has {} columns", last.len())));
-        }
         self.last = last;
         Ok(())
     }
