@@ -15,6 +15,7 @@ pub(crate) struct Cases {
     pub(crate) config: String,
     pub(crate) assets: Vec<Asset>,
     pub(crate) calls: Vec<Value>,
+    memory_bytes: Option<u64>,
     /// Whether the plugin keeps the series of several keys apart.
     keyed: bool,
 }
@@ -34,6 +35,7 @@ impl Cases {
             config: first["config"].to_string(),
             assets: assets.collect(),
             calls: lines.collect(),
+            memory_bytes: first["memory_bytes"].as_u64(),
             keyed: path
                 .ancestors()
                 .filter_map(|folder| fs::read_to_string(folder.join("schema.json")).ok())
@@ -49,6 +51,7 @@ impl Cases {
             config: config.to_string(),
             assets: self.assets.clone(),
             calls: self.calls.clone(),
+            memory_bytes: self.memory_bytes,
             keyed: true,
         })
     }
@@ -63,6 +66,7 @@ impl Cases {
             limits: Limits {
                 deadline_ms: 60_000,
                 setup_deadline_ms: 60_000,
+                memory_bytes: self.memory_bytes.unwrap_or(Limits::default().memory_bytes),
                 ..Limits::default()
             },
         }

@@ -33,6 +33,8 @@ pub(super) struct CaseFile {
     pub(super) assets: Vec<Asset>,
     /// How far an expected number may be from the answer; 0 for the same bits.
     pub(super) tolerance: f64,
+    /// Its limit of memory, where that isn't a device's default.
+    pub(super) memory_bytes: Option<u64>,
     /// The calls, in order, with the number of their line.
     pub(super) calls: Vec<(usize, Line)>,
 }
@@ -44,6 +46,7 @@ struct Head {
     #[serde(default)]
     assets: Vec<String>,
     tolerance: Option<f64>,
+    memory_bytes: Option<u64>,
 }
 
 /// Tensors by name, as nested arrays.
@@ -151,6 +154,7 @@ impl CaseFile {
             name,
             config: Value::Object(head.config),
             tolerance: head.tolerance.unwrap_or(TOLERANCE),
+            memory_bytes: head.memory_bytes,
         })
     }
 }

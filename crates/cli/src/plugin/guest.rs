@@ -134,6 +134,7 @@ impl<'a> Start<'a> {
             assets: &file.assets,
             limits: Limits {
                 deadline_ms: DEADLINE_MS,
+                memory_bytes: file.memory_bytes.unwrap_or(Limits::default().memory_bytes),
                 ..Limits::default()
             },
         }

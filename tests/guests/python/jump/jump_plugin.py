@@ -6,7 +6,8 @@ The first sample of a series, and the first after a gap, is compared with nothin
 import math
 
 from guest import (
-    MAX_KEYS, Series, bad_config, check_finite, each, fields_of, guarded, integer_of, is_row, parse_config, row_spec, rows_of, text_of,
+    MAX_KEYS, Series, bad_config, check_finite, each, fields_of, guarded, integer_of, is_row, parse_config, row_spec,
+    rows_of, text_of,
 )
 from wit_world import exports
 from wit_world.exports.monitoring import Detail, Finding, Origin, Phase, Report, Severity, Subscription, Watch
