@@ -231,15 +231,66 @@ async fn a_slow_consumer_loses_no_qos_1_and_keeps_its_connection() {
     assert_eq!(sender.shutdown(DEADLINE).await, 0);
     // Nobody has read yet. QoS 0 overflows and is counted; QoS 1 waits at the broker.
     assert!(eventually_async(DEADLINE, || async { slow.stats().dropped > 0 }).await);
-    let mut numbers = Vec::new();
+    let (mut numbers, mut gaps) = (Vec::new(), Vec::new());
     while numbers.len() < 100 {
         let got = message(&mut incoming).await;
+        gaps.push(got.gap);
         if got.topic == "n" {
             numbers.push(u32::from_le_bytes(got.payload.try_into().unwrap()));
         }
     }
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     assert_eq!(slow.stats().connects, 1);
+    // What was left out is told behind what waited before it, and once.
+    assert!(!gaps.first().unwrap() && gaps.contains(&true), "{gaps:?}");
+    // The first of these may still tell of something, the second has nothing to tell.
+    for may_tell in [true, false] {
+        slow.publish("n", b"last".to_vec(), Qos::AtLeastOnce, false)
+            .await
+            .unwrap();
+        let last = loop {
+            let got = message(&mut incoming).await;
+            if got.payload == b"last" {
+                break got;
+            }
+        };
+        assert!(may_tell || !last.gap);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_with_a_message_is_handed_on_within_bounds() {
+    use rumqttc::v5::mqttbytes::{QoS, v5::PublishProperties};
+    use rumqttc::v5::{AsyncClient, MqttOptions};
+
+    let Some(broker) = Mosquitto::start_or_skip(MosquittoConfig::default()) else {
+        return;
+    };
+    let (client, mut incoming) = Client::start(config(&broker.url(), "listener")).unwrap();
+    connected(&mut incoming).await;
+    listen(&client, &mut incoming, "p", "p").await;
+    let mut options = MqttOptions::new("sensor", "127.0.0.1", broker.port());
+    options.set_max_packet_size(Some(100_000));
+    let (sensor, mut events) = AsyncClient::new(options, 10);
+    tokio::spawn(async move { while events.poll().await.is_ok() {} });
+    let pair = |bytes: usize| ("unit".to_owned(), "b".repeat(bytes));
+    let cases = [
+        (vec![pair(3), pair(4)], 2),
+        (vec![pair(1); 100], 64),
+        (vec![pair(10_000); 2], 1),
+    ];
+    for (user_properties, kept) in cases {
+        let properties = PublishProperties {
+            content_type: Some("text/csv".to_owned()),
+            user_properties: user_properties.clone(),
+            ..PublishProperties::default()
+        };
+        let sent = sensor.publish_with_properties("p", QoS::AtLeastOnce, false, "1,2", properties);
+        sent.await.unwrap();
+        let got = message(&mut incoming).await;
+        assert_eq!((got.content_type.as_str(), got.gap), ("text/csv", false));
+        assert_eq!(got.properties, user_properties.get(..kept).unwrap());
+    }
 }
 
 #[tokio::test]
