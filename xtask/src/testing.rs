@@ -33,6 +33,15 @@ const REQUIRE_PYTHON: &str = "FLOORHAND_REQUIRE_PYTHON";
 /// What that Python has installed.
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 
+/// The program jco, which runs components in JavaScript.
+const JCO: &str = "FLOORHAND_JCO";
+
+/// A test that can't use it fails instead of being skipped (floorhand-tests).
+const REQUIRE_JCO: &str = "FLOORHAND_REQUIRE_JCO";
+
+/// What npm installs for that.
+const PACKAGE: &str = "tests/javascript/package.json";
+
 /// A hub without its database of the larger kind fails its test instead of skipping it (floorhand-testkit).
 const REQUIRE_POSTGRES: &str = "FLOORHAND_REQUIRE_POSTGRES";
 
@@ -77,6 +86,10 @@ pub fn run(options: &Options) -> Result<()> {
     if let Err(missing) = &python {
         println!("xtask: {missing:#}; tests that compare with Python say that they are skipped");
     }
+    let jco = jco(may_install);
+    if let Err(missing) = &jco {
+        println!("xtask: {missing:#}; the test that runs plugins in JavaScript says that it is skipped");
+    }
     build_programs()?;
     let mut settings = vec![
         (REQUIRE_MOSQUITTO, PathBuf::from("1")),
@@ -85,6 +98,8 @@ pub fn run(options: &Options) -> Result<()> {
     settings.extend(fresh_plugins.map(|folder| (FRESH_PLUGINS, folder)));
     settings.extend(python.is_ok().then(|| (REQUIRE_PYTHON, PathBuf::from("1"))));
     settings.extend(python.ok().map(|python| (PYTHON, python)));
+    settings.extend(jco.is_ok().then(|| (REQUIRE_JCO, PathBuf::from("1"))));
+    settings.extend(jco.ok().map(|jco| (JCO, jco)));
     settings.extend(postgres.then(|| (REQUIRE_POSTGRES, PathBuf::from("1"))));
     let (passed, counts) = run_tests(&options.arguments, settings)?;
     println!("\n{}", summary(&counts, started.elapsed()));
@@ -189,6 +204,47 @@ fn python(may_install: bool) -> Result<PathBuf> {
     output_of(pip.arg(workspace::root()?.join(REQUIREMENTS)))?;
     fs::write(&installed, requirements)?;
     Ok(python)
+}
+
+/// The jco that was named, or one of its own beside what was built.
+fn jco(may_install: bool) -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(JCO) {
+        return Ok(PathBuf::from(named));
+    }
+    let package = fs::read_to_string(workspace::root()?.join(PACKAGE))?;
+    let folder = workspace::manifests()?
+        .target_directory
+        .join("javascript")
+        .into_std_path_buf();
+    let (jco, installed) = (folder.join("node_modules/.bin/jco"), folder.join("installed.json"));
+    if fs::read_to_string(&installed).is_ok_and(|there| there == package) {
+        return works(jco);
+    }
+    ensure!(
+        may_install && find_program("npm").is_some(),
+        "no jco: name one in {JCO}, or run this again with --install where there is npm"
+    );
+    println!("xtask: installing {PACKAGE} with npm");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("package.json"), &package)?;
+    let mut npm = Command::new("npm");
+    npm.args([
+        "install",
+        "--silent",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--prefix",
+    ]);
+    output_of(npm.arg(&folder))?;
+    fs::write(&installed, package)?;
+    works(jco)
+}
+
+/// A Node that is too old for it is as good as none.
+fn works(jco: PathBuf) -> Result<PathBuf> {
+    output_of(Command::new(&jco).arg("--version"))?;
+    Ok(jco)
 }
 
 /// The programs that end-to-end tests start. With the tests' own targets in the same command, since cargo would otherwise

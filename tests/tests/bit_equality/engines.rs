@@ -6,6 +6,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Set where there is a jco: then a test that can't use it fails instead of being skipped.
+const REQUIRE_JCO: &str = "FLOORHAND_REQUIRE_JCO";
+
 /// Components of componentize-py are linked when they are instantiated.
 const FIRST_NODE_THAT_LINKS: u32 = 22;
 
@@ -44,6 +47,11 @@ impl Engine {
             let links = major >= FIRST_NODE_THAT_LINKS;
             return Some(Self::Jco { program: jco, links });
         }
+        assert!(
+            std::env::var_os(REQUIRE_JCO).is_none(),
+            "{} can't be run, and {REQUIRE_JCO} is set",
+            jco.display()
+        );
         eprintln!("SKIPPED jco: needs Node and the program of the npm package @bytecodealliance/jco (FLOORHAND_JCO)");
         None
     }
