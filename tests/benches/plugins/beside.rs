@@ -1,8 +1,8 @@
 //! A pipeline's latency beside plugins that do their worst, against the same pipeline's when all is quiet.
 //!
 //! One sample every two milliseconds; the hostile plugin is called, stopped and started again without pause, on a thread of
-//! its own. Two lines are no plugins, and tell what the machine itself adds: a loop of native code, and a well-behaved plugin
-//! called as often as it goes. On a machine with a single free core a busy thread takes turns with the pipeline, and the
+//! its own. Three lines are no hostile plugins, and tell what the machine itself adds: loops of native code, one of which copies
+//! memory, and a well-behaved plugin called as often as it goes. On a machine with a single free core a busy thread takes turns with the pipeline, and the
 //! scheduler is what is measured.
 
 use crate::compile::apart;
@@ -22,8 +22,11 @@ const SAMPLES: u64 = 1_000;
 
 const PACE: Duration = Duration::from_millis(2);
 
-/// Each has its own quiet figure.
+/// Each has its own quiet figure, measured right before.
 const ROUNDS: usize = 5;
+
+/// What the plugin copies that copies memory.
+const COPIED_BYTES: usize = 13_000_000;
 
 /// What goes on beside the pipeline, until it is told to stop.
 type Noise<'a> = Box<dyn Fn(&AtomicBool) + Sync + 'a>;
@@ -108,19 +111,21 @@ pub(crate) fn print() -> Result<()> {
     let host = neighbour::host();
     let mut noises = vec![
         ("(a native loop)", native()),
+        ("(a native copy in a loop)", native_copy()),
         ("(a well-behaved plugin)", plugin(&host, "", "", "")?),
     ];
     for (name, fields, process, snapshot) in HOSTILE {
         noises.push((name, plugin(&host, fields, process, snapshot)?));
     }
     noises.push(("100,000 functions, compiled again and again", compiling()?));
-    let mut quiet = Vec::new();
+    let mut quiet = vec![Vec::new(); noises.len()];
     let mut beside = vec![Vec::new(); noises.len()];
     for _ in 0..ROUNDS {
-        quiet.push(percentiles(&host)?);
-        for ((_, noise), figures) in noises.iter().zip(&mut beside) {
+        for ((_, noise), (quiet, beside)) in noises.iter().zip(quiet.iter_mut().zip(&mut beside)) {
+            // Right before it: what else the machine does changes in minutes.
+            quiet.push(percentiles(&host)?);
             let stop = AtomicBool::new(false);
-            figures.push(thread::scope(|scope| {
+            beside.push(thread::scope(|scope| {
                 scope.spawn(|| noise(&stop));
                 let figures = percentiles(&host);
                 stop.store(true, Ordering::SeqCst);
@@ -136,9 +141,10 @@ pub(crate) fn print() -> Result<()> {
         "p99, of the quiet one",
         "p99, lowest and highest round",
     ]);
-    show("nothing", &quiet, &quiet);
-    for ((name, _), figures) in noises.iter().zip(&beside) {
-        show(name, figures, &quiet);
+    let all: Vec<[f64; 2]> = quiet.concat();
+    show("nothing", &all, &all);
+    for ((name, _), (quiet, beside)) in noises.iter().zip(quiet.iter().zip(&beside)) {
+        show(name, beside, quiet);
     }
     Ok(())
 }
@@ -189,6 +195,17 @@ fn native() -> Noise<'static> {
         let mut turns = 0_u64;
         while !stop.load(Ordering::Relaxed) {
             turns = black_box(turns.wrapping_add(1));
+        }
+    })
+}
+
+/// The same with as much of the machine's memory as it can get: what `memory.copy` is to be held against.
+fn native_copy() -> Noise<'static> {
+    Box::new(|stop| {
+        let mut memory = vec![1_u8; COPIED_BYTES + 4096];
+        while !stop.load(Ordering::Relaxed) {
+            memory.copy_within(4096.., 0);
+            black_box(&mut memory);
         }
     })
 }
