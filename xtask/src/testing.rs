@@ -228,14 +228,9 @@ fn jco(may_install: bool) -> Result<PathBuf> {
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("package.json"), &package)?;
     let mut npm = Command::new("npm");
-    npm.args([
-        "install",
-        "--silent",
-        "--no-audit",
-        "--no-fund",
-        "--ignore-scripts",
-        "--prefix",
-    ]);
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    // Without a way to its registry it would wait for a quarter of an hour.
+    npm.args(["--fetch-timeout=60000", "--fetch-retries=1", "--prefix"]);
     output_of(npm.arg(&folder))?;
     fs::write(&installed, package)?;
     works(jco)
