@@ -119,11 +119,11 @@ impl Underway {
     /// The next sample as both have it, or as one of them has it that the other hasn't.
     fn next_pair(&mut self) -> Pair {
         let next = |read: &mut Option<Read>| read.as_mut()?.samples.pop_front();
-        let front = |read: &Option<Read>| read.as_ref()?.samples.front().map(identity);
-        let (own, tried) = (front(&self.active), front(&self.candidate));
         let Some(to_come) = &mut self.to_come else {
             return (next(&mut self.active), next(&mut self.candidate));
         };
+        let front = |read: &Option<Read>| read.as_ref()?.samples.front().map(identity);
+        let (own, tried) = (front(&self.active), front(&self.candidate));
         let alike = own == tried;
         // The candidate's waits if the active generation has its like further behind.
         let alone = tried

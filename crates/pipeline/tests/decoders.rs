@@ -59,8 +59,8 @@ fn load(spec: &PipelineSpec) -> Result<Pipeline, LoadError> {
     let host = Host::new(HostConfig::default()).unwrap();
     let mut read = |name: &floorhand_bundle::ComponentName| match name.as_str() {
         "model.onnx" => Ok(file("tests/skab/fixture/bundle/model.onnx")),
-        "counting.wasm" => Ok(guests::encode(COUNTING, "decoder")),
-        "passing.wasm" => Ok(guests::encode(PASSING, "processor")),
+        "counting.wasm" => Ok(component(COUNTING, "decoder")),
+        "passing.wasm" => Ok(component(PASSING, "processor")),
         other => Ok(file(&format!("plugins/prebuilt/{other}"))),
     };
     Pipeline::load(spec, &mut read, &host)
@@ -93,20 +93,22 @@ fn metrics(missing: &str) -> StageSpec {
     stage("metrics", "sparkplug-b", &config)
 }
 
+/// A plugin of this text, in which the spec of `x: FP32[1, 8]` stands at 40.
+fn component(text: &str, world: &str) -> Vec<u8> {
+    let common = guests::COMMON;
+    let module = format!(
+        r#"(module (memory (export "memory") 1) {common}
+        (data (i32.const 32) "\01\00\00\00\08\00\00\00")
+        (data (i32.const 40) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\02\00\00\00")
+        {text})"#
+    );
+    guests::encode(&module, world)
+}
+
 /// A decoder of `x: FP32[1, 8]` that finds no sample, and as many failures as its message has properties. A message of one
 /// byte makes it trap.
-const COUNTING: &str = r#"(module
-    (memory (export "memory") 1)
-    (data (i32.const 16) "x")
-    (data (i32.const 32) "\01\00\00\00\08\00\00\00")
-    (data (i32.const 40) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\02\00\00\00")
+const COUNTING: &str = r#"
     (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\00\00\00\00\01\00\00\00")
-    (global $heap (mut i32) (i32.const 4096))
-    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-        (local $at i32)
-        (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
-        (global.set $heap (i32.add (local.get $at) (local.get 3)))
-        (local.get $at))
     (func (export "floorhand:plugin/decoding@0.1.0#configure") (param i32 i32 i32 i32 i32 i32) (result i32) (i32.const 96))
     (func (export "floorhand:plugin/decoding@0.1.0#decode") (param i32 i32) (result i32)
         (global.set $heap (i32.const 4096))
@@ -115,24 +117,14 @@ const COUNTING: &str = r#"(module
         (i32.store (i32.const 176) (i32.load offset=20 (local.get 0)))
         (i32.const 160))
     (func (export "floorhand:plugin/decoding@0.1.0#snapshot") (result i32) (unreachable))
-    (func (export "floorhand:plugin/decoding@0.1.0#restore") (param i32 i32) (result i32) (unreachable)))"#;
+    (func (export "floorhand:plugin/decoding@0.1.0#restore") (param i32 i32) (result i32) (unreachable))"#;
 
 /// A processor of `x: FP32[1, 8]` that gives what it gets, a sample a call, and traps where the first element is below 0.
-const PASSING: &str = r#"(module
-    (memory (export "memory") 1)
-    (data (i32.const 16) "x")
-    (data (i32.const 32) "\01\00\00\00\08\00\00\00")
-    (data (i32.const 40) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\02\00\00\00")
+const PASSING: &str = r#"
     (data (i32.const 68) "\10\00\00\00\01\00\00\00\0a\00\00\00\20\00\00\00\02\00\00\00")
     (data (i32.const 96) "\00\00\00\00\28\00\00\00\01\00\00\00\44\00\00\00\01\00\00\00\00\00\00\00\01\00\00\00")
     (data (i32.const 164) "\20\01\00\00\01\00\00\00")
     (data (i32.const 288) "\00\04\00\00\01\00\00\00\c0\00\00\00\01\00\00\00")
-    (global $heap (mut i32) (i32.const 4096))
-    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-        (local $at i32)
-        (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
-        (global.set $heap (i32.add (local.get $at) (local.get 3)))
-        (local.get $at))
     (func (export "floorhand:plugin/processing@0.1.0#configure") (param i32 i32 i32 i32 i32 i32) (result i32) (i32.const 96))
     (func (export "floorhand:plugin/processing@0.1.0#process") (param i32 i32 i32 i32) (result i32)
         (global.set $heap (i32.const 4096))
@@ -140,7 +132,7 @@ const PASSING: &str = r#"(module
         (if (f32.lt (f32.load (i32.load (i32.const 204))) (f32.const 0)) (then (unreachable)))
         (i32.const 160))
     (func (export "floorhand:plugin/processing@0.1.0#snapshot") (result i32) (unreachable))
-    (func (export "floorhand:plugin/processing@0.1.0#restore") (param i32 i32) (result i32) (unreachable)))"#;
+    (func (export "floorhand:plugin/processing@0.1.0#restore") (param i32 i32) (result i32) (unreachable))"#;
 
 /// What came of a message's samples; none where there is no active generation, or no candidate that runs.
 type Answer = (Option<Vec<Served>>, Option<Vec<Trial>>);

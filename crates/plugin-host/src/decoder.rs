@@ -8,7 +8,7 @@ use crate::{CompiledPlugin, PluginError, Setup, Telemetry, track_0_1};
 use floorhand_tensor::{Tensor, TensorSpec};
 use std::fmt;
 
-/// Samples of one message, and refusals of one. A source that sends more at once is better off with rows of one tensor.
+/// Samples of one message, and failures of one. A source that sends more at once is better off with rows of one tensor.
 const MAX_SAMPLES: usize = 4096;
 
 /// Bytes of a sample's id, and of its key.
@@ -134,7 +134,7 @@ impl Decoder {
     /// The most messages that the plugin takes in a call.
     #[must_use]
     pub const fn max_messages(&self) -> usize {
-        self.guest.max_calls()
+        self.guest.max_batch()
     }
 
     /// Reads several messages in one call, at most [`max_messages`](Self::max_messages). The answer has an entry for each.

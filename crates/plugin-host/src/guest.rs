@@ -26,7 +26,7 @@ pub(crate) const MAX_BATCH: usize = 1024;
 /// What an answer may take for each sample of a call, besides tensors: its place, and a refusal's text.
 const SAMPLE_OVERHEAD: u64 = 2 << 10;
 
-/// The same for a message: heads and refusals of all samples that it may have.
+/// The same for a message: heads and failures of all samples that it may have.
 const MESSAGE_OVERHEAD: u64 = 2 << 20;
 
 /// What it may take for all of a call together: without it a call with 1,024 messages could make the host take 2 GiB.
@@ -109,13 +109,13 @@ pub(crate) struct Bounds {
     /// The largest snapshot in bytes.
     pub(crate) state_bytes: u32,
     /// The most samples, or messages, of a call.
-    pub(crate) max_calls: u32,
+    pub(crate) max_batch: u32,
 }
 
 impl Bounds {
     fn check(self) -> Result<(), PluginError> {
-        if self.max_calls == 0 || self.max_calls as usize > MAX_BATCH {
-            let reason = format!("it takes {} samples in a call, not 1 to {MAX_BATCH}", self.max_calls);
+        if self.max_batch == 0 || self.max_batch as usize > MAX_BATCH {
+            let reason = format!("it takes {} samples in a call, not 1 to {MAX_BATCH}", self.max_batch);
             return Err(PluginError::BadOutput {
                 function: "configure",
                 reason,
@@ -188,13 +188,13 @@ impl<E: Exports> Guest<E> {
     }
 
     /// The most samples, or messages, of a call.
-    pub(crate) const fn max_calls(&self) -> usize {
-        self.bounds.max_calls as usize
+    pub(crate) const fn max_batch(&self) -> usize {
+        self.bounds.max_batch as usize
     }
 
     /// Whether so many samples, or messages, may be given at once.
     pub(crate) fn check_samples(&self, samples: usize) -> Result<(), PluginError> {
-        let max = self.max_calls();
+        let max = self.max_batch();
         if (1..=max).contains(&samples) {
             return Ok(());
         }

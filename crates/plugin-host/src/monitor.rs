@@ -184,7 +184,7 @@ impl Monitor {
     /// The most samples that the plugin takes in a call.
     #[must_use]
     pub const fn max_samples(&self) -> usize {
-        self.guest.max_calls()
+        self.guest.max_batch()
     }
 
     /// Shows the plugin several samples in one call, at most [`max_samples`](Self::max_samples). Each tensor has their number as first dimension, in

@@ -98,7 +98,7 @@ impl Processor {
     /// The most samples that the plugin takes in a call.
     #[must_use]
     pub const fn max_samples(&self) -> usize {
-        self.guest.max_calls()
+        self.guest.max_batch()
     }
 
     /// Gives the plugin several samples in one call, at most [`max_samples`](Self::max_samples). Each input has their number as first dimension, in

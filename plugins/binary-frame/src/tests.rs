@@ -145,6 +145,21 @@ fn a_key_may_stand_in_the_header_and_lengthen_the_record() {
 }
 
 #[test]
+fn a_record_that_fails_says_of_which_key_it_is() {
+    let config = json!({
+        "outputs": [{"name": "x", "fields": [{"name": "b", "type": "UINT8"}]}],
+        "repeat": true,
+        "key": {"offset": 0, "type": "UINT8"},
+        "time": {"offset": 1, "type": "INT32", "unit": "s"},
+    });
+    let samples = decode(&mut configured(&config), &[7, 255, 255, 255, 255, 8, 1, 0, 0, 0]).unwrap();
+    let lost = samples[0].as_ref().unwrap_err();
+    assert!(lost.message().starts_with("time: "), "{}", lost.message());
+    assert_eq!(lost.key.as_deref(), Some("7"));
+    assert_eq!(samples[1].as_ref().unwrap().key.as_deref(), Some("8"));
+}
+
+#[test]
 fn several_numbers_in_a_row_fill_a_shape() {
     let config = json!({"outputs": [{"name": "w", "datatype": "INT16", "shape": [2, 3], "fields": [
         {"name": "head", "type": "UINT8"}, {"name": "wave", "type": "INT16", "count": 5, "endianness": "big"}]}]});

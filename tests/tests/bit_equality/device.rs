@@ -95,11 +95,11 @@ pub(crate) struct Described {
     /// What a processor gives.
     pub(crate) outputs: Vec<TensorSpec>,
     /// The most samples, or messages, of a call.
-    pub(crate) max_calls: usize,
+    pub(crate) max_batch: usize,
 }
 
 pub(crate) fn describe(plugin: &CompiledPlugin, cases: &Cases) -> Described {
-    let (inputs, outputs, max_calls) = match Plugin::start(plugin, cases) {
+    let (inputs, outputs, max_batch) = match Plugin::start(plugin, cases) {
         Plugin::Processor(processor) => {
             let inputs = processor.signature().inputs.iter();
             let inputs = inputs.map(|spec| (Origin::Input, spec.clone())).collect();
@@ -116,7 +116,7 @@ pub(crate) fn describe(plugin: &CompiledPlugin, cases: &Cases) -> Described {
         world: plugin.world(),
         inputs,
         outputs,
-        max_calls,
+        max_batch,
     }
 }
 

@@ -72,9 +72,9 @@ impl Job {
             return None;
         }
         let calls = if described.world == World::Decoder {
-            messages(cases, described.max_calls)
+            messages(cases, described.max_batch)
         } else {
-            batches(&samples(cases, &described.inputs, filling), described.max_calls)
+            batches(&samples(cases, &described.inputs, filling), described.max_batch)
         };
         Some(Self::of(cases, described, with_states(calls, filling != Filling::Any)))
     }

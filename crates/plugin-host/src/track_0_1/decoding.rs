@@ -53,7 +53,7 @@ impl Exports for Decoder {
             let (outputs, fields) = specs(production.outputs)?;
             let bounds = Bounds {
                 state_bytes: production.state_bytes,
-                max_calls: production.max_messages,
+                max_batch: production.max_messages,
             };
             Ok((Promise { outputs, fields }, bounds))
         }))

@@ -69,7 +69,7 @@ impl Exports for Monitor {
             let watches = subscription.watches.into_iter().map(watch);
             let bounds = Bounds {
                 state_bytes: subscription.state_bytes,
-                max_calls: subscription.max_samples,
+                max_batch: subscription.max_samples,
             };
             Ok((watches.collect::<Result<_, _>>()?, bounds))
         }))

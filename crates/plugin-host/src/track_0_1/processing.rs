@@ -76,7 +76,7 @@ impl Exports for Processor {
             };
             let bounds = Bounds {
                 state_bytes: signature.state_bytes,
-                max_calls: signature.max_samples,
+                max_batch: signature.max_samples,
             };
             Ok((promise, bounds))
         }))

@@ -326,9 +326,9 @@ fn compare_samples(
                     .get("key")
                     .is_some_and(|named| named.as_str() != key.as_deref()) =>
             {
-                Err(format!("lost of the key {key:?}"))
+                Err(format!("it failed with the key {key:?}"))
             }
-            sample => answered(sample.map_err(|loss| loss.error), expected)
+            sample => answered(sample.map_err(|failed| failed.error), expected)
                 .and_then(|sample| sample.map_or(Ok(()), |sample| compare_sample(&sample, expected, tolerance))),
         };
         compared.map_err(|wrong| format!("sample {index}: {wrong}"))?;

@@ -133,7 +133,7 @@ fn samples(
     for (index, (expected, actual)) in expected.iter().zip(actual).enumerate() {
         let difference = match actual {
             Ok(actual) => sample(file, expected, actual)?,
-            Err(actual) => loss(expected, actual),
+            Err(actual) => failure(expected, actual),
         };
         if let Some(difference) = difference {
             return Ok(Some(format!("sample {index}: {difference}")));
@@ -142,7 +142,7 @@ fn samples(
     Ok(None)
 }
 
-fn loss(expected: &ExpectedSample, actual: &Lost) -> Option<String> {
+fn failure(expected: &ExpectedSample, actual: &Lost) -> Option<String> {
     let name = error_name(&actual.error);
     let Some(error) = &expected.error else {
         return Some(format!("answers {name}: {}", actual.error));
