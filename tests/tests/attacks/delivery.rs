@@ -24,7 +24,7 @@ fn endless_data_chunks_that_are_longer_than_signed_are_refused() -> Result<()> {
     // 10 MiB of zeros in some hundred bytes.
     let bomb = zstd_of_zeros(10 << 20)?;
     let mut attacks = 0;
-    let hub = Hostile::start(&scene.broker.url(), &scene.agent, move |fetch| {
+    let hub = Hostile::start(&scene, move |fetch| {
         let first = fetch.indices().first().copied().unwrap_or_default();
         attacks += 1;
         Ok(match attacks {
@@ -68,7 +68,7 @@ fn endless_data_a_manifest_that_claims_to_be_huge_is_not_fetched() -> Result<()>
     let Some(mut scene) = Scene::set(&json!({}))? else {
         return Ok(());
     };
-    let hub = Hostile::start(&scene.broker.url(), &scene.agent, |_| Ok(vec![]))?;
+    let hub = Hostile::start(&scene, |_| Ok(vec![]))?;
     let mut assignment = scene.site.assignment(&scene.agent.device, 2, Some(&scene.archive))?;
     let chunk = |number: u32| Chunk {
         sha256: Digest::of(&number.to_le_bytes()),
@@ -100,7 +100,7 @@ fn endless_data_a_bundle_beyond_the_budget_is_refused_before_a_chunk_is_asked_fo
         return Ok(());
     };
     let content = Content::of(&scene.archive);
-    let hub = Hostile::start(&scene.broker.url(), &scene.agent, move |fetch| content.honest(fetch))?;
+    let hub = Hostile::start(&scene, move |fetch| content.honest(fetch))?;
     hub.assign(&scene.site, &scene.agent, 2, &scene.archive)?;
     let report = hub.ended("job-2", &mut scene.agent)?;
     ensure!(report.status == JobStatus::Failed, "{report:?}");
@@ -129,7 +129,7 @@ fn slow_retrieval_a_hub_that_stops_sending_is_told_and_given_up() -> Result<()> 
         return Ok(());
     };
     let (content, large) = (Content::of(&scene.archive), scene.large.sha256);
-    let hub = Hostile::start(&scene.broker.url(), &scene.agent, move |fetch| {
+    let hub = Hostile::start(&scene, move |fetch| {
         if fetch.digest == large {
             return Ok(vec![]);
         }
@@ -154,7 +154,7 @@ fn slow_retrieval_a_trickle_above_the_minimum_meets_the_deadline() -> Result<()>
         return Ok(());
     };
     let (content, large) = (Content::of(&scene.archive), scene.large.sha256);
-    let hub = Hostile::start(&scene.broker.url(), &scene.agent, move |fetch| {
+    let hub = Hostile::start(&scene, move |fetch| {
         let mut answers = content.honest(fetch)?;
         if fetch.digest == large {
             answers.truncate(1);
@@ -176,7 +176,7 @@ fn broadcasts_that_are_forged_are_refused_and_listened_to_no_more() -> Result<()
     };
     let (content, large) = (Content::of(&scene.archive), scene.large.sha256);
     let count = scene.large.chunks.len() as u32;
-    let hub = Hostile::start(&scene.broker.url(), &scene.agent, move |fetch| {
+    let hub = Hostile::start(&scene, move |fetch| {
         let mut sent = Vec::new();
         if fetch.digest == large {
             for index in 0..count {
@@ -207,7 +207,7 @@ fn broadcasts_that_are_withheld_cost_a_bounded_time() -> Result<()> {
         return Ok(());
     };
     let content = Content::of(&scene.archive);
-    let hub = Hostile::start(&scene.broker.url(), &scene.agent, move |fetch| {
+    let hub = Hostile::start(&scene, move |fetch| {
         if fetch.wanted.is_empty() {
             content.honest(fetch)
         } else {

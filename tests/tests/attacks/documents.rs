@@ -12,7 +12,7 @@ use std::fs;
 /// A hub that serves these bundles as it should.
 fn hub_of(scene: &Scene, archives: &[&Archive]) -> Result<Hostile> {
     let contents: Vec<Content> = archives.iter().map(|archive| Content::of(archive)).collect();
-    Hostile::start(&scene.broker.url(), &scene.agent, move |fetch| {
+    Hostile::start(scene, move |fetch| {
         let content = contents.iter().find(|content| content.0.contains_key(&fetch.digest));
         content.map_or_else(|| Ok(Vec::new()), |content| content.honest(fetch))
     })

@@ -1,16 +1,18 @@
 //! A hub whose assignment key was stolen, or a broker that does as it likes, and the device that it is set on.
 
 use anyhow::{Context as _, Result, ensure};
-use floorhand_bundle::{Archive, BlobRef, Digest};
-use floorhand_protocol::{Answer, ChunkMessage, Down, Fetch, JobReport, JobStatus, RecordBody, Topic, Up, UpBatch};
+use floorhand_bundle::{Archive, BlobRef, DeviceId, Digest, FleetId, PublicKey, SecretKey};
+use floorhand_protocol::{
+    Ack, Answer, ChunkMessage, Down, Fetch, JobReport, JobStatus, RecordBody, SeqRange, Topic, Up, UpBatch,
+};
 use floorhand_testkit::{Mosquitto, MosquittoConfig};
-use floorhand_tests::{Agent, FLEET, PATIENCE, Site, noise, wait_for, workspace};
+use floorhand_tests::{Agent, FLEET, PATIENCE, Site, noise, say, wait_for, workspace};
 use floorhand_transport::{Client, Config, Event, Incoming, Qos};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const DEVICE: &str = "press-1";
 /// Two megabytes: many windows, so that an attack has time.
@@ -32,7 +34,8 @@ pub(crate) enum Sent {
     Noise(Digest, Vec<u8>),
 }
 
-/// A hub that does as its test says.
+/// A hub that does as its test says. It acknowledges what the device reports: a device that hears nothing waits longer and
+/// longer before it sends more, and the test with it.
 pub(crate) struct Hostile {
     _runtime: tokio::runtime::Runtime,
     client: Client,
@@ -41,8 +44,7 @@ pub(crate) struct Hostile {
 
 impl Hostile {
     pub(crate) fn start(
-        url: &str,
-        agent: &Agent,
+        scene: &Scene,
         answer: impl FnMut(&Fetch) -> Result<Vec<Sent>> + Send + 'static,
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -50,11 +52,23 @@ impl Hostile {
             .enable_all()
             .build()?;
         let _inside = runtime.enter();
-        let (client, incoming) = Client::start(Config::new(url, "hub"))?;
+        let (client, incoming) = Client::start(Config::new(scene.broker.url(), "hub"))?;
         runtime.block_on(client.subscribe(Topic::filter_up(&FLEET.parse()?), Qos::AtLeastOnce))?;
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let key = (agent.device.clone(), agent.key.clone());
-        runtime.spawn(play(client.clone(), incoming, Arc::clone(&seen), key, answer));
+        let player = Player {
+            client: client.clone(),
+            fleet: FLEET.parse()?,
+            device: scene.agent.device.clone(),
+            key: scene.agent.key.clone(),
+            assignment: scene.site.secret("assignment")?,
+            seen: Arc::clone(&seen),
+        };
+        runtime.spawn(async move {
+            if let Err(error) = player.play(incoming, answer).await {
+                // What waits for it tells the rest.
+                say(&format!("the hostile hub has ended: {error:#}"));
+            }
+        });
         Ok(Self {
             _runtime: runtime,
             client,
@@ -116,60 +130,83 @@ impl Hostile {
     }
 }
 
-async fn play(
+/// What the hostile hub does with what it gets.
+struct Player {
     client: Client,
-    mut incoming: Incoming,
+    fleet: FleetId,
+    device: DeviceId,
+    key: PublicKey,
+    assignment: SecretKey,
     seen: Arc<Mutex<Seen>>,
-    (device, key): (floorhand_bundle::DeviceId, floorhand_bundle::PublicKey),
-    mut answer: impl FnMut(&Fetch) -> Result<Vec<Sent>>,
-) -> Result<()> {
-    let fleet: floorhand_bundle::FleetId = FLEET.parse()?;
-    while let Some(event) = incoming.recv().await {
-        let Event::Message(message) = event else { continue };
-        match message.topic.parse() {
-            Ok(Topic::Up { kind: Up::Fetch, .. }) => {
-                let fetch = Fetch::decode(&message.payload)?;
-                let blob = |digest| Topic::Blob {
-                    fleet: fleet.clone(),
-                    digest,
-                };
-                for sent in answer(&fetch)? {
-                    let (topic, payload) = match sent {
-                        Sent::Answer(chunk) => {
-                            let (fleet, device, kind) = (fleet.clone(), device.clone(), Down::Chunk);
-                            (Topic::Down { fleet, device, kind }, chunk.encode()?)
-                        }
-                        Sent::Broadcast(chunk) => (blob(chunk.digest), chunk.encode()?),
-                        Sent::Noise(digest, payload) => (blob(digest), payload),
-                    };
-                    client
-                        .publish(topic.to_string(), payload, Qos::AtLeastOnce, false)
-                        .await?;
+}
+
+impl Player {
+    async fn play(&self, mut incoming: Incoming, mut answer: impl FnMut(&Fetch) -> Result<Vec<Sent>>) -> Result<()> {
+        while let Some(event) = incoming.recv().await {
+            let Event::Message(message) = event else { continue };
+            match message.topic.parse() {
+                Ok(Topic::Up { kind: Up::Fetch, .. }) => {
+                    let fetch = Fetch::decode(&message.payload)?;
+                    for sent in answer(&fetch)? {
+                        self.send(sent).await?;
+                    }
+                    self.seen().fetches.push(fetch);
                 }
-                seen.lock().unwrap_or_else(PoisonError::into_inner).fetches.push(fetch);
+                Ok(Topic::Up { kind: Up::Batch, .. }) => {
+                    let batch = UpBatch::open(&message.payload, &self.device, &self.key)?.into_inner();
+                    self.acknowledge(&batch).await?;
+                    let boot_id = batch.boot_id;
+                    let records = batch.records.into_iter();
+                    let records = records.map(|record| ((boot_id, record.seq), record.body));
+                    self.seen().records.extend(records);
+                }
+                Ok(Topic::Up { kind: Up::Answer, .. }) => {
+                    let answer = Answer::open(&message.payload, &self.device, &self.key)?;
+                    self.seen().answers.push(answer.into_inner());
+                }
+                _ => {}
             }
-            Ok(Topic::Up { kind: Up::Batch, .. }) => {
-                let batch = UpBatch::open(&message.payload, &device, &key)?;
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                let boot_id = batch.boot_id;
-                seen.records.extend(
-                    batch
-                        .records
-                        .iter()
-                        .map(|record| ((boot_id, record.seq), record.body.clone())),
-                );
-            }
-            Ok(Topic::Up { kind: Up::Answer, .. }) => {
-                let answer = Answer::open(&message.payload, &device, &key)?;
-                seen.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .answers
-                    .push(answer.into_inner());
-            }
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, sent: Sent) -> Result<()> {
+        let blob = |digest| Topic::Blob {
+            fleet: self.fleet.clone(),
+            digest,
+        };
+        let (topic, payload) = match sent {
+            Sent::Answer(chunk) => (self.down(Down::Chunk), chunk.encode()?),
+            Sent::Broadcast(chunk) => (blob(chunk.digest), chunk.encode()?),
+            Sent::Noise(digest, payload) => (blob(digest), payload),
+        };
+        self.publish(topic, payload).await
+    }
+
+    async fn acknowledge(&self, batch: &UpBatch) -> Result<()> {
+        let range = |seq| SeqRange { first: seq, last: seq };
+        let ack = Ack {
+            device: self.device.clone(),
+            boot_id: batch.boot_id,
+            ranges: batch.records.iter().map(|record| range(record.seq)).collect(),
+            gaps: vec![],
+        };
+        self.publish(self.down(Down::Ack), ack.seal(&self.assignment)?).await
+    }
+
+    fn down(&self, kind: Down) -> Topic {
+        let (fleet, device) = (self.fleet.clone(), self.device.clone());
+        Topic::Down { fleet, device, kind }
+    }
+
+    async fn publish(&self, topic: Topic, payload: Vec<u8>) -> Result<()> {
+        let (topic, qos) = (topic.to_string(), Qos::AtLeastOnce);
+        Ok(self.client.publish(topic, payload, qos, false).await?)
+    }
 }
 
 pub(crate) fn down(agent: &Agent, kind: Down) -> Result<String> {
