@@ -325,9 +325,10 @@ impl Server {
         self.window.results += 1;
         self.write(Kind::Result, &result_json(head, outputs));
         if self.sampling.picks() {
+            // Telemetry has numbers alone; texts stand in the sinks.
             let outputs = outputs
                 .iter()
-                .map(|tensor| (tensor.name().to_owned(), tensor.to_f64().unwrap_or_default()));
+                .filter_map(|tensor| Some((tensor.name().to_owned(), tensor.to_f64().ok()?)));
             self.setup.telemetry.report(RecordBody::Prediction(Prediction {
                 bundle: head.bundle,
                 sample: head.sequence,

@@ -15,6 +15,9 @@ use tract_onnx::prelude::{
     TypedRunnableModel, TypedSimpleState,
 };
 
+/// An empty text: its length alone.
+const PREFIX: usize = 4;
+
 /// How a model is to be loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
@@ -98,7 +101,7 @@ impl Model {
     /// Runs the model once on zeros, so that the first sample finds memory and state in place.
     pub fn warm_up(&mut self) -> Result<(), InferenceError> {
         let zeros = self.signature.inputs.iter().map(|spec| {
-            let bytes = spec.fixed_len().unwrap_or(0) * spec.datatype.size() as u64;
+            let bytes = spec.fixed_len().unwrap_or(0) * spec.datatype.size().unwrap_or(PREFIX) as u64;
             let shape = spec
                 .shape
                 .iter()

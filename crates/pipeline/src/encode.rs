@@ -22,7 +22,7 @@ pub struct ResultHead<'a> {
 }
 
 /// A result as one JSON object: the head, and under `outputs` each tensor by name, flattened. NaN and infinities, which
-/// JSON has not, are `null`.
+/// JSON has not, are `null`. Byte strings are texts; what of them is no UTF-8 is replaced by U+FFFD.
 #[must_use]
 pub fn result_json(head: &ResultHead<'_>, outputs: &[Tensor]) -> Value {
     let mut object = Map::new();
@@ -72,6 +72,9 @@ fn values(tensor: &Tensor) -> Value {
             .map(|value| Number::from_f64(shortest(value)).map_or(Value::Null, Value::Number))
             .collect();
     }
+    if let Ok(texts) = tensor.elements() {
+        return texts.into_iter().map(String::from_utf8_lossy).collect();
+    }
     let values = tensor.to_f64().unwrap_or_default();
     values
         .into_iter()
@@ -97,10 +100,13 @@ mod tests {
             sequence: 7,
             bundle: Digest::of(b"b"),
         };
-        let outputs = [Tensor::from_f32("score", vec![1, 2], &[0.1, f32::NAN]).unwrap()];
+        let outputs = [
+            Tensor::from_elements("label", vec![1], &["worn"]).unwrap(),
+            Tensor::from_f32("score", vec![1, 2], &[0.1, f32::NAN]).unwrap(),
+        ];
         let text = result_json(&head, &outputs).to_string();
         let expected = format!(
-            r#"{{"bundle":"{}","outputs":{{"score":[0.1,null]}},"sample":7,"time_ms":5}}"#,
+            r#"{{"bundle":"{}","outputs":{{"label":["worn"],"score":[0.1,null]}},"sample":7,"time_ms":5}}"#,
             Digest::of(b"b")
         );
         assert_eq!(text, expected);

@@ -10,7 +10,7 @@ use crate::pipeline::{Outcome, Pipeline};
 use crate::recorded::RecordedMessage;
 use crate::{MS, Sample, decode};
 use floorhand_bundle::Golden;
-use floorhand_tensor::{Tensor, compare};
+use floorhand_tensor::{Datatype, Tensor, compare};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -225,10 +225,19 @@ fn compare_output(
         .iter()
         .find(|tensor| tensor.name() == name)
         .ok_or_else(|| wrong(format!("there is no output {name:?}")))?;
-    let mut numbers = Vec::new();
-    decode::flatten(expected, &mut numbers).map_err(|problem| wrong(format!("output {name:?}: {problem}")))?;
-    let wanted = Tensor::from_f64(name, actual.datatype(), actual.shape().to_vec(), &numbers)
-        .map_err(|error| wrong(format!("expected {error}")))?;
+    let unlike = |problem: String| wrong(format!("output {name:?}: {problem}"));
+    let shape = actual.shape().to_vec();
+    let wanted = if actual.datatype() == Datatype::Bytes {
+        Tensor::from_elements(name, shape, &decode::texts(expected).map_err(unlike)?)
+    } else {
+        Tensor::from_f64(
+            name,
+            actual.datatype(),
+            shape,
+            &decode::numbers(expected).map_err(unlike)?,
+        )
+    };
+    let wanted = wanted.map_err(|error| wrong(format!("expected {error}")))?;
     let difference = compare::largest_difference(&wanted, actual).map_err(|error| wrong(error.to_string()))?;
     let tolerance = golden.tolerance_of(name);
     if difference <= tolerance {
@@ -246,8 +255,17 @@ fn compare_output(
 
 /// The first values of a tensor, for a message.
 fn shorten(tensor: &Tensor) -> String {
-    let values = tensor.to_f64().unwrap_or_default();
-    let first: Vec<String> = values.iter().take(4).map(|value| format!("{value:.6}")).collect();
-    let more = if values.len() > first.len() { ", ..." } else { "" };
+    let first: Vec<String> = match tensor.elements() {
+        Ok(texts) => texts
+            .iter()
+            .take(4)
+            .map(|text| String::from_utf8_lossy(text).into_owned())
+            .collect(),
+        Err(_) => {
+            let values = tensor.to_f64().unwrap_or_default();
+            values.iter().take(4).map(|value| format!("{value:.6}")).collect()
+        }
+    };
+    let more = if tensor.len() > first.len() { ", ..." } else { "" };
     format!("[{}{more}]", first.join(", "))
 }

@@ -332,17 +332,27 @@ fn judge(candidate: &Loaded, processed: Processed, beside: Option<Option<&Proces
     }
 }
 
-/// The mean absolute difference of one output; infinite when one of the two doesn't have it or they differ in size.
+/// The mean absolute difference of one output, texts that differ counting 1; infinite when one of the two doesn't have it or
+/// they differ in kind or size.
 fn mean_difference(output: &str, ours: &[Tensor], theirs: &[Tensor]) -> f64 {
-    let values = |tensors: &[Tensor]| tensors.iter().find(|tensor| tensor.name() == output)?.to_f64().ok();
-    match (values(ours), values(theirs)) {
-        (Some(ours), Some(theirs)) if ours.len() == theirs.len() && !ours.is_empty() => {
-            let sum: f64 = ours
-                .iter()
-                .zip(&theirs)
-                .map(|(ours, theirs)| (ours - theirs).abs())
-                .sum();
-            sum / ours.len() as f64
+    fn find<'t>(tensors: &'t [Tensor], output: &str) -> Option<&'t Tensor> {
+        tensors.iter().find(|tensor| tensor.name() == output)
+    }
+    let (Some(ours), Some(theirs)) = (find(ours, output), find(theirs, output)) else {
+        return f64::INFINITY;
+    };
+    if ours.len() != theirs.len() || ours.is_empty() {
+        return f64::INFINITY;
+    }
+    let count = ours.len() as f64;
+    if let (Ok(ours), Ok(theirs)) = (ours.elements(), theirs.elements()) {
+        let differ = ours.iter().zip(&theirs).filter(|(ours, theirs)| ours != theirs);
+        return differ.count() as f64 / count;
+    }
+    match (ours.to_f64(), theirs.to_f64()) {
+        (Ok(ours), Ok(theirs)) => {
+            let differences = ours.iter().zip(&theirs).map(|(ours, theirs)| (ours - theirs).abs());
+            differences.sum::<f64>() / count
         }
         _ => f64::INFINITY,
     }

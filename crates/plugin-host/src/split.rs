@@ -27,12 +27,6 @@ impl Split {
         let Some(tensor) = &self.tensor else {
             return Tensor::from_f32("", vec![0], &[]);
         };
-        let bytes = tensor.data().len() / self.count;
-        let data = tensor
-            .data()
-            .get(index * bytes..(index + 1) * bytes)
-            .unwrap_or_default();
-        let shape = tensor.shape().iter().skip(1).copied().collect();
-        Tensor::new(tensor.name(), tensor.datatype(), shape, data.to_vec())
+        tensor.part(index, self.count)
     }
 }

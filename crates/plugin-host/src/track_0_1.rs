@@ -298,6 +298,7 @@ fn datatype_in(datatype: Datatype) -> types::Datatype {
         Datatype::Fp16 => types::Datatype::Fp16,
         Datatype::Fp32 => types::Datatype::Fp32,
         Datatype::Fp64 => types::Datatype::Fp64,
+        Datatype::Bytes => types::Datatype::Bytes,
     }
 }
 
@@ -316,7 +317,8 @@ fn datatype_out(datatype: types::Datatype) -> Option<Datatype> {
         types::Datatype::Fp16 => Datatype::Fp16,
         types::Datatype::Fp32 => Datatype::Fp32,
         types::Datatype::Fp64 => Datatype::Fp64,
-        types::Datatype::Bf16 | types::Datatype::Bytes => return None,
+        types::Datatype::Bytes => Datatype::Bytes,
+        types::Datatype::Bf16 => return None,
     })
 }
 

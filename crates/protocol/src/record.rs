@@ -286,7 +286,7 @@ pub struct Prediction {
     pub id: String,
     /// The sample's own time, in milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// The outputs by name, flattened.
+    /// The outputs by name, flattened; of those that are numbers.
     pub outputs: BTreeMap<String, Vec<f64>>,
 }
 

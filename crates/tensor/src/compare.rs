@@ -1,11 +1,11 @@
 //! How far two tensors are apart: what golden cases and disagreement gates are judged by.
 
-use crate::{Tensor, TensorError};
+use crate::{Datatype, Tensor, TensorError};
 
 /// The largest `|a - b| / max(1, |expected|)` over all elements: absolute below 1, relative above.
 ///
 /// Equal infinities differ by 0. A NaN on either side, or on both, is a difference of infinity: a model that gives NaN
-/// has failed. Shapes and types have to be equal.
+/// has failed. Byte strings differ by 0 or by infinity. Shapes and types have to be equal.
 pub fn largest_difference(expected: &Tensor, actual: &Tensor) -> Result<f64, TensorError> {
     if expected.datatype() != actual.datatype() {
         return Err(TensorError::Datatype {
@@ -19,6 +19,13 @@ pub fn largest_difference(expected: &Tensor, actual: &Tensor) -> Result<f64, Ten
             name: expected.name().to_owned(),
             expected: format!("{:?}", expected.shape()),
             actual: actual.shape().to_vec(),
+        });
+    }
+    if expected.datatype() == Datatype::Bytes {
+        return Ok(if expected.data() == actual.data() {
+            0.0
+        } else {
+            f64::INFINITY
         });
     }
     let pairs = expected.to_f64()?.into_iter().zip(actual.to_f64()?);
@@ -53,6 +60,9 @@ mod tests {
         check(f32::INFINITY, f32::INFINITY, 0.0);
         check(f32::INFINITY, 1.0, f64::INFINITY);
         check(f32::NAN, f32::NAN, f64::INFINITY);
+        let text = |text| Tensor::from_elements("y", vec![1], &[text]).unwrap();
+        assert_eq!(largest_difference(&text("a"), &text("a")).unwrap(), 0.0);
+        assert_eq!(largest_difference(&text("a"), &text("b")).unwrap(), f64::INFINITY);
         check(1.0, f32::NAN, f64::INFINITY);
     }
 }

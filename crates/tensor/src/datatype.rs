@@ -33,11 +33,14 @@ pub enum Datatype {
     Fp32,
     /// IEEE 754 binary64.
     Fp64,
+    /// Byte strings, UTF-8 where they are text. Each element is its length in bytes as a 32-bit integer, and then its bytes:
+    /// the only type whose elements differ in size.
+    Bytes,
 }
 
 impl Datatype {
     /// Every type, in the order of their declaration, which is also the order in the plugin interface.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Bool,
         Self::Uint8,
         Self::Uint16,
@@ -50,17 +53,24 @@ impl Datatype {
         Self::Fp16,
         Self::Fp32,
         Self::Fp64,
+        Self::Bytes,
     ];
 
-    /// Bytes an element takes.
+    /// The types of numbers, in the same order.
+    pub fn numbers() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|datatype| datatype.size().is_some())
+    }
+
+    /// Bytes an element takes; none for byte strings, of which each has a length of its own.
     #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
+    pub const fn size(self) -> Option<usize> {
+        Some(match self {
             Self::Bool | Self::Uint8 | Self::Int8 => 1,
             Self::Uint16 | Self::Int16 | Self::Fp16 => 2,
             Self::Uint32 | Self::Int32 | Self::Fp32 => 4,
             Self::Uint64 | Self::Int64 | Self::Fp64 => 8,
-        }
+            Self::Bytes => return None,
+        })
     }
 
     /// The protocol's name of the type.
@@ -79,6 +89,7 @@ impl Datatype {
             Self::Fp16 => "FP16",
             Self::Fp32 => "FP32",
             Self::Fp64 => "FP64",
+            Self::Bytes => "BYTES",
         }
     }
 }

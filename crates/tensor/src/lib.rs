@@ -20,6 +20,8 @@
 
 pub mod compare;
 mod datatype;
+mod elements;
+mod number;
 mod spec;
 mod tensor;
 
@@ -51,6 +53,26 @@ pub enum TensorError {
         name: String,
         /// The shape it claims.
         shape: Vec<u64>,
+    },
+    /// Byte strings that don't follow one another as their lengths say, or not as many as the shape has elements.
+    #[error("tensor {name:?} of shape {shape:?} has {problem}")]
+    Elements {
+        /// The tensor's name.
+        name: String,
+        /// The shape it claims.
+        shape: Vec<u64>,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Numbers were asked of byte strings, or byte strings of numbers.
+    #[error("tensor {name:?} is {actual}, expected {expected}")]
+    Kind {
+        /// The tensor's name.
+        name: String,
+        /// What was asked for.
+        expected: &'static str,
+        /// What it is.
+        actual: Datatype,
     },
     /// Another type was expected.
     #[error("tensor {name:?} is {actual}, expected {expected}")]
@@ -95,6 +117,6 @@ pub enum TensorError {
         given: String,
     },
     /// The name of a type that there isn't.
-    #[error("{0:?} is no datatype; there are BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64")]
+    #[error("{0:?} is no datatype; there are BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BYTES")]
     UnknownDatatype(String),
 }

@@ -1,6 +1,7 @@
 //! A dense array and its typed views.
 
-use crate::{Datatype, TensorError};
+use crate::number::{number, push};
+use crate::{Datatype, TensorError, elements};
 
 /// A dense, named array: little-endian, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,16 +27,23 @@ impl Tensor {
         let Some(elements) = element_count(&shape) else {
             return Err(TensorError::TooLarge { name, shape });
         };
-        let expected = elements * datatype.size() as u64;
         let actual = data.len() as u64;
-        if expected != actual {
-            return Err(TensorError::Length {
-                name,
-                shape,
-                datatype,
-                expected,
-                actual,
-            });
+        match datatype.size().map(|size| elements * size as u64) {
+            Some(expected) if expected != actual => {
+                return Err(TensorError::Length {
+                    name,
+                    shape,
+                    datatype,
+                    expected,
+                    actual,
+                });
+            }
+            Some(_) => {}
+            None => {
+                if let Err(problem) = elements::check(&data, elements) {
+                    return Err(TensorError::Elements { name, shape, problem });
+                }
+            }
         }
         Ok(Self {
             name,
@@ -52,18 +60,39 @@ impl Tensor {
     }
 
     /// A tensor of any type from numbers, each rounded and clamped into the type (`as` semantics; NaN becomes 0 in an
-    /// integer).
+    /// integer). An error for byte strings.
     pub fn from_f64(
         name: impl Into<String>,
         datatype: Datatype,
         shape: Vec<u64>,
         values: &[f64],
     ) -> Result<Self, TensorError> {
-        let mut data = Vec::with_capacity(values.len() * datatype.size());
+        let name = name.into();
+        let Some(size) = datatype.size() else {
+            return Err(TensorError::Kind {
+                name,
+                expected: "numbers",
+                actual: datatype,
+            });
+        };
+        let mut data = Vec::with_capacity(values.len() * size);
         for &value in values {
-            push_number(&mut data, datatype, value);
+            push(&mut data, datatype, value);
         }
         Self::new(name, datatype, shape, data)
+    }
+
+    /// A BYTES tensor of the given byte strings, or texts.
+    pub fn from_elements<T: AsRef<[u8]>>(
+        name: impl Into<String>,
+        shape: Vec<u64>,
+        elements: &[T],
+    ) -> Result<Self, TensorError> {
+        let name = name.into();
+        match elements::pack(elements) {
+            Ok(data) => Self::new(name, Datatype::Bytes, shape, data),
+            Err(problem) => Err(TensorError::Elements { name, shape, problem }),
+        }
     }
 
     /// The name by which stages refer to it.
@@ -93,7 +122,11 @@ impl Tensor {
     /// How many elements there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.data.len() / self.datatype.size()
+        match self.datatype.size() {
+            Some(size) => self.data.len() / size,
+            // It was checked to have as many, so that the product fits.
+            None => usize::try_from(self.shape.iter().product::<u64>()).unwrap_or(usize::MAX),
+        }
     }
 
     /// True when some dimension is 0.
@@ -102,7 +135,8 @@ impl Tensor {
         self.data.is_empty()
     }
 
-    /// The first element that is NaN or infinite, and which of the two it is. Integers are neither.
+    /// The first element that is NaN or infinite, and which of the two it is. Integers and byte strings are
+    /// neither.
     #[must_use]
     pub fn first_non_finite(&self) -> Option<(usize, f64)> {
         // All bits of the exponent set.
@@ -121,7 +155,7 @@ impl Tensor {
             }
             _ => None,
         }?;
-        let bytes = self.data.chunks_exact(self.datatype.size()).nth(at)?;
+        let bytes = self.data.chunks_exact(self.datatype.size()?).nth(at)?;
         Some((at, number(self.datatype, bytes)))
     }
 
@@ -156,13 +190,41 @@ impl Tensor {
             .collect())
     }
 
-    /// The values of a tensor of any type as numbers. 64-bit integers beyond 2^53 are rounded.
+    /// The values of a tensor of any type as numbers; an error for byte strings. 64-bit integers beyond 2^53 are rounded.
     pub fn to_f64(&self) -> Result<Vec<f64>, TensorError> {
-        Ok(self
-            .data
-            .chunks_exact(self.datatype.size())
-            .map(|bytes| number(self.datatype, bytes))
-            .collect())
+        let size = self.datatype.size().ok_or_else(|| self.is_no("numbers"))?;
+        let elements = self.data.chunks_exact(size);
+        Ok(elements.map(|bytes| number(self.datatype, bytes)).collect())
+    }
+
+    /// The byte strings of a BYTES tensor.
+    pub fn elements(&self) -> Result<Vec<&[u8]>, TensorError> {
+        if self.datatype != Datatype::Bytes {
+            return Err(self.is_no("byte strings"));
+        }
+        Ok(elements::unpack(&self.data).collect())
+    }
+
+    /// One of `count` equal parts along the first dimension, as a tensor without that dimension: a sample of a batch.
+    ///
+    /// An error when there is no such part.
+    pub fn part(&self, index: usize, count: usize) -> Result<Self, TensorError> {
+        let (shape, length) = (self.shape.iter().skip(1).copied().collect(), self.data.len());
+        let each = |whole: usize| whole.checked_div(count).unwrap_or_default();
+        let range = match self.datatype.size() {
+            Some(_) => index * each(length)..(index + 1) * each(length),
+            None => elements::range(&self.data, index * each(self.len()), each(self.len())),
+        };
+        let data = self.data.get(range).unwrap_or_default();
+        Self::new(&self.name, self.datatype, shape, data.to_vec())
+    }
+
+    fn is_no(&self, expected: &'static str) -> TensorError {
+        TensorError::Kind {
+            name: self.name.clone(),
+            expected,
+            actual: self.datatype,
+        }
     }
 }
 
@@ -175,86 +237,6 @@ fn element_count(shape: &[u64]) -> Option<u64> {
         .iter()
         .try_fold(1_u64, |product, &dim| product.checked_mul(dim))
         .filter(|&product| product <= Tensor::MAX_ELEMENTS)
-}
-
-macro_rules! read {
-    ($type:ty, $bytes:expr) => {
-        $bytes
-            .try_into()
-            .map_or(f64::NAN, |bytes| <$type>::from_le_bytes(bytes) as f64)
-    };
-}
-
-/// One element's little-endian bytes as a number.
-fn number(datatype: Datatype, bytes: &[u8]) -> f64 {
-    match datatype {
-        Datatype::Bool | Datatype::Uint8 => read!(u8, bytes),
-        Datatype::Uint16 => read!(u16, bytes),
-        Datatype::Uint32 => read!(u32, bytes),
-        Datatype::Uint64 => read!(u64, bytes),
-        Datatype::Int8 => read!(i8, bytes),
-        Datatype::Int16 => read!(i16, bytes),
-        Datatype::Int32 => read!(i32, bytes),
-        Datatype::Int64 => read!(i64, bytes),
-        Datatype::Fp16 => bytes
-            .try_into()
-            .map_or(f64::NAN, |bytes| half_to_f64(u16::from_le_bytes(bytes))),
-        Datatype::Fp32 => read!(f32, bytes),
-        Datatype::Fp64 => read!(f64, bytes),
-    }
-}
-
-/// Appends one number in a type's own representation.
-fn push_number(data: &mut Vec<u8>, datatype: Datatype, value: f64) {
-    match datatype {
-        Datatype::Bool => data.push(u8::from(value != 0.0)),
-        Datatype::Uint8 => data.push(value.round() as u8),
-        Datatype::Uint16 => data.extend((value.round() as u16).to_le_bytes()),
-        Datatype::Uint32 => data.extend((value.round() as u32).to_le_bytes()),
-        Datatype::Uint64 => data.extend((value.round() as u64).to_le_bytes()),
-        Datatype::Int8 => data.extend((value.round() as i8).to_le_bytes()),
-        Datatype::Int16 => data.extend((value.round() as i16).to_le_bytes()),
-        Datatype::Int32 => data.extend((value.round() as i32).to_le_bytes()),
-        Datatype::Int64 => data.extend((value.round() as i64).to_le_bytes()),
-        Datatype::Fp16 => data.extend(f64_to_half(value).to_le_bytes()),
-        Datatype::Fp32 => data.extend((value as f32).to_le_bytes()),
-        Datatype::Fp64 => data.extend(value.to_le_bytes()),
-    }
-}
-
-/// IEEE 754 binary16 to binary64, exact.
-fn half_to_f64(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let exponent = i32::from((bits >> 10) & 0x1f);
-    let fraction = f64::from(bits & 0x3ff);
-    match exponent {
-        0 => sign * fraction * 2_f64.powi(-24),
-        31 if fraction == 0.0 => sign * f64::INFINITY,
-        31 => f64::NAN,
-        _ => sign * (1.0 + fraction / 1024.0) * 2_f64.powi(exponent - 15),
-    }
-}
-
-/// IEEE 754 binary64 to the nearest binary16, ties to even.
-fn f64_to_half(value: f64) -> u16 {
-    let sign = if value.is_sign_negative() { 0x8000 } else { 0 };
-    let magnitude = value.abs();
-    if magnitude.is_nan() {
-        return 0x7e00 | sign;
-    }
-    // Half way between the largest finite binary16, 65504, and 65536, which there is not: from here on it is infinity.
-    if magnitude >= 65520.0 {
-        return 0x7c00 | sign;
-    }
-    // The distance between neighbours at this magnitude; 2^-24 is the smallest there is.
-    let exponent = if magnitude < 2_f64.powi(-14) {
-        -14
-    } else {
-        magnitude.log2().floor() as i32
-    };
-    let steps = (magnitude / 2_f64.powi(exponent - 10)).round_ties_even() as u16;
-    // `steps` carries the implicit leading one (1024) of a normal number, which then raises the exponent by one.
-    sign | (((exponent + 14) as u16) << 10).wrapping_add(steps)
 }
 
 #[cfg(test)]
@@ -293,7 +275,7 @@ mod tests {
 
     #[test]
     fn numbers_round_trip_through_every_type() {
-        for datatype in Datatype::ALL {
+        for datatype in Datatype::numbers() {
             let values = if datatype == Datatype::Bool {
                 vec![0.0, 1.0]
             } else {
@@ -307,17 +289,49 @@ mod tests {
     }
 
     #[test]
-    fn every_half_round_trips() {
-        for bits in 0..=u16::MAX {
-            let value = half_to_f64(bits);
-            if value.is_nan() {
-                assert!(half_to_f64(f64_to_half(value)).is_nan());
-            } else {
-                assert_eq!(f64_to_half(value), bits, "{value}");
-            }
-        }
-        assert_eq!(f64_to_half(65519.9), 0x7bff);
-        assert_eq!(f64_to_half(1.0 + 2_f64.powi(-11)), 0x3c00, "ties go to even");
-        assert_eq!(f64_to_half(2_f64.powi(-26)), 0);
+    fn texts_go_in_and_out() {
+        let texts = ["ok", "", "w\u{e4}rm"];
+        let tensor = Tensor::from_elements("label", vec![3], &texts).unwrap();
+        assert_eq!(tensor.len(), 3);
+        assert_eq!(tensor.elements().unwrap(), texts.map(str::as_bytes));
+        let again = Tensor::new("label", Datatype::Bytes, vec![3], tensor.data().to_vec()).unwrap();
+        assert_eq!(again, tensor);
+        let error = tensor.to_f64().unwrap_err().to_string();
+        assert_eq!(error, r#"tensor "label" is BYTES, expected numbers"#);
+        assert!(Tensor::from_f64("x", Datatype::Bytes, vec![1], &[1.0]).is_err());
+        assert!(Tensor::from_f32("x", vec![1], &[1.0]).unwrap().elements().is_err());
+    }
+
+    #[test]
+    fn texts_that_do_not_add_up_are_refused() {
+        let check = |shape: &[u64], data: &[u8], problem: &str| {
+            let error = Tensor::new("t", Datatype::Bytes, shape.to_vec(), data.to_vec()).unwrap_err();
+            assert!(error.to_string().contains(problem), "{error}");
+        };
+        check(&[2], &[1, 0, 0, 0, b'a'], "1 byte strings, expected 2");
+        check(&[0], &[1, 0, 0, 0, b'a'], "5 bytes behind its last byte string");
+        check(&[1], &[2, 0, 0, 0, b'a'], "cut short");
+        check(&[1], &[0xff, 0xff, 0xff, 0xff], "cut short");
+        check(&[1], &[1, 0], "cut short");
+    }
+
+    #[test]
+    fn parts_of_a_batch() {
+        let numbers = Tensor::from_f32("x", vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+        assert_eq!(
+            numbers.part(1, 2).unwrap(),
+            Tensor::from_f32("x", vec![3], &[4.0, 5.0, 6.0]).unwrap()
+        );
+        let texts = Tensor::from_elements("t", vec![3, 1], &["a", "bcd", ""]).unwrap();
+        assert_eq!(
+            texts.part(1, 3).unwrap(),
+            Tensor::from_elements("t", vec![1], &["bcd"]).unwrap()
+        );
+        assert_eq!(
+            texts.part(2, 3).unwrap(),
+            Tensor::from_elements("t", vec![1], &[""]).unwrap()
+        );
+        assert!(numbers.part(2, 2).is_err() && numbers.part(0, 0).is_err() && numbers.part(0, 4).is_err());
+        assert!(texts.part(3, 3).is_err());
     }
 }

@@ -189,7 +189,7 @@ fn one_nan(tensor: &Tensor) -> Vec<u8> {
         _ => return tensor.data().to_vec(),
     };
     let values = tensor.to_f64().unwrap();
-    let elements = tensor.data().chunks(tensor.datatype().size()).zip(values);
+    let elements = tensor.data().chunks(nan.len()).zip(values);
     elements
         .flat_map(|(bytes, value)| if value.is_nan() { nan.clone() } else { bytes.to_vec() })
         .collect()

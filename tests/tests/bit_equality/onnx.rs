@@ -76,6 +76,7 @@ fn element(datatype: Datatype) -> u64 {
         Datatype::Int16 => 5,
         Datatype::Int32 => 6,
         Datatype::Int64 => 7,
+        Datatype::Bytes => 8,
         Datatype::Bool => 9,
         Datatype::Fp16 => 10,
         Datatype::Fp64 => 11,

@@ -199,7 +199,8 @@ fn expected(outputs: &[TensorSpec], device: &Value) -> Value {
 /// Each element's bytes; `null` where there is no JSON number.
 pub(crate) fn elements(tensor: &Tensor) -> Value {
     let values = tensor.to_f64().unwrap();
-    let elements = tensor.data().chunks(tensor.datatype().size()).zip(values);
+    let size = tensor.datatype().size().expect("numbers");
+    let elements = tensor.data().chunks(size).zip(values);
     elements
         .map(|(bytes, value)| value.is_finite().then(|| hex::encode(bytes)))
         .collect()

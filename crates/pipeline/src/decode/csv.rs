@@ -1,6 +1,6 @@
 //! Rows of CSV: which column goes where is settled once, from the header.
 
-use super::{DecodeError, id, tensor, time_ns};
+use super::{DecodeError, id, is_text, tensor, text_tensor, time_ns};
 use crate::Sample;
 use ::csv::StringRecord;
 use floorhand_bundle::InputSpec;
@@ -58,11 +58,14 @@ impl CsvDecoder {
     pub fn decode(&self, row: &StringRecord) -> Result<Sample, DecodeError> {
         let mut tensors = Vec::with_capacity(self.inputs.len());
         for (input, columns) in self.inputs.iter().zip(&self.columns) {
-            let numbers = columns
-                .iter()
-                .map(|&column| self.number(row, column))
-                .collect::<Result<Vec<f64>, DecodeError>>()?;
-            tensors.push(tensor(input, &numbers)?);
+            let columns = columns.iter();
+            tensors.push(if is_text(input) {
+                let texts = columns.map(|&column| self.text(row, column));
+                text_tensor(input, &texts.collect::<Result<Vec<_>, _>>()?)?
+            } else {
+                let numbers = columns.map(|&column| self.number(row, column));
+                tensor(input, &numbers.collect::<Result<Vec<_>, _>>()?)?
+            });
         }
         let text = |column: Option<usize>| column.and_then(|column| row.get(column)).unwrap_or_default();
         Ok(Sample {
@@ -74,23 +77,25 @@ impl CsvDecoder {
     }
 
     fn number(&self, row: &StringRecord, column: usize) -> Result<f64, DecodeError> {
-        let field = || self.header.get(column).unwrap_or_default().to_owned();
-        let Some(text) = row.get(column).map(str::trim) else {
-            let problem = format!("is not there: the row has {} columns", row.len());
-            return Err(DecodeError::Field {
-                field: field(),
-                problem,
-            });
-        };
+        let text = self.text(row, column)?;
         if MISSING.contains(&text) {
             return Ok(f64::NAN);
         }
         text.parse().map_err(|_| {
             let text: String = text.chars().take(40).collect();
-            DecodeError::Field {
-                field: field(),
-                problem: format!("is {text:?}, and no number"),
-            }
+            self.wrong(column, format!("is {text:?}, and no number"))
         })
+    }
+
+    fn text<'a>(&self, row: &'a StringRecord, column: usize) -> Result<&'a str, DecodeError> {
+        let text = row.get(column).map(str::trim);
+        text.ok_or_else(|| self.wrong(column, format!("is not there: the row has {} columns", row.len())))
+    }
+
+    fn wrong(&self, column: usize, problem: String) -> DecodeError {
+        DecodeError::Field {
+            field: self.header.get(column).unwrap_or_default().to_owned(),
+            problem,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! JSON samples: `{"pressure": 1.5, "flow": 32.0}` where the input names its fields, `{"acceleration": [...]}` where it
 //! doesn't, and with either, if the source has them, `"id"` and `"time_ms"`.
 
-use super::{DecodeError, MAX_SAMPLE_BYTES, id, tensor, time_ns};
+use super::{DecodeError, MAX_SAMPLE_BYTES, id, is_text, tensor, text_tensor, time_ns};
 use crate::Sample;
 use floorhand_bundle::InputSpec;
 use floorhand_tensor::Tensor;
@@ -42,19 +42,44 @@ pub fn json_value(value: &Value, inputs: &[InputSpec]) -> Result<Sample, DecodeE
     })
 }
 
-/// Appends the numbers of a number, or of an array of any depth.
-pub fn flatten(value: &Value, into: &mut Vec<f64>) -> Result<(), String> {
-    flatten_within(value, into, MAX_DEPTH)
+/// The numbers of a number, or of an array of any depth.
+pub fn numbers(value: &Value) -> Result<Vec<f64>, String> {
+    flattened(value, number)
 }
 
-fn flatten_within(value: &Value, into: &mut Vec<f64>, depth: usize) -> Result<(), String> {
+/// The texts of a text, or of an array of any depth.
+pub fn texts(value: &Value) -> Result<Vec<&str>, String> {
+    flattened(value, text)
+}
+
+fn flattened<'v, T>(value: &'v Value, one: impl Fn(&'v Value) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let mut elements = Vec::new();
+    flatten(value, &one, MAX_DEPTH, &mut elements)?;
+    Ok(elements)
+}
+
+fn flatten<'v, T>(
+    value: &'v Value,
+    one: &impl Fn(&'v Value) -> Result<T, String>,
+    depth: usize,
+    into: &mut Vec<T>,
+) -> Result<(), String> {
     match value {
-        Value::Array(items) if depth > 0 => items.iter().try_for_each(|item| flatten_within(item, into, depth - 1)),
+        Value::Array(items) if depth > 0 => items.iter().try_for_each(|item| flatten(item, one, depth - 1, into)),
         Value::Array(_) => Err(format!("is nested more than {MAX_DEPTH} deep")),
         _ => {
-            into.push(number(value)?);
+            into.push(one(value)?);
             Ok(())
         }
+    }
+}
+
+/// A missing text is an empty one.
+fn text(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Null => Ok(""),
+        _ => Err("is neither a text nor an array of texts".to_owned()),
     }
 }
 
@@ -74,27 +99,35 @@ fn number(value: &Value) -> Result<f64, String> {
 }
 
 fn input_tensor(object: &Map<String, Value>, input: &InputSpec) -> Result<Tensor, DecodeError> {
+    if is_text(input) {
+        text_tensor(input, &elements(object, input, text)?)
+    } else {
+        tensor(input, &elements(object, input, number)?)
+    }
+}
+
+/// An input's elements: all of them under its own name, else one under each of its fields' names.
+fn elements<'v, T>(
+    object: &'v Map<String, Value>,
+    input: &InputSpec,
+    one: impl Fn(&'v Value) -> Result<T, String>,
+) -> Result<Vec<T>, DecodeError> {
     let name = &input.tensor.name;
-    let mut numbers = Vec::with_capacity(input.fields.len());
+    let wrong = |field: &str, problem| DecodeError::Field {
+        field: field.to_owned(),
+        problem,
+    };
     if let Some(value) = object.get(name) {
-        flatten(value, &mut numbers).map_err(|problem| DecodeError::Field {
-            field: name.clone(),
-            problem,
-        })?;
-        return tensor(input, &numbers);
+        return flattened(value, one).map_err(|problem| wrong(name, problem));
     }
     if input.fields.is_empty() {
         return Err(missing(name, object));
     }
-    for field in &input.fields {
+    let element = |field: &String| {
         let value = object.get(field).ok_or_else(|| missing(field, object))?;
-        let value = number(value).map_err(|problem| DecodeError::Field {
-            field: field.clone(),
-            problem,
-        })?;
-        numbers.push(value);
-    }
-    tensor(input, &numbers)
+        one(value).map_err(|problem| wrong(field, problem))
+    };
+    input.fields.iter().map(element).collect()
 }
 
 fn missing(field: &str, object: &Map<String, Value>) -> DecodeError {

@@ -8,13 +8,13 @@ mod lines;
 mod table;
 
 pub use csv::CsvDecoder;
-pub use json::{flatten, json, json_value};
+pub use json::{json, json_value, numbers, texts};
 pub use lines::{Line, Lines};
 pub use table::Table;
 
 use crate::{MS, Sample};
 use floorhand_bundle::InputSpec;
-use floorhand_tensor::{Tensor, TensorError};
+use floorhand_tensor::{Datatype, Tensor, TensorError};
 
 /// The largest sample in bytes: a plugin's input limit, and room for writing it as JSON.
 pub const MAX_SAMPLE_BYTES: usize = 32 * 1024 * 1024;
@@ -73,6 +73,9 @@ pub enum DecodeError {
     /// Raw samples need fixed shapes.
     #[error("input {0:?} has a dimension of any size; raw samples need fixed shapes")]
     RawShape(String),
+    /// Raw samples need elements of one size.
+    #[error("input {0:?} is BYTES, whose elements have no fixed size; send such samples as JSON or CSV")]
+    RawText(String),
     /// What a bundle's own decoder says, or why it can't be asked.
     #[error("{problem}")]
     Decoder {
@@ -97,7 +100,9 @@ pub fn raw(bytes: &[u8], inputs: &[InputSpec]) -> Result<Sample, DecodeError> {
             .tensor
             .fixed_len()
             .ok_or_else(|| DecodeError::RawShape(input.tensor.name.clone()))?;
-        lengths.push(elements * input.tensor.datatype.size() as u64);
+        let size = input.tensor.datatype.size();
+        let size = size.ok_or_else(|| DecodeError::RawText(input.tensor.name.clone()))?;
+        lengths.push(elements * size as u64);
     }
     let expected: u64 = lengths.iter().sum();
     if expected != bytes.len() as u64 {
@@ -162,29 +167,41 @@ fn fixed_shape(input: &InputSpec) -> Vec<u64> {
         .collect()
 }
 
-/// A tensor of numbers in the shape of its input. One dimension of any size takes what there is.
+/// A tensor of numbers in the shape of its input.
 fn tensor(input: &InputSpec, numbers: &[f64]) -> Result<Tensor, DecodeError> {
+    let shape = shape_of(input, numbers.len(), "numbers")?;
+    let spec = &input.tensor;
+    Ok(Tensor::from_f64(&spec.name, spec.datatype, shape, numbers)?)
+}
+
+/// A tensor of texts in the shape of its input.
+fn text_tensor<T: AsRef<[u8]>>(input: &InputSpec, texts: &[T]) -> Result<Tensor, DecodeError> {
+    let shape = shape_of(input, texts.len(), "texts")?;
+    Ok(Tensor::from_elements(&input.tensor.name, shape, texts)?)
+}
+
+fn is_text(input: &InputSpec) -> bool {
+    input.tensor.datatype == Datatype::Bytes
+}
+
+/// The shape of so many elements of an input. One dimension of any size takes what there is.
+fn shape_of(input: &InputSpec, given: usize, what: &str) -> Result<Vec<u64>, DecodeError> {
     let mut shape = fixed_shape(input);
     let open = input.tensor.shape.iter().position(|dim| i64::from(*dim) < 0);
     let fixed: u64 = shape.iter().product();
     if let Some(size) = open.and_then(|open| shape.get_mut(open))
         && fixed > 0
     {
-        *size = numbers.len() as u64 / fixed;
+        *size = given as u64 / fixed;
     }
     let elements: u64 = shape.iter().product();
-    if elements != numbers.len() as u64 {
+    if elements != given as u64 {
         return Err(DecodeError::Field {
             field: input.tensor.name.clone(),
-            problem: format!("has {} numbers, expected {elements}", numbers.len()),
+            problem: format!("has {given} {what}, expected {elements}"),
         });
     }
-    Ok(Tensor::from_f64(
-        &input.tensor.name,
-        input.tensor.datatype,
-        shape,
-        numbers,
-    )?)
+    Ok(shape)
 }
 
 #[cfg(test)]

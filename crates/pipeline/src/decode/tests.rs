@@ -125,3 +125,27 @@ fn ids_and_times_have_bounds() {
     assert!(row(&long, "7").unwrap_err().to_string().contains("257 bytes"));
     assert!(row("a", "99999999999999").unwrap_err().to_string().contains("no time"));
 }
+
+#[test]
+fn texts_come_from_json_and_csv() {
+    let inputs = [InputSpec {
+        tensor: TensorSpec::new("kind", Datatype::Bytes, vec![1_i64.into(), 2_i64.into()]),
+        fields: vec!["press".to_owned(), "tool".to_owned()],
+    }];
+    let expected = Tensor::from_elements("kind", vec![1, 2], &["P 7", ""]).unwrap();
+    for text in [r#"{"press": "P 7", "tool": null}"#, r#"{"kind": [["P 7", ""]]}"#] {
+        assert_eq!(json(text.as_bytes(), &inputs).unwrap().tensors, [expected.clone()]);
+    }
+    let header = StringRecord::from(vec!["tool", "press"]);
+    let decoder = CsvDecoder::new(&header, &inputs).unwrap();
+    let row = StringRecord::from(vec!["", " P 7 "]);
+    assert_eq!(decoder.decode(&row).unwrap().tensors, [expected]);
+    check_json(
+        r#"{"press": 7, "tool": ""}"#,
+        &inputs,
+        Err(r#"field "press" is neither a text nor an array of texts"#),
+    );
+    check_json(r#"{"kind": ["a"]}"#, &inputs, Err("has 1 texts, expected 2"));
+    let error = raw(&[0; 8], &inputs).unwrap_err().to_string();
+    assert!(error.contains("send such samples as JSON or CSV"), "{error}");
+}

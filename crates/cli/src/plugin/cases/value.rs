@@ -1,4 +1,5 @@
-//! Tensors as they are written in JSON: nested arrays, with `"NaN"`, `"Infinity"` and `"-Infinity"` where JSON has no number.
+//! Tensors as they are written in JSON: nested arrays, with `"NaN"`, `"Infinity"` and `"-Infinity"` where JSON has no number, and texts
+//! where the tensor's elements are byte strings.
 
 use anyhow::{Context as _, Result, anyhow};
 use floorhand_tensor::{Datatype, Tensor};
@@ -30,20 +31,24 @@ pub(in crate::plugin) fn tensor(name: &str, datatype: Datatype, value: &Value) -
 
 fn push(value: &Value, shape: &[u64], datatype: Datatype, data: &mut Vec<u8>) -> Result<()> {
     let Some((&length, rest)) = shape.split_first() else {
-        return push_number(value, datatype, data);
+        return push_element(value, datatype, data);
     };
     let items = value.as_array().filter(|items| items.len() as u64 == length);
     let items = items.ok_or_else(|| anyhow!("its rows differ in length"))?;
     items.iter().try_for_each(|item| push(item, rest, datatype, data))
 }
 
-fn push_number(value: &Value, datatype: Datatype, data: &mut Vec<u8>) -> Result<()> {
+fn push_element(value: &Value, datatype: Datatype, data: &mut Vec<u8>) -> Result<()> {
     match (datatype, value) {
         (Datatype::Int64, Value::Number(number)) if number.is_i64() => {
             data.extend(number.as_i64().unwrap_or_default().to_le_bytes());
         }
         (Datatype::Uint64, Value::Number(number)) if number.is_u64() => {
             data.extend(number.as_u64().unwrap_or_default().to_le_bytes());
+        }
+        (Datatype::Bytes, _) => {
+            let text = value.as_str().ok_or_else(|| anyhow!("{value} is no text"))?;
+            data.extend(Tensor::from_elements("", vec![1], &[text])?.data());
         }
         _ => {
             let one = Tensor::from_f64("", datatype, vec![1], &[number(value)?])?;
@@ -91,6 +96,19 @@ pub(in crate::plugin) fn difference(expected: &Value, actual: &Tensor, tolerance
             actual.shape(),
             expected.shape()
         )));
+    }
+    if let (Ok(expected), Ok(texts)) = (expected.elements(), actual.elements()) {
+        let differs = expected
+            .iter()
+            .zip(&texts)
+            .position(|(expected, text)| expected != text);
+        return Ok(differs.map(|index| {
+            format!(
+                "{:?} at {} is another text",
+                actual.name(),
+                place(index, actual.shape())
+            )
+        }));
     }
     let pairs = expected.to_f64()?.into_iter().zip(actual.to_f64()?);
     for (index, (expected, actual_value)) in pairs.enumerate() {

@@ -116,7 +116,14 @@ fn finding(found: &Found) -> String {
 /// `x [1, 2] 1.5, 2.25`
 fn tensor(tensor: &Tensor) -> String {
     let mut text = format!("{} {:?} ", tensor.name(), tensor.shape());
-    for (index, value) in tensor.to_f64().unwrap_or_default().into_iter().enumerate() {
+    let values: Vec<String> = match tensor.elements() {
+        Ok(texts) => texts
+            .iter()
+            .map(|text| format!("{:?}", String::from_utf8_lossy(text)))
+            .collect(),
+        Err(_) => tensor.to_f64().unwrap_or_default().iter().map(f64::to_string).collect(),
+    };
+    for (index, value) in values.into_iter().enumerate() {
         if text.len() > MAX_SHOWN {
             text.push_str(", …");
             break;

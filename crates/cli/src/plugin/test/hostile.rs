@@ -272,6 +272,10 @@ fn shape(spec: &TensorSpec, size: u64) -> Vec<u64> {
 
 fn filled(spec: &TensorSpec, datatype: Datatype, shape: &[u64], value: f64) -> Result<Tensor> {
     let elements = usize::try_from(shape.iter().product::<u64>())?;
+    if datatype == Datatype::Bytes {
+        let texts = vec![value.to_string(); elements];
+        return Ok(Tensor::from_elements(&spec.name, shape.to_vec(), &texts)?);
+    }
     Ok(Tensor::from_f64(
         &spec.name,
         datatype,
