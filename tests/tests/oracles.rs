@@ -2,7 +2,8 @@
 //!
 //! Scripts are found, not listed: `oracle.py` in the tests of each first-party plugin, `oracle*.py` in those of the
 //! statistics. All of them together take some 40 s of CPU time, so none is left out. What is: the section `mel` of
-//! `oracle_transforms.py`, which needs librosa, and that is left out of tests/python/requirements.txt for its size.
+//! `oracle_transforms.py`, which needs librosa, and the explanations' `oracle.py`, which needs shap; both are left out of
+//! tests/python/requirements.txt for their size.
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_tests::{python, workspace};

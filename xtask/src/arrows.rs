@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("keys", &["bundle"]),
     ("lifecycle", &["tensor", "bundle", "protocol"]),
     ("statistics", &[]),
+    ("explanation", &[]),
     ("inference", &["tensor"]),
     ("plugin-host", &["tensor"]),
     ("store", &["bundle"]),
@@ -82,7 +83,7 @@ const ENGINES: &[(&str, &str)] = &[
 ];
 
 /// Crates without files, sockets, runtime or clock: see [`crate::purity`] for their sources.
-pub const PURE: &[&str] = &["tensor", "bundle", "protocol", "lifecycle", "statistics"];
+pub const PURE: &[&str] = &["tensor", "bundle", "protocol", "lifecycle", "statistics", "explanation"];
 
 /// Runtimes, sockets and what is built on them: nothing for a pure crate. `name-anything` is meant too.
 const IMPURE: &[&str] = &[
@@ -319,6 +320,7 @@ mod tests {
             ("tensor", "bundle"),
             ("bundle", "protocol"),
             ("statistics", "tensor"),
+            ("explanation", "tensor"),
             ("store", "tensor"),
             ("transport", "protocol"),
             ("agent", "hub"),
