@@ -31,6 +31,7 @@ compile_error!("tensors are little-endian bytes, and are handed to tract as they
 mod check;
 mod convert;
 mod error;
+mod ml;
 mod model;
 mod shapes;
 
