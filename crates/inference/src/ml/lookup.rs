@@ -147,6 +147,17 @@ impl Values {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::I64(values) => values.len(),
+            Self::I32(values) => values.len(),
+            Self::I16(values) => values.len(),
+            Self::F32(values) => values.len(),
+            Self::F64(values) => values.len(),
+            Self::String(values) => values.len(),
+        }
+    }
+
     /// The values at these places. What is outside takes the last: tables end with their default.
     pub(crate) fn at(&self, places: &[usize], shape: &[usize]) -> TractResult<Tensor> {
         match self {

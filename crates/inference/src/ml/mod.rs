@@ -12,11 +12,17 @@ mod feature_vectorizer;
 mod imputer;
 mod kernel;
 mod label_encoder;
+mod linear;
 mod lookup;
 mod normalizer;
 mod numbers;
 mod one_hot_encoder;
+mod pairs;
 mod scaler;
+mod scores;
+mod svm_classifier;
+mod svm_kernel;
+mod svm_regressor;
 mod zip_map;
 
 use attributes::Attributes;
@@ -41,11 +47,23 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     });
     operators.insert("Imputer", |context, node| build(context, node, imputer::Imputer::parse));
     operators.insert("LabelEncoder", label_encoder);
+    operators.insert("LinearClassifier", |context, node| {
+        build(context, node, linear::LinearClassifier::parse)
+    });
+    operators.insert("LinearRegressor", |context, node| {
+        build(context, node, linear::LinearRegressor::parse)
+    });
     operators.insert("Normalizer", |context, node| {
         build(context, node, normalizer::Normalizer::parse)
     });
     operators.insert("OneHotEncoder", |context, node| {
         build(context, node, one_hot_encoder::OneHotEncoder::parse)
+    });
+    operators.insert("SVMClassifier", |context, node| {
+        build(context, node, svm_classifier::SvmClassifier::parse)
+    });
+    operators.insert("SVMRegressor", |context, node| {
+        build(context, node, svm_regressor::SvmRegressor::parse)
     });
     operators.insert("Scaler", |context, node| build(context, node, scaler::Scaler::parse));
     operators.insert("ZipMap", |context, node| build(context, node, zip_map::ZipMap::parse));
