@@ -52,6 +52,17 @@ pub(crate) fn wrap(node: &NodeProto, kernel: impl Kernel) -> Built {
     (expand(adapter(site(node).into(), kernel, wanted)), Vec::new())
 }
 
+/// Wires a kernel of one output into a graph whose types are known.
+pub(crate) fn wire(
+    model: &mut TypedModel,
+    prefix: &str,
+    site: &Arc<str>,
+    kernel: impl Kernel,
+    inputs: &[OutletId],
+) -> TractResult<TVec<OutletId>> {
+    model.wire_node(prefix, adapter(Arc::clone(site), kernel, tvec![0]), inputs)
+}
+
 fn adapter(site: Arc<str>, kernel: impl Kernel, wanted: TVec<usize>) -> Adapter {
     let kernel = Arc::new(kernel);
     Adapter { kernel, site, wanted }

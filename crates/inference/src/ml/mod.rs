@@ -7,6 +7,7 @@
 mod array_feature_extractor;
 mod attributes;
 mod binarizer;
+mod cast;
 mod category_mapper;
 mod feature_vectorizer;
 mod imputer;
@@ -39,6 +40,7 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Binarizer", |context, node| {
         build(context, node, binarizer::Binarizer::parse)
     });
+    operators.insert("Cast", cast::build);
     operators.insert("CategoryMapper", |context, node| {
         build(context, node, category_mapper::CategoryMapper::parse)
     });
