@@ -26,6 +26,9 @@ mod svm_kernel;
 mod svm_regressor;
 mod zip_map;
 
+#[cfg(test)]
+mod tests;
+
 use attributes::Attributes;
 use kernel::{Built, Kernel};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
