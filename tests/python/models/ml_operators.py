@@ -413,6 +413,10 @@ def casts():
     record("cast special", [plain("Cast", ["x"], ["y"], to=TensorProto.FLOAT)], {"x": special}, ["y"])
     large = np.array([2.0**31, -(2.0**40), 1.9], F32)
     record("cast large to int64", [plain("Cast", ["x"], ["y"], to=TensorProto.INT64)], {"x": large}, ["y"])
+    like = [plain("CastLike", ["x", "o"], ["y"])]
+    record("cast like string", like, {"x": written["float"], "o": texts}, ["y"])
+    record("cast string like int64", like, {"x": texts, "o": np.array([1], I64)}, ["y"])
+    record("cast large like int64", like, {"x": large, "o": np.array([1], I64)}, ["y"])
     large = np.array([2**31, -(2**62), 5], I64)
     record("cast int64 to int64", [plain("Cast", ["x"], ["y"], to=TensorProto.INT64)], {"x": large}, ["y"])
 

@@ -1,4 +1,4 @@
-//! `Cast`, with strings on either side, and with all of an `int64`.
+//! `Cast` and `CastLike`, with strings on either side, and with all of an `int64`.
 //!
 //! tract 0.23.9 reads floats out of strings and writes numbers as Rust does. And it makes a symbolic integer of every
 //! cast to `int64`, by way of 32 bits: 2^31 becomes -2^31 without a word. Both can go once tract does otherwise.
@@ -16,24 +16,29 @@ use tract_onnx::tract_hir::internal::{Expansion, expand};
 /// Builds a `Cast` of ONNX's own domain.
 pub(crate) fn build(_context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
     let to = node.get_attr::<DatumType>("to").with_context(|| site(node))?;
-    let site = site(node).into();
+    let (to, site) = (Some(to), site(node).into());
+    Ok((expand(Cast { to, site }), Vec::new()))
+}
+
+/// Builds a `CastLike`, to the type of its second input.
+pub(crate) fn build_like(_context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
+    let (to, site) = (None, site(node).into());
     Ok((expand(Cast { to, site }), Vec::new()))
 }
 
 #[derive(Debug, Clone)]
 struct Cast {
-    to: DatumType,
+    /// None for the type of the second input.
+    to: Option<DatumType>,
     site: Arc<str>,
 }
 
-impl Cast {
-    /// A symbolic integer may stand for a dimension that isn't known yet, and stays one.
-    fn target(&self, from: DatumType) -> DatumType {
-        if from == DatumType::TDim && self.to == DatumType::I64 {
-            from
-        } else {
-            self.to
-        }
+/// A symbolic integer may stand for a dimension that isn't known yet, and stays one.
+fn target(from: DatumType, to: DatumType) -> DatumType {
+    match (from, to) {
+        (DatumType::TDim, DatumType::I64 | DatumType::TDim) => DatumType::TDim,
+        (_, DatumType::TDim) => DatumType::I64,
+        _ => to,
     }
 }
 
@@ -48,24 +53,35 @@ impl Expansion for Cast {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        let ([input], [output]) = (inputs, outputs) else {
-            bail!("{}: takes one input and gives one output", self.site);
+        let ([input, like @ ..], [output]) = (inputs, outputs) else {
+            bail!("{}: takes one input or two, and gives one output", self.site);
         };
         solver.equals(&input.shape, &output.shape)?;
-        solver.given(&input.datum_type, move |solver, from| {
-            solver.equals(&output.datum_type, self.target(from))
+        let types = std::iter::once(input).chain(like).map(|input| &input.datum_type);
+        solver.given_all(types, move |solver, types| {
+            let from = types.first().copied().unwrap_or(DatumType::I64);
+            let to = self.to.or(types.get(1).copied()).unwrap_or(from);
+            solver.equals(&output.datum_type, target(from, to))
         })
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let from = inputs.first().map(|input| model.outlet_fact(*input)).transpose()?;
-        let from = from.map_or(self.to, |fact| fact.datum_type);
-        if from == self.to {
-            model.wire_node(prefix, tract_onnx::tract_core::ops::identity::Identity, inputs)
-        } else if from == DatumType::String || self.to == DatumType::String {
-            kernel::wire(model, prefix, &self.site, StringCast { to: self.to }, inputs)
+        let (&[input], like) = inputs.split_at_checked(1).unwrap_or_default() else {
+            bail!("{}: has no input", self.site);
+        };
+        let from = model.outlet_fact(input)?.datum_type;
+        let to = match (self.to, like) {
+            (Some(to), _) => to,
+            (None, [like]) => model.outlet_fact(*like)?.datum_type,
+            (None, _) => bail!("{}: takes two inputs", self.site),
+        };
+        let to = target(from, to);
+        if from == to {
+            model.wire_node(prefix, tract_onnx::tract_core::ops::identity::Identity, &[input])
+        } else if from == DatumType::String || to == DatumType::String {
+            kernel::wire(model, prefix, &self.site, StringCast { to }, &[input])
         } else {
-            model.wire_node(prefix, cast(self.target(from)), inputs)
+            model.wire_node(prefix, cast(to), &[input])
         }
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
         build(context, node, binarizer::Binarizer::parse)
     });
     operators.insert("Cast", cast::build);
+    operators.insert("CastLike", cast::build_like);
     operators.insert("CategoryMapper", |context, node| {
         build(context, node, category_mapper::CategoryMapper::parse)
     });

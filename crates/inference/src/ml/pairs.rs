@@ -37,7 +37,7 @@ impl Pairs {
             return Err(attributes.refuse("coefficients", problem));
         }
         let rho = attributes.floats("rho")?;
-        let count = classes * (classes - 1) / 2;
+        let count = pair_count(classes);
         if rho.len() != count {
             let problem = format!(
                 "has {} values for {count} pairs of classes; give one for each",
@@ -99,6 +99,11 @@ impl Pair {
     }
 }
 
+/// How many pairs so many classes make. Where that overflows, no attribute can have as many values.
+fn pair_count(classes: usize) -> usize {
+    classes.saturating_mul(classes.saturating_sub(1)) / 2
+}
+
 /// Which vectors belong to which class.
 fn ranges(attributes: &mut Attributes, classes: usize) -> TractResult<Vec<Range<usize>>> {
     let counts = attributes.ints("vectors_per_class")?;
@@ -135,7 +140,7 @@ pub(crate) struct Sigmoids {
 impl Sigmoids {
     pub(crate) fn parse(attributes: &mut Attributes, classes: usize) -> TractResult<Option<Self>> {
         let (slopes, offsets) = (attributes.floats("prob_a")?, attributes.floats("prob_b")?);
-        let pairs = classes * classes.saturating_sub(1) / 2;
+        let pairs = pair_count(classes);
         if slopes.is_empty() && offsets.is_empty() {
             return Ok(None);
         }
