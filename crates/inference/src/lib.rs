@@ -4,7 +4,8 @@
 //! verified, and one that points at files beside it is refused. Starts no threads and reads no clock.
 //!
 //! A model is checked before tract sees it (operators, claimed sizes, external data), its open dimensions are fixed, and
-//! a panic inside tract becomes an error: a bad model costs its bundle, never the process.
+//! a panic inside tract becomes an error: a bad model costs its bundle, never the process. The operators of `ai.onnx.ml`,
+//! and `Cast`, are our own: they answer as ONNX Runtime does, or the model is refused (`src/ml`).
 //!
 //! ```no_run
 //! use floorhand_inference::{LoadOptions, Model};
@@ -31,6 +32,7 @@ compile_error!("tensors are little-endian bytes, and are handed to tract as they
 mod check;
 mod convert;
 mod error;
+mod ml;
 mod model;
 mod shapes;
 
