@@ -2,73 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod ml;
 #[expect(dead_code, reason = "other tests need more of it")]
 mod onnx;
+mod recorded;
 
-use base64::Engine;
-use floorhand_inference::{InferenceError, LoadOptions, Model};
-use floorhand_tensor::{Datatype, Tensor};
+use floorhand_inference::{LoadOptions, Model};
+use floorhand_tensor::Tensor;
+use ml::{Held, model, refused};
 use onnx::Size;
-use prost::Message;
-use serde_json::Value;
-use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::GraphProto;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto};
 
 /// What ONNX Runtime answers, recorded by `tests/python/models/ml_operators.py`.
 const CASES: &str = include_str!("ml_operators.json");
-
-fn number(value: &Value) -> f64 {
-    let named = || value.as_str().unwrap().parse().unwrap();
-    value.as_f64().unwrap_or_else(named)
-}
-
-/// A recorded tensor; none of strings, which no tensor outside holds yet.
-fn tensor(recorded: &Value) -> Option<Tensor> {
-    let name = recorded["name"].as_str().unwrap();
-    let shape = recorded["shape"].as_array().unwrap();
-    let shape = shape.iter().map(|size| size.as_u64().unwrap()).collect();
-    let datatype = match recorded["type"].as_str().unwrap() {
-        "string" => return None,
-        "float32" => Datatype::Fp32,
-        "float64" => Datatype::Fp64,
-        "float16" => Datatype::Fp16,
-        other => other.to_uppercase().parse().unwrap(),
-    };
-    let data = recorded["data"].as_array().unwrap();
-    if is_float(datatype) {
-        let values: Vec<f64> = data.iter().map(number).collect();
-        return Some(Tensor::from_f64(name, datatype, shape, &values).unwrap());
-    }
-    // Not by way of doubles, in which large integers are rounded.
-    let bytes = data.iter().flat_map(|value| {
-        let bytes = value.as_i64().unwrap().to_le_bytes();
-        bytes.into_iter().take(datatype.size())
-    });
-    Some(Tensor::new(name, datatype, shape, bytes.collect()).unwrap())
-}
-
-fn is_float(datatype: Datatype) -> bool {
-    matches!(datatype, Datatype::Fp16 | Datatype::Fp32 | Datatype::Fp64)
-}
-
-/// The tensors of a case, if none is of strings.
-fn tensors(case: &Value, key: &str) -> Option<Vec<Tensor>> {
-    case[key].as_array().unwrap().iter().map(tensor).collect()
-}
-
-/// Floats by less than `tolerance` of the largest, anything else to the bit.
-fn same(got: &Tensor, expected: &Tensor, tolerance: f64) -> bool {
-    if !is_float(expected.datatype()) {
-        return got == expected;
-    }
-    let values = expected.to_f64().unwrap();
-    let finite = values.iter().map(|x| x.abs()).filter(|x| x.is_finite());
-    let allowed = tolerance * finite.fold(1.0, f64::max);
-    let close = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= allowed;
-    (got.datatype(), got.shape()) == (expected.datatype(), expected.shape())
-        && got.to_f64().unwrap().iter().zip(&values).all(close)
-}
 
 /// Why these differ more in some cases: `src/ml/tests.rs`.
 fn tolerance(name: &str) -> f64 {
@@ -83,110 +30,10 @@ fn tolerance(name: &str) -> f64 {
 
 #[test]
 fn answers_are_those_of_onnx_runtime() {
-    let cases: Vec<Value> = serde_json::from_str(CASES).unwrap();
-    let (mut wrong, mut compared) = (Vec::new(), 0);
-    for case in &cases {
-        let name = case["name"].as_str().unwrap();
-        let (Some(inputs), Some(expected)) = (tensors(case, "inputs"), tensors(case, "outputs")) else {
-            continue;
-        };
-        let bytes = base64::engine::general_purpose::STANDARD.decode(case["model"].as_str().unwrap());
-        let shape = |input: &Tensor| (input.name().to_owned(), input.shape().to_vec());
-        let shapes = inputs.iter().map(shape).collect();
-        let answers = Model::load(&bytes.unwrap(), &LoadOptions { shapes }).and_then(|mut model| model.run(&inputs));
-        let answers = answers.unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert_eq!(answers.len(), expected.len());
-        for (answer, expected) in answers.iter().zip(&expected) {
-            if !same(answer, expected, tolerance(name)) {
-                wrong.push(format!("{name}: {:?} is not {:?}", answer.to_f64(), expected.to_f64()));
-            }
-        }
-        compared += 1;
-    }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(compared > 300, "only {compared} cases were compared");
+    recorded::check(CASES, 400, tolerance);
 }
 
-/// An attribute, by what it holds.
-enum Held<'a> {
-    Int(i64),
-    Float(f32),
-    String(&'a str),
-    Ints(&'a [i64]),
-    Floats(&'a [f32]),
-    Strings(&'a [&'a str]),
-}
-
-fn attribute(name: &str, held: &Held) -> AttributeProto {
-    let mut attribute = AttributeProto {
-        name: name.to_owned(),
-        ..Default::default()
-    };
-    attribute.r#type = match held {
-        Held::Int(value) => {
-            attribute.i = *value;
-            AttributeType::Int
-        }
-        Held::Float(value) => {
-            attribute.f = *value;
-            AttributeType::Float
-        }
-        Held::String(value) => {
-            attribute.s = value.as_bytes().to_vec();
-            AttributeType::String
-        }
-        Held::Ints(values) => {
-            attribute.ints = values.to_vec();
-            AttributeType::Ints
-        }
-        Held::Floats(values) => {
-            attribute.floats = values.to_vec();
-            AttributeType::Floats
-        }
-        Held::Strings(values) => {
-            attribute.strings = values.iter().map(|value| value.as_bytes().to_vec()).collect();
-            AttributeType::Strings
-        }
-    } as i32;
-    attribute
-}
-
-/// A model of one operator, from x of shape [2, 3] to the outputs, with version 4 of the operator set.
-fn model(operator: &str, x: DataType, attributes: &[(&str, Held)]) -> Vec<u8> {
-    let two = matches!(operator, "LinearClassifier" | "SVMClassifier");
-    let outputs: &[&str] = if two { &["y", "z"] } else { &["y"] };
-    let node = NodeProto {
-        domain: "ai.onnx.ml".to_owned(),
-        output: outputs.iter().map(|&output| output.to_owned()).collect(),
-        attribute: attributes.iter().map(|(name, held)| attribute(name, held)).collect(),
-        ..onnx::node("here", operator, &["x"], "y")
-    };
-    let output = |name: &&str| onnx::value(name, DataType::Float, &[]);
-    let graph = GraphProto {
-        node: vec![node],
-        input: vec![onnx::value("x", x, &[Size::Is(2), Size::Is(3)])],
-        output: outputs.iter().map(output).collect(),
-        ..Default::default()
-    };
-    let mut model = onnx::model(graph);
-    model.opset_import.push(OperatorSetIdProto {
-        domain: "ai.onnx.ml".to_owned(),
-        version: 4,
-    });
-    model.encode_to_vec()
-}
-
-/// Loading has to fail with the node, the operator and `expected`.
-#[track_caller]
-fn refused(operator: &str, x: DataType, attributes: &[(&str, Held)], expected: &str) {
-    let error = Model::load(&model(operator, x, attributes), &LoadOptions::default()).unwrap_err();
-    let text = error.to_string();
-    assert!(matches!(error, InferenceError::Refused { .. }), "{text}");
-    let site = format!("node \"here\", operator ai.onnx.ml.{operator}");
-    assert!(text.contains(&site) && text.contains(expected), "{text}");
-}
-
-use Held::{Float, Floats, Int, Ints, String as Text, Strings};
+use ml::Held::{Float, Floats, Int, Ints, String as Text, Strings};
 
 #[test]
 fn attributes_that_do_not_fit_are_refused() {
@@ -210,7 +57,7 @@ fn attributes_that_do_not_fit_are_refused() {
     check(
         "Scaler",
         &[one("scale"), one("offset"), one("bias")],
-        r#"attribute "bias": is not one that version 4"#,
+        r#"attribute "bias": is not one that version 5"#,
     );
     check(
         "Normalizer",

@@ -474,7 +474,12 @@ def main():
         strings,
     ]:
         group()
-    with open(sys.argv[1], "w", encoding="utf-8") as file:
+    save(sys.argv[1])
+
+
+def save(path):
+    """Writes the cases that were recorded."""
+    with open(path, "w", encoding="utf-8") as file:
         file.write("[\n")
         lines = (json.dumps(case, ensure_ascii=False, separators=(",", ":")) for case in cases)
         file.write(",\n".join(lines))

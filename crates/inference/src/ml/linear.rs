@@ -92,7 +92,7 @@ pub(crate) struct LinearClassifier {
 
 impl LinearClassifier {
     pub(crate) fn parse(attributes: &mut Attributes) -> TractResult<Self> {
-        let labels = scores::labels(attributes)?;
+        let labels = scores::labels(attributes, "classlabels_ints")?;
         let post_transform = PostTransform::parse(attributes)?;
         // Exporters write it, and nobody's scores depend on it.
         attributes.int("multi_class")?;

@@ -24,6 +24,7 @@ mod scores;
 mod svm_classifier;
 mod svm_kernel;
 mod svm_regressor;
+mod trees;
 mod zip_map;
 
 #[cfg(test)]
@@ -72,6 +73,15 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
         build(context, node, svm_regressor::SvmRegressor::parse)
     });
     operators.insert("Scaler", |context, node| build(context, node, scaler::Scaler::parse));
+    operators.insert("TreeEnsemble", |context, node| {
+        build(context, node, trees::Regressor::parse_ensemble)
+    });
+    operators.insert("TreeEnsembleClassifier", |context, node| {
+        build(context, node, trees::TreeEnsembleClassifier::parse)
+    });
+    operators.insert("TreeEnsembleRegressor", |context, node| {
+        build(context, node, trees::Regressor::parse)
+    });
     operators.insert("ZipMap", |context, node| build(context, node, zip_map::ZipMap::parse));
 }
 

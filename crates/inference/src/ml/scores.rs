@@ -32,6 +32,22 @@ impl PostTransform {
         }
     }
 
+    /// The same as a number, as `TreeEnsemble` has it.
+    pub(crate) fn parse_number(attributes: &mut Attributes) -> TractResult<Self> {
+        match attributes.int("post_transform")? {
+            None | Some(0) => Ok(Self::None),
+            Some(1) => Ok(Self::Softmax),
+            Some(2) => Ok(Self::Logistic),
+            Some(3) => Ok(Self::SoftmaxZero),
+            Some(4) => Ok(Self::Probit),
+            Some(other) => {
+                let problem =
+                    format!("is {other}; write 0 (NONE), 1 (SOFTMAX), 2 (LOGISTIC), 3 (SOFTMAX_ZERO) or 4 (PROBIT)");
+                Err(attributes.refuse("post_transform", problem))
+            }
+        }
+    }
+
     /// Changes the scores of one sample. A single score stays what it is, except for the probit: so ONNX Runtime does.
     pub(crate) fn apply(self, scores: &mut [f32]) {
         match self {
@@ -107,16 +123,16 @@ fn softmax_zero(scores: &mut [f32]) {
     scores.iter_mut().for_each(|score| *score /= sum);
 }
 
-/// The names of classes, ints or strings.
-pub(crate) fn labels(attributes: &mut Attributes) -> TractResult<Values> {
-    let ints = attributes.ints("classlabels_ints")?;
+/// The names of classes: strings, or ints under an attribute of this name.
+pub(crate) fn labels(attributes: &mut Attributes, name: &'static str) -> TractResult<Values> {
+    let ints = attributes.ints(name)?;
     let strings = attributes.strings("classlabels_strings")?;
     match (ints.is_empty(), strings.is_empty()) {
         (false, true) => Ok(Values::I64(ints.to_vec())),
         (true, false) => Ok(Values::String(strings)),
         _ => {
             let problem = "give labels in either this or \"classlabels_strings\", not in both";
-            Err(attributes.refuse("classlabels_ints", problem))
+            Err(attributes.refuse(name, problem))
         }
     }
 }

@@ -29,7 +29,7 @@ enum Machine {
 
 impl SvmClassifier {
     pub(crate) fn parse(attributes: &mut Attributes) -> TractResult<Self> {
-        let labels = scores::labels(attributes)?;
+        let labels = scores::labels(attributes, "classlabels_ints")?;
         let post_transform = PostTransform::parse(attributes)?;
         let likeness = Likeness::parse(attributes)?;
         let per_class = attributes.ints("vectors_per_class")?;
