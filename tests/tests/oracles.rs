@@ -1,7 +1,7 @@
 //! Recorded cases are what other libraries give: every script that wrote some makes them again and compares.
 //!
 //! Scripts are found, not listed: `oracle.py` in the tests of each first-party plugin, `oracle*.py` in those of the
-//! statistics. All of them together take some 40 s of CPU time, so none is left out. What is: the section `mel` of
+//! statistics and of the models' operators. All of them together take some 40 s of CPU time, so none is left out. What is: the section `mel` of
 //! `oracle_transforms.py`, which needs librosa, and the explanations' `oracle.py`, which needs shap; both are left out of
 //! tests/python/requirements.txt for their size.
 
@@ -102,6 +102,11 @@ fn check_all(folders: &[PathBuf]) -> Result<()> {
 #[test]
 fn the_statistics_cases_are_those_of_other_libraries() -> Result<()> {
     check_all(&[workspace().join("crates/statistics/tests")])
+}
+
+#[test]
+fn the_operators_cases_are_those_of_onnx_runtime() -> Result<()> {
+    check_all(&[workspace().join("crates/inference/tests")])
 }
 
 #[test]

@@ -14,7 +14,7 @@ use onnx::Size;
 use tract_onnx::pb::GraphProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
-/// What ONNX Runtime answers, recorded by `tests/python/models/ml_operators.py`.
+/// What ONNX Runtime answers, recorded by `oracle_ml_operators.py`.
 const CASES: &str = include_str!("ml_operators.json");
 
 /// Why these differ more in some cases: `src/ml/tests.rs`.

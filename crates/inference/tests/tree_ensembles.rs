@@ -12,7 +12,7 @@ use ml::Held::{Floats, Int, Ints, String as Text, Strings};
 use ml::{Held, refused};
 use tract_onnx::pb::tensor_proto::DataType;
 
-/// What ONNX Runtime answers, recorded by `tests/python/models/tree_ensembles.py`.
+/// What ONNX Runtime answers, recorded by `oracle_tree_ensembles.py`.
 const CASES: &str = include_str!("tree_ensembles.json");
 
 #[test]

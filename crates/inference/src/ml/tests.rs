@@ -6,7 +6,7 @@ use base64::Engine;
 use serde_json::Value;
 use tract_onnx::prelude::*;
 
-/// What ONNX Runtime answers, recorded by `tests/python/models/ml_operators.py`.
+/// What ONNX Runtime answers, recorded by `oracle_ml_operators.py`.
 const CASES: &str = include_str!("../../tests/ml_operators.json");
 
 fn cases() -> Vec<Value> {

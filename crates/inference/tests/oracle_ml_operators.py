@@ -1,95 +1,21 @@
 """Records what ONNX Runtime answers for the operators of ai.onnx.ml, one small model for each case.
 
-    python tests/python/models/ml_operators.py crates/inference/tests/ml_operators.json
+    python crates/inference/tests/oracle_ml_operators.py
 
-Needs onnx and onnxruntime (requirements.txt beside this file says which). The same seed gives the same file. Each case
-is a model, its inputs and the outputs; a float that JSON doesn't have is a string, a tensor of strings a list of them.
-What ONNX Runtime can't run is no case: the tests of what is refused are written by hand.
+The same seed gives the same file, ml_operators.json; with `--check` it is compared with the one that is there. What ONNX
+Runtime can't run is no case: the tests of what is refused are written by hand.
 """
 
-import base64
 import itertools
-import json
-import sys
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, helper
 
-F32, F64, I64, I32 = np.float32, np.float64, np.int64, np.int32
+from recorder import F32, F64, I32, I64, INF, NAN, TRANSFORMS, finish, node, record
+
 TYPES = {"float": F32, "double": F64, "int64": I64, "int32": I32}
-TRANSFORMS = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"]
-NAN, INF = float("nan"), float("inf")
 
 random = np.random.default_rng(20261122)
-cases = []
-
-
-def element_type(array):
-    if array.dtype.kind in "OU":
-        return TensorProto.STRING
-    return helper.np_dtype_to_tensor_dtype(array.dtype)
-
-
-def listed(array):
-    """An array's elements, in order, as JSON can hold them exactly."""
-    if array.dtype.kind in "OU":
-        return [str(x) for x in array.ravel()]
-    if array.dtype.kind != "f":
-        return [int(x) for x in array.ravel()]
-    # The shortest text that means this number in its own type.
-    return [float(np.format_float_scientific(x)) if np.isfinite(x) else str(x) for x in array.ravel()]
-
-
-def tensor(name, array):
-    array = np.asarray(array)
-    kind = "string" if array.dtype.kind in "OU" else array.dtype.name
-    return {"name": name, "type": kind, "shape": list(array.shape), "data": listed(array)}
-
-
-def record(name, nodes, inputs, outputs, ml=1, batch=False):
-    """Runs a graph of `nodes` on `inputs` (name to array), and keeps what comes out of `outputs`.
-
-    With `batch`, the first dimension of the inputs has a name instead of a size.
-    """
-    inputs = {key: np.asarray(value) for key, value in inputs.items()}
-    infos = []
-    for key, value in inputs.items():
-        shape = ["N", *value.shape[1:]] if batch else list(value.shape)
-        infos.append(helper.make_tensor_value_info(key, element_type(value), shape))
-    # An output's type is found out, not declared: some are sequences of maps.
-    outs = [helper.make_empty_tensor_value_info(key) for key in outputs]
-    graph = helper.make_graph(nodes, "case", infos, outs)
-    imports = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", ml)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=9)
-    data = model.SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        answers = session.run(None, inputs)
-    except Exception as error:  # its own types are many, and say nothing more
-        raise SystemExit(f"{name}: ONNX Runtime can't: {error}")
-    answers = [mapped(answer) if isinstance(answer, list) else answer for answer in answers]
-    cases.append(
-        {
-            "name": name,
-            "model": base64.b64encode(data).decode(),
-            "inputs": [tensor(key, value) for key, value in inputs.items()],
-            "outputs": [tensor(key, answer) for key, answer in zip(outputs, answers)],
-        }
-    )
-
-
-def mapped(maps):
-    """A ZipMap's list of maps as the tensor of its values, which is what the model gives here."""
-    return np.array([list(entry.values()) for entry in maps], F32)
-
-
-def node(operator, inputs, outputs, **attributes):
-    attributes = {key: value for key, value in attributes.items() if value is not None}
-    return helper.make_node(operator, inputs, outputs, domain="ai.onnx.ml", **attributes)
-
 
 def one(name, operator, x, ml=1, batch=False, outputs=("y",), **attributes):
     record(name, [node(operator, ["x"], list(outputs), **attributes)], {"x": x}, list(outputs), ml, batch)
@@ -474,17 +400,7 @@ def main():
         strings,
     ]:
         group()
-    save(sys.argv[1])
-
-
-def save(path):
-    """Writes the cases that were recorded."""
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("[\n")
-        lines = (json.dumps(case, ensure_ascii=False, separators=(",", ":")) for case in cases)
-        file.write(",\n".join(lines))
-        file.write("\n]\n")
-    print(f"{len(cases)} cases of ONNX Runtime {onnxruntime.__version__}")
+    finish(__file__)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """Records what ONNX Runtime answers for tree ensembles, one small model for each case.
 
-    python tests/python/models/tree_ensembles.py crates/inference/tests/tree_ensembles.json
+    python crates/inference/tests/oracle_tree_ensembles.py
 
-As ml_operators.py beside this file, whose recorder it uses. Trees are random: every kind of split, in one ensemble or
+Writes tree_ensembles.json, or with `--check` compares with it. Trees are random: every kind of split, in one ensemble or
 alone, values on both sides of each threshold and on it, NaN and infinity, leaves at different depths.
 """
 
 import itertools
-import sys
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
-from ml_operators import F32, F64, I32, I64, INF, NAN, TRANSFORMS, cases, node, record, save
+from recorder import F32, F64, I32, I64, INF, NAN, TRANSFORMS, finish, node, record
 
 random = np.random.default_rng(20261123)
 MODES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
@@ -184,4 +183,4 @@ if __name__ == "__main__":
     regressors()
     classifiers()
     ensembles()
-    save(sys.argv[1])
+    finish(__file__)
