@@ -5,7 +5,7 @@
 //!
 //! A model is checked before tract sees it (operators, claimed sizes, external data), its open dimensions are fixed, and
 //! a panic inside tract becomes an error: a bad model costs its bundle, never the process. The operators of `ai.onnx.ml`,
-//! and `Cast`, are our own: they answer as ONNX Runtime does, or the model is refused (`src/ml`).
+//! and `Cast`, are our own: they answer as ONNX Runtime does, or the model is refused (`src/operators`).
 //!
 //! ```no_run
 //! use floorhand_inference::{LoadOptions, Model};
@@ -32,8 +32,8 @@ compile_error!("tensors are little-endian bytes, and are handed to tract as they
 mod check;
 mod convert;
 mod error;
-mod ml;
 mod model;
+mod operators;
 mod shapes;
 
 pub use error::InferenceError;

@@ -1,6 +1,6 @@
 //! A model that is ready to run.
 
-use crate::{InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, check, convert, ml, shapes};
+use crate::{InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, check, convert, operators, shapes};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
 use std::any::Any;
 use std::borrow::Borrow;
@@ -51,7 +51,7 @@ impl Model {
             return Err(InferenceError::ModelTooLarge { bytes: bytes.len() });
         }
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
-        ml::register(&mut onnx.op_register);
+        operators::register(&mut onnx.op_register);
         let proto = decode(&onnx, bytes, options)?;
         let outputs = proto.graph.iter().flat_map(|graph| &graph.output);
         let names: Vec<String> = outputs.map(|output| output.name.clone()).collect();

@@ -3,8 +3,8 @@
 //! tract 0.23.9 reads floats out of strings and writes numbers as Rust does. And it makes a symbolic integer of every
 //! cast to `int64`, by way of 32 bits: 2^31 becomes -2^31 without a word. Both can go once tract does otherwise.
 
-use super::kernel::{self, Built, Fact, Kernel, site};
 use super::numbers;
+use crate::operators::kernel::{self, Built, Fact, Kernel, site};
 use std::sync::Arc;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;

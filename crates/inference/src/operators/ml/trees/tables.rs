@@ -2,7 +2,7 @@
 
 use super::description::{Contribution, Description, Split, Test, Vertex};
 use super::parse::{Reals, index, reals, same_length};
-use crate::ml::attributes::Attributes;
+use crate::operators::ml::attributes::Attributes;
 use std::collections::BTreeMap;
 use tract_onnx::prelude::TractResult;
 

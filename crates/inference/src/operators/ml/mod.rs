@@ -11,7 +11,6 @@ mod cast;
 mod category_mapper;
 mod feature_vectorizer;
 mod imputer;
-mod kernel;
 mod label_encoder;
 mod linear;
 mod lookup;
@@ -30,8 +29,8 @@ mod zip_map;
 #[cfg(test)]
 mod tests;
 
+use crate::operators::kernel::{Built, Kernel, wrap};
 use attributes::Attributes;
-use kernel::{Built, Kernel};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::TractResult;
@@ -103,5 +102,5 @@ fn build<K: Kernel>(
     let mut attributes = Attributes::new(context, node)?;
     let kernel = parse(&mut attributes)?;
     attributes.finish()?;
-    Ok(kernel::wrap(node, kernel))
+    Ok(wrap(node, kernel))
 }

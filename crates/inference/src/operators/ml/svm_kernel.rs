@@ -1,8 +1,8 @@
 //! The support vectors that `SVMClassifier` and `SVMRegressor` have in common, and the kernels that compare with them.
 
 use super::attributes::Attributes;
-use super::kernel::Fact;
 use super::numbers::{self, NUMBERS};
+use crate::operators::kernel::Fact;
 use tract_onnx::prelude::{Tensor, TractResult};
 use tract_onnx::tract_core::internal::{TDim, ensure};
 

@@ -2,7 +2,7 @@
 //!
 //! All of them take `float`, `double`, `int64` and `int32`, and nearly all compute in `float`.
 
-use super::kernel::Fact;
+use crate::operators::kernel::Fact;
 use std::borrow::Cow;
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult};
 use tract_onnx::tract_core::internal::{Datum, TDim, bail, ensure, format_err};

@@ -8,11 +8,11 @@ use super::parse;
 use super::scores::{Aggregate, Scores, Sum};
 use super::tables::{self, Given};
 use super::{Trees, Typed, walk};
-use crate::ml::attributes::Attributes;
-use crate::ml::kernel::{Fact, Kernel};
-use crate::ml::lookup::Values;
-use crate::ml::numbers;
-use crate::ml::scores::{self, PostTransform};
+use crate::operators::kernel::{Fact, Kernel};
+use crate::operators::ml::attributes::Attributes;
+use crate::operators::ml::lookup::Values;
+use crate::operators::ml::numbers;
+use crate::operators::ml::scores::{self, PostTransform};
 use std::collections::BTreeSet;
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 

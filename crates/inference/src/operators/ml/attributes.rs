@@ -3,7 +3,7 @@
 //! An attribute that is of another type than the operator's, or that the operator doesn't have, is refused: it asks for
 //! something that wouldn't be done.
 
-use super::kernel::site;
+use crate::operators::kernel::site;
 use std::collections::BTreeSet;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::attribute_proto::AttributeType;

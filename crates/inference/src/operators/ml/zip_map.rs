@@ -4,8 +4,8 @@
 //! are the classes, in the order of the classifier's labels.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::numbers;
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 use tract_onnx::tract_core::internal::ensure;
 

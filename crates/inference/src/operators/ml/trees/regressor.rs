@@ -6,10 +6,10 @@ use super::parse;
 use super::scores::{Aggregate, Scores, Sum};
 use super::tables::{self, Given};
 use super::{Trees, Typed, walk};
-use crate::ml::attributes::Attributes;
-use crate::ml::kernel::{Fact, Kernel};
-use crate::ml::numbers;
-use crate::ml::scores::PostTransform;
+use crate::operators::kernel::{Fact, Kernel};
+use crate::operators::ml::attributes::Attributes;
+use crate::operators::ml::numbers;
+use crate::operators::ml::scores::PostTransform;
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 use tract_onnx::tract_core::internal::ensure;
 

@@ -1,7 +1,7 @@
 //! `ArrayFeatureExtractor`: columns picked by their index.
 
-use super::kernel::{Fact, Kernel};
 use super::numbers;
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tract_ndarray, tvec};
 use tract_onnx::tract_core::internal::{Datum, TDim, bail, ensure, format_err};
 

@@ -1,10 +1,10 @@
 //! `LinearClassifier` and `LinearRegressor`: the input times a matrix, plus a vector.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::lookup::Values;
 use super::numbers::{self, NUMBERS};
 use super::scores::{self, PostTransform};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 use tract_onnx::tract_core::internal::{TDim, ensure};
 

@@ -1,7 +1,7 @@
 //! Attributes that the three operators have in common.
 
-use crate::ml::attributes::Attributes;
-use crate::ml::numbers;
+use crate::operators::ml::attributes::Attributes;
+use crate::operators::ml::numbers;
 use tract_onnx::prelude::{DatumType, Tensor, TractResult};
 use tract_onnx::tract_core::internal::bail;
 

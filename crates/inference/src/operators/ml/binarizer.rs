@@ -1,8 +1,8 @@
 //! `Binarizer`: 1 above a threshold, else 0.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::numbers::{self, NUMBERS};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 use tract_onnx::tract_core::internal::{Datum, bail};
 

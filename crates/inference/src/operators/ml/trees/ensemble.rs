@@ -2,7 +2,7 @@
 
 use super::description::{Contribution, Description, Split, Test, Vertex};
 use super::parse::{Reals, doubles, held, index, same_length};
-use crate::ml::attributes::Attributes;
+use crate::operators::ml::attributes::Attributes;
 use tract_onnx::prelude::{Tensor, TractResult};
 
 /// The table of splits, whose columns are of one length.

@@ -18,8 +18,8 @@ mod tests;
 pub(crate) use classifier::TreeEnsembleClassifier;
 pub(crate) use regressor::Regressor;
 
-use super::kernel::Fact;
 use super::numbers::{self, NUMBERS};
+use crate::operators::kernel::Fact;
 use description::Description;
 use forest::{Forest, Real, Sink};
 use std::sync::{Mutex, OnceLock, PoisonError};

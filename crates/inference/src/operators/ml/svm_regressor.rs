@@ -1,10 +1,10 @@
 //! `SVMRegressor`: a weighted sum of a sample's likeness to support vectors.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::numbers;
 use super::scores::PostTransform;
 use super::svm_kernel::{Likeness, Vectors};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 
 #[derive(Debug)]

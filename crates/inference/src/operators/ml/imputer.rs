@@ -1,8 +1,8 @@
 //! `Imputer`: puts a value in the place of the one that stands for "missing", for each column or for all.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::numbers::{self, NUMBERS};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 use tract_onnx::tract_core::internal::{Datum, bail, ensure};
 

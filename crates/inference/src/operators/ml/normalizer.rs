@@ -1,8 +1,8 @@
 //! `Normalizer`: each sample divided by its norm.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::numbers::{self, NUMBERS};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //! opposites change sides, and an equality is two splits.
 
 use super::description::{Contribution, Description, Split, Test, Vertex};
-use crate::ml::numbers;
+use crate::operators::ml::numbers;
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::ops::{AddAssign, Div};

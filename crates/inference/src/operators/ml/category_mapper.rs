@@ -1,9 +1,9 @@
 //! `CategoryMapper`, and `LabelEncoder` of version 1: strings to integers or back, whichever the input asks for.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::lookup::{Keys, Twins, Values};
 use super::numbers;
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tensor1, tvec};
 
 /// A table to be read from both sides. Each side's last value is its default.

@@ -1,13 +1,13 @@
 //! Every recorded case against the operators alone, on tract's tensors, before and after its optimisations. Here run
 //! those with strings, too.
 
-use crate::ml;
+use crate::operators;
 use base64::Engine;
 use serde_json::Value;
 use tract_onnx::prelude::*;
 
 /// What ONNX Runtime answers, recorded by `oracle_ml_operators.py`.
-const CASES: &str = include_str!("../../tests/ml_operators.json");
+const CASES: &str = include_str!("../../../tests/ml_operators.json");
 
 fn cases() -> Vec<Value> {
     serde_json::from_str(CASES).unwrap()
@@ -15,7 +15,7 @@ fn cases() -> Vec<Value> {
 
 fn onnx() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
-    ml::register(&mut onnx.op_register);
+    operators::register(&mut onnx.op_register);
     onnx
 }
 

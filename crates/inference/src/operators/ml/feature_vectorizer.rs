@@ -1,8 +1,8 @@
 //! `FeatureVectorizer`: several inputs side by side, each cut or filled with zeros to its width.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::numbers::{self, NUMBERS};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 use tract_onnx::tract_core::internal::{TDim, ensure};
 

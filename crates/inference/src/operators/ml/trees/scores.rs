@@ -1,7 +1,7 @@
 //! What trees give, added up for each row of a block.
 
 use super::forest::{Real, Sink};
-use crate::ml::attributes::Attributes;
+use crate::operators::ml::attributes::Attributes;
 use tract_onnx::prelude::TractResult;
 
 /// How a target's value follows from what the trees give to it.

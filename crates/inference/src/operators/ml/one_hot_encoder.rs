@@ -1,9 +1,9 @@
 //! `OneHotEncoder`: a column for each category, 1 in the one that the value is.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::lookup::{Keys, Twins};
 use super::numbers::{self, NUMBERS};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tensor1, tvec};
 use tract_onnx::tract_core::internal::{bail, ensure};
 

@@ -1,9 +1,9 @@
 //! `LabelEncoder`, versions 1, 2 and 4: each element looked up in a table.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::lookup::{Keys, Twins, Values};
 use super::numbers;
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tensor0, tensor1, tvec};
 
 /// One table. The last value is the default.

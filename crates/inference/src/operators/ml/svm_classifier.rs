@@ -3,11 +3,11 @@
 //! Without support vectors each class has a row of weights, as liblinear trains them.
 
 use super::attributes::Attributes;
-use super::kernel::{Fact, Kernel};
 use super::lookup::Values;
 use super::pairs::{Pairs, Sigmoids};
 use super::scores::{self, PostTransform};
 use super::svm_kernel::{Likeness, Vectors};
+use crate::operators::kernel::{Fact, Kernel};
 use tract_onnx::prelude::{DatumType, TVec, Tensor, TractResult, tvec};
 
 #[derive(Debug)]

@@ -1,0 +1,14 @@
+//! Operators of our own, in the place of tract's or beside them.
+//!
+//! Each is here for a reason that stands with it: tract has none, or its answer is another than ONNX's. What is in the
+//! place of one of tract's names the version of tract that it was held against, so that it can go when tract's is right.
+
+mod kernel;
+pub(crate) mod ml;
+
+use tract_onnx::model::OnnxOpRegister;
+
+/// Puts our operators into tract's register, in the place of its own of the same name.
+pub(crate) fn register(operators: &mut OnnxOpRegister) {
+    ml::register(operators);
+}
