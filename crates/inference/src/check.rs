@@ -2,14 +2,39 @@
 //!
 //! Looks at the decoded protobuf alone. It doesn't judge whether the graph makes sense; tract does.
 
-use crate::{InferenceError, MAX_TENSOR_BYTES};
+use crate::{IR_VERSIONS, InferenceError, MAX_TENSOR_BYTES, ML_OPSETS, OPSETS};
+use std::ops::RangeInclusive;
 use tract_onnx::Onnx;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto};
 
 /// The domains whose operators tract implements. tract itself looks at an operator's name only, so that somebody's own
 /// `Add` would silently be computed as ONNX's.
 const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
+
+/// Checks which versions of ONNX a model is written for.
+pub(crate) fn versions(ir_version: i64, imports: &[OperatorSetIdProto]) -> Result<(), InferenceError> {
+    let check = |what: &str, version: i64, known: &RangeInclusive<i64>| {
+        if known.contains(&version) {
+            return Ok(());
+        }
+        Err(InferenceError::Version {
+            what: what.to_owned(),
+            version,
+            least: *known.start(),
+            most: *known.end(),
+        })
+    };
+    check("the format (IR)", ir_version, &IR_VERSIONS)?;
+    for import in imports {
+        match import.domain.as_str() {
+            "" | "ai.onnx" => check("ONNX's operators", import.version, &OPSETS)?,
+            "ai.onnx.ml" => check("the operators of ai.onnx.ml", import.version, &ML_OPSETS)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
 
 /// Checks a graph and all graphs inside it. Their depth is bounded by the protobuf decoder.
 pub(crate) fn graph(graph: &GraphProto, onnx: &Onnx) -> Result<(), InferenceError> {
@@ -39,11 +64,53 @@ fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
         return Err(InferenceError::Operator {
             node: node_name(node),
             operator,
+            advice: advice(node),
         });
     }
+    permutation(node)?;
     node.attribute
         .iter()
         .try_for_each(|attribute| check_attribute(attribute, onnx))
+}
+
+/// What to do about an operator that there isn't.
+fn advice(node: &NodeProto) -> &'static str {
+    let operator = node.op_type.as_str();
+    if !DOMAINS.contains(&node.domain.as_str()) {
+        return "only the program that it was made for knows it: export with ONNX's own operators";
+    }
+    match operator {
+        "Loop" => "export with a fixed number of steps, so that the loop is unrolled, or as an LSTM, GRU, RNN or Scan",
+        "DictVectorizer" | "CastMap" => {
+            "maps are no tensors: encode categories in a column each, as OneHotEncoder does"
+        }
+        _ if operator.contains("Sequence") || operator.contains("Optional") => {
+            "sequences and optionals are no tensors: export a tensor for each"
+        }
+        _ => "export with other operators, or for another version of the operator set",
+    }
+}
+
+/// Axes of a transposition have to be there once each: tract 0.23.9 fills all memory over one that is there twice.
+fn permutation(node: &NodeProto) -> Result<(), InferenceError> {
+    let permutes = |attribute: &&AttributeProto| node.op_type == "Transpose" && attribute.name == "perm";
+    let Some(attribute) = node.attribute.iter().find(permutes) else {
+        return Ok(());
+    };
+    let mut axes = attribute.ints.clone();
+    axes.sort_unstable();
+    if (0..).zip(&axes).all(|(axis, &given)| axis == given) {
+        return Ok(());
+    }
+    Err(InferenceError::Attribute {
+        node: node_name(node),
+        operator: node.op_type.clone(),
+        attribute: attribute.name.clone(),
+        problem: format!(
+            "is {:?}, which is no permutation; export the model again",
+            attribute.ints
+        ),
+    })
 }
 
 fn check_attribute(attribute: &AttributeProto, onnx: &Onnx) -> Result<(), InferenceError> {
@@ -56,7 +123,7 @@ fn check_attribute(attribute: &AttributeProto, onnx: &Onnx) -> Result<(), Infere
 }
 
 /// A node's name; many exporters give none, and then its first output's is the one that people can find.
-fn node_name(node: &NodeProto) -> String {
+pub(crate) fn node_name(node: &NodeProto) -> String {
     if node.name.is_empty() {
         node.output.first().cloned().unwrap_or_default()
     } else {

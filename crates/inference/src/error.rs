@@ -24,13 +24,41 @@ pub enum InferenceError {
         /// The tensor's name.
         tensor: String,
     },
+    /// The model is written for versions of ONNX that aren't known here.
+    #[error(
+        "load the model: it is for version {version} of {what}, and {least} to {most} are supported; convert or export it"
+    )]
+    Version {
+        /// Of what: an operator set, or the format itself.
+        what: String,
+        /// The model's.
+        version: i64,
+        /// The oldest that is loaded.
+        least: i64,
+        /// The newest.
+        most: i64,
+    },
     /// A node's operator isn't implemented.
-    #[error("load the model: node {node:?} needs operator {operator}, which is not supported")]
+    #[error("load the model: node {node:?} needs operator {operator}, which is not supported; {advice}")]
     Operator {
         /// The node's name, or that of its first output if it has none.
         node: String,
         /// The operator, with its domain if that isn't ONNX's own.
         operator: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// An attribute asks for what isn't done.
+    #[error("load the model: node {node:?}, operator {operator}, attribute {attribute:?}: {problem}")]
+    Attribute {
+        /// The node's name, or that of its first output if it has none.
+        node: String,
+        /// The operator.
+        operator: String,
+        /// The attribute.
+        attribute: String,
+        /// What it asks for, and what to do.
+        problem: String,
     },
     /// A tensor claims more bytes than [`MAX_TENSOR_BYTES`], or others than it has.
     #[error("load the model: tensor {tensor:?} of dimensions {dims:?} {problem}", problem = claim(*.actual))]

@@ -34,10 +34,23 @@ mod convert;
 mod error;
 mod model;
 mod operators;
+mod rewrite;
 mod shapes;
+
+use std::ops::RangeInclusive;
 
 pub use error::InferenceError;
 pub use model::{LoadOptions, Model};
+
+/// The versions of ONNX's operator set that models may be written for. Below the seventh its operators broadcast by other
+/// rules; the newest is that of the ONNX release whose tests of operators are run here.
+pub const OPSETS: RangeInclusive<i64> = 7..=28;
+
+/// The versions of the operator set `ai.onnx.ml` that models may be written for.
+pub const ML_OPSETS: RangeInclusive<i64> = 1..=5;
+
+/// The versions of ONNX's format (IR) that are read.
+pub const IR_VERSIONS: RangeInclusive<i64> = 3..=14;
 
 /// The largest model that is loaded, in bytes. While it loads, the bytes, the decoded protobuf and tract's tensors exist
 /// at once; three times this still fits beside the running generation on a device of 1 GiB.

@@ -1,6 +1,6 @@
 //! A model that is ready to run.
 
-use crate::{InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, check, convert, operators, shapes};
+use crate::{InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, check, convert, operators, rewrite, shapes};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
 use std::any::Any;
 use std::borrow::Borrow;
@@ -140,7 +140,9 @@ fn decode(onnx: &Onnx, bytes: &[u8], options: &LoadOptions) -> Result<ModelProto
     let Some(graph) = proto.graph.as_mut() else {
         return Err(InferenceError::Malformed("there is no graph in it".to_owned()));
     };
+    check::versions(proto.ir_version, &proto.opset_import)?;
     check::graph(graph, onnx)?;
+    rewrite::graph(graph)?;
     shapes::fix(graph, options)?;
     Ok(proto)
 }

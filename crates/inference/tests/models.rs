@@ -7,8 +7,10 @@ mod onnx;
 use floorhand_inference::{InferenceError, LoadOptions, MAX_MODEL_BYTES, Model};
 use floorhand_tensor::{Datatype, Dim, Tensor, TensorError};
 use onnx::Size;
+use prost::Message;
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{GraphProto, StringStringEntryProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, StringStringEntryProto};
 
 /// Two inputs, two outputs: y0 = relu(x0 + 2 x1 + 0.5), y1 = relu(-x0 + 1).
 fn small(batch: Size) -> GraphProto {
@@ -233,7 +235,7 @@ fn an_unknown_operator_is_named_with_its_node() {
     let error = load(graph).unwrap_err().to_string();
     assert_eq!(
         error,
-        r#"load the model: node "relu" needs operator Frobnicate, which is not supported"#
+        r#"load the model: node "relu" needs operator Frobnicate, which is not supported; export with other operators, or for another version of the operator set"#
     );
     let mut graph = small(Size::Is(1));
     graph.node[1].domain = "my.own".to_owned();
@@ -291,4 +293,68 @@ fn a_published_model_runs() {
         );
         model.signature().outputs[0].check(&first[0]).unwrap();
     }
+}
+
+#[test]
+fn versions_that_are_not_known_are_refused() {
+    let check = |change: fn(&mut ModelProto), message: &str| {
+        let mut model = onnx::model(small(Size::Is(1)));
+        change(&mut model);
+        let error = Model::load(&model.encode_to_vec(), &LoadOptions::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("load the model: it is for version {message}; convert or export it")
+        );
+    };
+    check(
+        |model| model.opset_import[0].version = 6,
+        "6 of ONNX's operators, and 7 to 28 are supported",
+    );
+    check(
+        |model| model.opset_import[0].version = 29,
+        "29 of ONNX's operators, and 7 to 28 are supported",
+    );
+    check(
+        |model| model.ir_version = 99,
+        "99 of the format (IR), and 3 to 14 are supported",
+    );
+}
+
+/// tract would fill all memory.
+#[test]
+fn a_transposition_that_is_none_is_refused() {
+    let mut node = onnx::node("turn", "Transpose", &["x"], "y");
+    node.attribute = vec![AttributeProto {
+        name: "perm".to_owned(),
+        r#type: AttributeType::Ints as i32,
+        ints: vec![1, 1],
+        ..Default::default()
+    }];
+    let graph = GraphProto {
+        node: vec![node],
+        input: vec![onnx::value("x", DataType::Float, &[Size::Is(2), Size::Is(2)])],
+        output: vec![onnx::value("y", DataType::Float, &[Size::Is(2), Size::Is(2)])],
+        ..Default::default()
+    };
+    let error = load(graph).unwrap_err().to_string();
+    assert!(error.contains("is [1, 1], which is no permutation"), "{error}");
+}
+
+#[test]
+fn what_is_no_tensor_is_refused_with_advice() {
+    let check = |operator: &str, domain: &str, advice: &str| {
+        let mut graph = small(Size::Is(1));
+        graph.node[1].op_type = operator.to_owned();
+        graph.node[1].domain = domain.to_owned();
+        let error = load(graph).unwrap_err().to_string();
+        assert!(
+            error.contains(r#"node "relu" needs operator "#) && error.contains(advice),
+            "{error}"
+        );
+    };
+    check("Loop", "", "so that the loop is unrolled");
+    check("SplitToSequence", "", "sequences and optionals are no tensors");
+    check("OptionalGetElement", "", "sequences and optionals are no tensors");
+    check("DictVectorizer", "ai.onnx.ml", "encode categories in a column each");
+    check("Relu", "com.example", "export with ONNX's own operators");
 }

@@ -45,7 +45,7 @@ def tensor(name, array):
     return {"name": name, "type": kind, "shape": list(array.shape), "data": listed(array)}
 
 
-def record(name, nodes, inputs, outputs, ml=1, batch=False):
+def record(name, nodes, inputs, outputs, ml=1, batch=False, opset=18):
     """Runs a graph of `nodes` on `inputs` (name to array), and keeps what comes out of `outputs`.
 
     With `batch`, the first dimension of the inputs has a name instead of a size.
@@ -58,8 +58,8 @@ def record(name, nodes, inputs, outputs, ml=1, batch=False):
     # An output's type is found out, not declared: some are sequences of maps.
     outs = [helper.make_empty_tensor_value_info(key) for key in outputs]
     graph = helper.make_graph(nodes, "case", infos, outs)
-    imports = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", ml)]
-    model = helper.make_model(graph, opset_imports=imports, ir_version=9)
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", ml)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=9 if opset < 21 else 10)
     data = model.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -5,10 +5,15 @@
 
 mod kernel;
 pub(crate) mod ml;
+mod quantize;
+pub(crate) mod reverse;
 
 use tract_onnx::model::OnnxOpRegister;
 
 /// Puts our operators into tract's register, in the place of its own of the same name.
 pub(crate) fn register(operators: &mut OnnxOpRegister) {
     ml::register(operators);
+    operators.insert(reverse::NAME, reverse::build);
+    operators.insert("QuantizeLinear", quantize::quantize);
+    operators.insert("DequantizeLinear", quantize::dequantize);
 }

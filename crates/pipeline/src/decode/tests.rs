@@ -134,7 +134,10 @@ fn texts_come_from_json_and_csv() {
     }];
     let expected = Tensor::from_elements("kind", vec![1, 2], &["P 7", ""]).unwrap();
     for text in [r#"{"press": "P 7", "tool": null}"#, r#"{"kind": [["P 7", ""]]}"#] {
-        assert_eq!(json(text.as_bytes(), &inputs).unwrap().tensors, [expected.clone()]);
+        assert_eq!(
+            json(text.as_bytes(), &inputs).unwrap().tensors,
+            std::slice::from_ref(&expected)
+        );
     }
     let header = StringRecord::from(vec!["tool", "press"]);
     let decoder = CsvDecoder::new(&header, &inputs).unwrap();

@@ -1,0 +1,94 @@
+"""Records what ONNX Runtime answers where tract alone answers otherwise, one small model for each case.
+
+    python crates/inference/tests/oracle_rewrites.py
+
+Writes rewrites.json, or with `--check` compares with it.
+"""
+
+import itertools
+
+import numpy as np
+from onnx import helper, numpy_helper
+
+from recorder import F32, finish, record
+
+random = np.random.default_rng(20261124)
+
+
+def constant(name, array):
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array), name))
+
+
+def quantised_tails():
+    """What int8 classifiers end with: their logits, a softmax, and integers again."""
+    for stored, axis in itertools.product([np.int8, np.uint8], [-1, 0]):
+        logits = random.integers(0 if stored == np.uint8 else -128, 120, (2, 5)).astype(stored)
+        zero = stored(-128 if stored == np.int8 else 0)
+        nodes = [
+            constant("s", F32(0.07)),
+            constant("z", stored(3)),
+            constant("t", F32(1 / 256)),
+            constant("u", zero),
+            helper.make_node("DequantizeLinear", ["x", "s", "z"], ["f"]),
+            helper.make_node("Softmax", ["f"], ["p"], axis=axis),
+            helper.make_node("QuantizeLinear", ["p", "t", "u"], ["y"]),
+        ]
+        record(f"tail {stored.__name__} axis {axis}", nodes, {"x": logits}, ["y"])
+
+
+def quantised():
+    for stored in [np.int8, np.uint8, np.int16, np.uint16]:
+        x = np.append(random.normal(0, 20, 40), [0.25, 0.75, 1.25, -0.25, 1e9, -1e9, np.inf, -np.inf]).astype(F32)
+        nodes = [
+            constant("s", F32(0.5)),
+            constant("z", stored(7)),
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+            helper.make_node("Relu", ["y"], ["r"]),
+        ]
+        record(f"there and back {stored.__name__}", nodes, {"x": x}, ["r"], opset=21)
+        record(f"there {stored.__name__}", nodes[:3], {"x": x}, ["q"], opset=21)
+    for axis, stored in itertools.product([0, 1, -1], [np.int8, np.uint8]):
+        x = random.normal(0, 3, (3, 3, 3)).astype(F32)
+        nodes = [
+            constant("s", np.array([0.1, 0.02, 1.5], F32)),
+            constant("z", np.array([0, 3, 100], stored)),
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], axis=axis),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], axis=axis),
+        ]
+        record(f"axis {axis} {stored.__name__}", nodes, {"x": x}, ["q", "y"])
+    nodes = [constant("s", F32(0.1)), helper.make_node("QuantizeLinear", ["x", "s"], ["y"])]
+    record("without a zero point", nodes, {"x": random.normal(5, 9, (2, 3)).astype(F32)}, ["y"])
+    nodes = [constant("s", F32(0.01)), helper.make_node("DequantizeLinear", ["x", "s"], ["y"])]
+    record("bias", nodes, {"x": np.array([-70000, 0, 1 << 20], np.int32)}, ["y"])
+
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
+def recurrent():
+    length, batch, width, hidden = 4, 2, 3, 5
+    directions = ["forward", "reverse", "bidirectional"]
+    for kind, direction, layout in itertools.product(GATES, directions, [0, 1]):
+        if layout == 1:
+            continue  # ONNX Runtime has no batch first
+        for wanted, start in [(("y", "h"), False), (("", "h"), True), (("y", ""), False)]:
+            count = 2 if direction == "bidirectional" else 1
+            shapes = {"w": (GATES[kind] * hidden, width), "r": (GATES[kind] * hidden, hidden), "b": (2 * GATES[kind] * hidden,)}
+            nodes = [constant(name, random.normal(0, 0.5, (count, *shape)).astype(F32)) for name, shape in shapes.items()]
+            inputs = ["x", "w", "r", "b"]
+            if start:
+                nodes.append(constant("i", random.normal(0, 0.5, (count, batch, hidden)).astype(F32)))
+                inputs += ["", "i"]
+            outputs = list(wanted)
+            node = helper.make_node(kind, inputs, outputs, hidden_size=hidden, direction=direction)
+            x = random.normal(0, 1, (length, batch, width)).astype(F32)
+            named = [name for name in outputs if name]
+            record(f"{kind} {direction} {wanted} start {start}", [*nodes, node], {"x": x}, named)
+
+
+if __name__ == "__main__":
+    quantised_tails()
+    quantised()
+    recurrent()
+    finish(__file__)
