@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lifecycle", &["tensor", "bundle", "protocol"]),
     ("statistics", &[]),
     ("explanation", &[]),
+    ("open-inference", &["tensor"]),
     ("inference", &["tensor"]),
     ("plugin-host", &["tensor"]),
     ("store", &["bundle"]),
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "protocol",
             "lifecycle",
             "statistics",
+            "open-inference",
             "inference",
             "plugin-host",
             "store",
@@ -83,7 +85,15 @@ const ENGINES: &[(&str, &str)] = &[
 ];
 
 /// Crates without files, sockets, runtime or clock: see [`crate::purity`] for their sources.
-pub const PURE: &[&str] = &["tensor", "bundle", "protocol", "lifecycle", "statistics", "explanation"];
+pub const PURE: &[&str] = &[
+    "tensor",
+    "bundle",
+    "protocol",
+    "lifecycle",
+    "statistics",
+    "explanation",
+    "open-inference",
+];
 
 /// Runtimes, sockets and what is built on them: nothing for a pure crate. `name-anything` is meant too.
 const IMPURE: &[&str] = &[
