@@ -55,6 +55,7 @@
 mod call;
 mod classes;
 mod error;
+pub mod grpc;
 pub mod http;
 mod infer;
 mod metadata;
