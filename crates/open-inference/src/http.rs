@@ -3,6 +3,7 @@
 //! Knows no client, no server and no socket: a request is its head and its body, an answer is [`HttpAnswer`].
 
 mod data;
+mod listed;
 mod request;
 mod response;
 

@@ -5,8 +5,8 @@
 
 use crate::{Error, Limits, MAX_PARAMETERS};
 
-/// The most bytes of a message that aren't raw contents: typed elements take up to twenty times as many when they are
-/// decoded. gRPC's own limit of whole messages is, unless somebody raises it, the same 4 MiB.
+/// The most bytes of a message that aren't raw contents: typed elements and parameters take up to some thirty times
+/// as many while they are decoded. gRPC's own limit of whole messages is, unless somebody raises it, the same 4 MiB.
 pub const MAX_TYPED_BYTES: usize = 4 * 1024 * 1024;
 
 const PARAMETERS: u64 = 4;

@@ -1,5 +1,6 @@
 //! The body of an inference: JSON, and behind it the bytes of those inputs that say so.
 
+use super::listed::Listed;
 use super::{Form, Forms, HEADER_LENGTH, data};
 use crate::error::shortened;
 use crate::infer::{checked_shape, checked_truths};
@@ -31,10 +32,11 @@ pub fn decode_infer(
     }
     let (json, mut binary) = split(body, head.header_length)?;
     let parsed: RequestJson = serde_json::from_slice(json).map_err(|error| no_json(json, &error))?;
-    limits.check_count("inputs", parsed.inputs.len())?;
-    let outputs = parsed.outputs.unwrap_or_default();
+    let inputs = parsed.inputs.0;
+    limits.check_count("inputs", inputs.len())?;
+    let outputs = parsed.outputs.map(|outputs| outputs.0).unwrap_or_default();
     limits.check_count("outputs", outputs.len())?;
-    let inputs = parsed.inputs.into_iter().map(|input| input.read(&mut binary));
+    let inputs = inputs.into_iter().map(|input| input.read(&mut binary));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     if let Some(rest) = binary.filter(|rest| !rest.is_empty()) {
         let problem = format!("{} bytes are behind the last input", rest.len());
@@ -59,8 +61,8 @@ struct RequestJson<'a> {
     #[serde(default)]
     parameters: Parameters,
     #[serde(borrow)]
-    inputs: Vec<InputJson<'a>>,
-    outputs: Option<Vec<OutputJson>>,
+    inputs: Listed<InputJson<'a>>,
+    outputs: Option<Listed<OutputJson>>,
 }
 
 #[derive(Deserialize)]

@@ -267,3 +267,14 @@ fn what_is_not_here_says_so() {
     let error = decode_infer(model(), Head::default(), b"{  }", &limits).unwrap_err();
     assert_eq!(error.http_status(), 413);
 }
+
+#[test]
+fn there_is_an_end_to_tensors() {
+    let request = |outputs: usize| {
+        let outputs: Vec<_> = (0..outputs).map(|n| json!({ "name": n.to_string() })).collect();
+        decode(&json!({ "inputs": [], "outputs": outputs }).to_string(), None)
+    };
+    assert_eq!(request(64).unwrap().0.outputs.len(), 64);
+    refused(request(65), "the request has 65 outputs, more than 64");
+    refused(request(1025), "an array of more than 1024");
+}
