@@ -50,6 +50,7 @@
 //! All of it is functions of bytes, so a test needs no server: build a body as above and look at what comes out. What
 //! clients really send is in `tests/python/open_inference/cases.json`, recorded from `tritonclient`; `tests/tritonclient.rs`
 //! reads it, and gives `tritonclient` this crate's answers to read where a Python has it (`FLOORHAND_PYTHON`).
+//! `tests/client.rs` is a server of one page, with the real client in front of it.
 //! `tests/hostile.rs` feeds changed requests to every reader: none may panic, and none may take what isn't a tensor.
 
 mod call;
