@@ -51,6 +51,7 @@
 //! clients really send is in `tests/python/open_inference/cases.json`, recorded from `tritonclient`; `tests/tritonclient.rs`
 //! reads it, and gives `tritonclient` this crate's answers to read where a Python has it (`FLOORHAND_PYTHON`).
 //! `tests/client.rs` is a server of one page, with the real client in front of it.
+//! `tests/round_trip.rs` writes tensors of any bits and reads them back in every form.
 //! `tests/hostile.rs` feeds changed requests to every reader: none may panic, and none may take what isn't a tensor.
 
 mod call;
