@@ -34,6 +34,9 @@ pub struct Model {
     /// Kept between runs, because a new one allocates for every node. Absent before the first run and after one that
     /// failed, whose half-done state nobody can trust.
     state: Option<TypedSimpleState>,
+    /// Whether some node remembers what it was given, as a recurrent layer does: then each run has a state of its own, for
+    /// a sample knows nothing of the one before it.
+    remembers: bool,
 }
 
 /// What tract wants for one input.
@@ -65,6 +68,7 @@ impl Model {
         Ok(Self {
             signature,
             inputs,
+            remembers: remembers(&plan)?,
             plan,
             state: None,
         })
@@ -91,7 +95,7 @@ impl Model {
             None => guarded("run", || self.plan.spawn())?,
         };
         let answers = guarded("run", || state.run(values))?;
-        self.state = Some(state);
+        self.state = (!self.remembers).then_some(state);
         let specs = self.signature.outputs.iter();
         specs
             .zip(&answers)
@@ -130,6 +134,12 @@ impl fmt::Debug for Model {
             .field("signature", &self.signature)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a state has something in it beside the values between nodes.
+fn remembers(plan: &Arc<TypedRunnableModel>) -> Result<bool, InferenceError> {
+    let state = guarded("plan", || plan.spawn())?;
+    Ok(state.op_states.iter().any(Option::is_some))
 }
 
 /// The protobuf, checked, with closed input shapes.

@@ -7,7 +7,8 @@ use crate::InferenceError;
 use crate::check::node_name;
 use crate::operators::reverse;
 use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// Rewrites a graph and all graphs inside it.
 pub(crate) fn graph(graph: &mut GraphProto) -> Result<(), InferenceError> {
@@ -20,6 +21,16 @@ pub(crate) fn graph(graph: &mut GraphProto) -> Result<(), InferenceError> {
         }
         match node.op_type.as_str() {
             "LSTM" | "GRU" | "RNN" if is_onnx(&node) => recurrent(node, &mut rewritten)?,
+            "ReduceLogSumExp" if is_onnx(&node) => log_sum_exp(&node, &mut rewritten),
+            // tract takes doubles where ONNX says floats.
+            "ConstantOfShape" if is_onnx(&node) && attribute(&node, "value").is_none() => {
+                node.attribute.push(constant(vec![1], 0.0));
+                rewritten.push(node);
+            }
+            "SpaceToDepth" if is_onnx(&node) => {
+                check_mode(&node)?;
+                rewritten.push(node);
+            }
             _ => rewritten.push(node),
         }
     }
@@ -130,19 +141,101 @@ fn check_activations(node: &NodeProto, directions: usize) -> Result<(), Inferenc
     ))
 }
 
-fn reversal(site: &str, from: String, to: String, axis: i64) -> NodeProto {
-    let axis = AttributeProto {
-        name: "axis".to_owned(),
-        r#type: AttributeType::Int as i32,
-        i: axis,
-        ..Default::default()
+/// tract orders a block's columns one way only, whatever the mode.
+fn check_mode(node: &NodeProto) -> Result<(), InferenceError> {
+    match text(node, "mode").as_deref() {
+        None | Some("dcr") => Ok(()),
+        Some(_) => Err(refused(
+            node,
+            "mode",
+            "is not supported; export with DCR, or as Reshape and Transpose",
+        )),
+    }
+}
+
+/// tract adds up exponentials as they are, which overflow above 88: naive Bayes and mixtures of Gaussians gave infinity.
+/// The largest is taken out before and added again behind. It is kept finite, so that a row of infinities has the answer
+/// that the formula has.
+fn log_sum_exp(node: &NodeProto, rewritten: &mut Vec<NodeProto>) {
+    let (Some(x), Some(y)) = (node.input.first(), node.output.first()) else {
+        return rewritten.push(node.clone());
     };
+    let name = |part: &str| format!("{y}/{part}");
+    let axes = || node.input.iter().skip(1).cloned();
+    let mut add = |operator: &str, inputs: Vec<String>, output: String, attribute: Vec<AttributeProto>| {
+        rewritten.push(NodeProto {
+            name: format!("{} ({output})", node_name(node)),
+            op_type: operator.to_owned(),
+            input: inputs,
+            output: vec![output],
+            attribute,
+            ..Default::default()
+        });
+    };
+    let reducing = |keep: Option<i64>| {
+        let mut attributes = node.attribute.clone();
+        if let Some(keep) = keep {
+            attributes.retain(|attribute| attribute.name != "keepdims");
+            attributes.push(integer("keepdims", keep));
+        }
+        attributes
+    };
+    for (bound, part) in [(f32::MIN, "least"), (f32::MAX, "most")] {
+        add("Constant", vec![], name(part), vec![constant(vec![], bound)]);
+        add(
+            "CastLike",
+            vec![name(part), x.clone()],
+            name(&format!("{part} alike")),
+            vec![],
+        );
+    }
+    let with_axes = |input: String| [input].into_iter().chain(axes()).collect::<Vec<_>>();
+    add("ReduceMax", with_axes(x.clone()), name("largest"), reducing(Some(1)));
+    add("Max", vec![name("largest"), name("least alike")], name("above"), vec![]);
+    add("Min", vec![name("above"), name("most alike")], name("finite"), vec![]);
+    add("Sub", vec![x.clone(), name("finite")], name("without"), vec![]);
+    add("Exp", vec![name("without")], name("powers"), vec![]);
+    add("ReduceLogSum", with_axes(name("powers")), name("log"), reducing(None));
+    add(
+        "ReduceMax",
+        with_axes(name("finite")),
+        name("taken out"),
+        reducing(None),
+    );
+    add("Add", vec![name("log"), name("taken out")], y.clone(), vec![]);
+}
+
+fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Int as i32,
+        i: value,
+        ..Default::default()
+    }
+}
+
+/// An attribute `value` of a float, or of a tensor with one.
+fn constant(dims: Vec<i64>, value: f32) -> AttributeProto {
+    AttributeProto {
+        name: "value".to_owned(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(TensorProto {
+            dims,
+            data_type: DataType::Float as i32,
+            raw_data: value.to_le_bytes().to_vec(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn reversal(site: &str, from: String, to: String, axis: i64) -> NodeProto {
     NodeProto {
         name: format!("{site} ({to})"),
         op_type: reverse::NAME.to_owned(),
         input: vec![from],
         output: vec![to],
-        attribute: vec![axis],
+        attribute: vec![integer("axis", axis)],
         ..Default::default()
     }
 }

@@ -352,6 +352,7 @@ fn what_is_no_tensor_is_refused_with_advice() {
             "{error}"
         );
     };
+    check("BitShift", "", "by a power of two");
     check("Loop", "", "so that the loop is unrolled");
     check("SplitToSequence", "", "sequences and optionals are no tensors");
     check("OptionalGetElement", "", "sequences and optionals are no tensors");

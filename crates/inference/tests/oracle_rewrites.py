@@ -87,7 +87,29 @@ def recurrent():
             record(f"{kind} {direction} {wanted} start {start}", [*nodes, node], {"x": x}, named)
 
 
+def extremes():
+    x = random.normal(0, 3, (3, 4)).astype(F32)
+    x[1] = -np.inf
+    x[2, 1] = np.inf
+    for operator, keep in itertools.product(["ReduceMax", "ReduceMin", "ReduceLogSumExp"], [0, 1]):
+        nodes = [constant("a", np.array([1])), helper.make_node(operator, ["x", "a"], ["y"], keepdims=keep)]
+        for name, values in [("infinite", x), ("negative", -x), ("large", np.float32(100) * np.abs(x[:1]) + 1000)]:
+            if operator == "ReduceLogSumExp" and name == "infinite":
+                continue  # ONNX Runtime gives NaN for a row with an infinity in it
+            record(f"{operator} {name} keep {keep}", nodes, {"x": values}, ["y"], opset=20)
+    node = helper.make_node("ReduceLogSumExp", ["x"], ["y"], axes=[0, -1])
+    record("ReduceLogSumExp with axes as attribute", [node], {"x": 200 * x[:1]}, ["y"], opset=13)
+
+
+def activations():
+    x = np.append(random.normal(0, 3, 12), [0.0, -0.0, 1e-6, -1e-6]).astype(F32)
+    for alpha in [0.5, 1.0, 2.0]:
+        record(f"celu {alpha}", [helper.make_node("Celu", ["x"], ["y"], alpha=alpha)], {"x": x}, ["y"])
+
+
 if __name__ == "__main__":
+    extremes()
+    activations()
     quantised_tails()
     quantised()
     recurrent()

@@ -3,6 +3,8 @@
 //! Each is here for a reason that stands with it: tract has none, or its answer is another than ONNX's. What is in the
 //! place of one of tract's names the version of tract that it was held against, so that it can go when tract's is right.
 
+mod activation;
+mod extreme;
 mod kernel;
 pub(crate) mod ml;
 mod quantize;
@@ -13,6 +15,10 @@ use tract_onnx::model::OnnxOpRegister;
 /// Puts our operators into tract's register, in the place of its own of the same name.
 pub(crate) fn register(operators: &mut OnnxOpRegister) {
     ml::register(operators);
+    operators.insert("ReduceMax", extreme::most);
+    operators.insert("ReduceMin", extreme::least);
+    operators.insert("Celu", activation::celu);
+    operators.insert("Swish", activation::swish);
     operators.insert(reverse::NAME, reverse::build);
     operators.insert("QuantizeLinear", quantize::quantize);
     operators.insert("DequantizeLinear", quantize::dequantize);
