@@ -94,6 +94,14 @@ pub enum InferenceError {
         /// The panic's message.
         reason: String,
     },
+    /// Another engine than tract has no answer.
+    #[error("{engine}: {reason}")]
+    Engine {
+        /// The engine's name.
+        engine: String,
+        /// What it says.
+        reason: String,
+    },
     /// An input is missing or doesn't fit, or a tensor of the answer is too large.
     #[error(transparent)]
     Tensor(#[from] TensorError),

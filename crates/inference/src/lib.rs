@@ -31,6 +31,7 @@ compile_error!("tensors are little-endian bytes, and are handed to tract as they
 
 mod check;
 mod convert;
+mod engine;
 mod error;
 mod model;
 mod operators;
@@ -39,6 +40,7 @@ mod shapes;
 
 use std::ops::RangeInclusive;
 
+pub use engine::{Engine, Session, Tract};
 pub use error::InferenceError;
 pub use model::{LoadOptions, Model};
 

@@ -3,7 +3,7 @@
 use crate::error::LoadError;
 use crate::stage::{Read, Stage};
 use floorhand_bundle::{InputSpec, ModelSpec, StageSpec};
-use floorhand_inference::{LoadOptions, Model};
+use floorhand_inference::{Engine, LoadOptions, Model, Session};
 use floorhand_plugin_host::{Field, Given, Host, Origin, Processor};
 use floorhand_tensor::{Dim, Signature, TensorSpec};
 
@@ -71,7 +71,11 @@ pub(crate) const fn given_plain(spec: TensorSpec) -> Given {
     }
 }
 
-pub(crate) fn load_model(spec: &ModelSpec, read: &mut Read<'_>) -> Result<Model, LoadError> {
+pub(crate) fn load_model(
+    spec: &ModelSpec,
+    read: &mut Read<'_>,
+    engine: &dyn Engine,
+) -> Result<Box<dyn Session>, LoadError> {
     let component = spec.component.to_string();
     let onnx = read(&spec.component).map_err(|problem| LoadError::Component {
         stage: "model".to_owned(),
@@ -84,10 +88,12 @@ pub(crate) fn load_model(spec: &ModelSpec, read: &mut Read<'_>) -> Result<Model,
         .iter()
         .filter_map(|input| Some((input.name.clone(), sizes(input)?)))
         .collect();
-    let model = Model::load(&onnx, &LoadOptions { shapes }).map_err(|error| LoadError::Model {
-        component: component.clone(),
-        source: Box::new(error),
-    })?;
+    let model = engine
+        .load(&onnx, &LoadOptions { shapes })
+        .map_err(|error| LoadError::Model {
+            component: component.clone(),
+            source: Box::new(error),
+        })?;
     if *model.signature() != spec.signature {
         let (expected, actual) = (signature_text(&spec.signature), signature_text(model.signature()));
         return Err(LoadError::Signature {

@@ -8,7 +8,7 @@ use crate::gaps::Missing;
 use crate::loading::{check_chain, given_input, given_plain, load_model, load_stages};
 use crate::stage::{Stage, StageEvent, StageTelemetry};
 use floorhand_bundle::{Gates, Golden, InputSpec, PipelineSpec};
-use floorhand_inference::Model;
+use floorhand_inference::{Engine, Session, Tract};
 use floorhand_plugin_host::{Context, Finding, Given, Host, Message, Monitor, Origin, Processor};
 use floorhand_tensor::{Signature, Tensor, TensorError, TensorSpec};
 use std::time::Instant;
@@ -62,7 +62,7 @@ pub struct Pipeline {
     decoder: Option<Decoding>,
     inputs: Vec<InputSpec>,
     preprocess: Vec<Stage<Processor>>,
-    model: Model,
+    model: Box<dyn Session>,
     allow_nan: bool,
     postprocess: Vec<Stage<Processor>>,
     monitors: Vec<Stage<Monitor>>,
@@ -81,13 +81,23 @@ struct Seen {
 }
 
 impl Pipeline {
-    /// Loads every stage and checks that they fit. `read` gives components by name.
+    /// Loads every stage and checks that they fit. `read` gives components by name. The model runs in tract.
     pub fn load(
         spec: &PipelineSpec,
         read: &mut dyn FnMut(&floorhand_bundle::ComponentName) -> Result<Vec<u8>, String>,
         host: &Host,
     ) -> Result<Self, LoadError> {
-        let model = load_model(&spec.model, read)?;
+        Self::load_with(spec, read, host, &Tract)
+    }
+
+    /// The same with the model in another engine.
+    pub fn load_with(
+        spec: &PipelineSpec,
+        read: &mut dyn FnMut(&floorhand_bundle::ComponentName) -> Result<Vec<u8>, String>,
+        host: &Host,
+        engine: &dyn Engine,
+    ) -> Result<Self, LoadError> {
+        let model = load_model(&spec.model, read, engine)?;
         let inputs: Vec<Given> = spec.inputs.iter().map(given_input).collect();
         let decoder = spec
             .decoder

@@ -1,0 +1,55 @@
+//! What runs models: tract, or another engine that somebody brings.
+
+use crate::{InferenceError, LoadOptions, Model};
+use floorhand_tensor::{Signature, Tensor};
+use std::fmt::Debug;
+
+/// Loads models. Shared between threads; what it loads runs on one at a time.
+pub trait Engine: Debug + Send + Sync {
+    /// Its name, for people.
+    fn name(&self) -> &str;
+
+    /// Loads an ONNX model. Keeps nothing of `onnx`.
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, InferenceError>;
+}
+
+/// A model that is ready to run, in whatever engine.
+pub trait Session: Debug + Send {
+    /// What the model takes and gives, under the names that the ONNX graph has for it.
+    fn signature(&self) -> &Signature;
+
+    /// Runs the model once. Inputs are found by name, in any order; others are ignored. Outputs come in the order of the
+    /// signature.
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, InferenceError>;
+
+    /// Prepares for the first sample.
+    fn warm_up(&mut self) -> Result<(), InferenceError>;
+}
+
+/// tract with the operators of our own: the engine that every device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tract;
+
+impl Engine for Tract {
+    fn name(&self) -> &str {
+        "tract"
+    }
+
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, InferenceError> {
+        Ok(Box::new(Model::load(onnx, options)?))
+    }
+}
+
+impl Session for Model {
+    fn signature(&self) -> &Signature {
+        Self::signature(self)
+    }
+
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, InferenceError> {
+        Self::run(self, inputs)
+    }
+
+    fn warm_up(&mut self) -> Result<(), InferenceError> {
+        Self::warm_up(self)
+    }
+}
