@@ -6,7 +6,7 @@ use crate::output::Output;
 use crate::schema;
 use anyhow::{Context, Result};
 use floorhand_bundle::ComponentName;
-use floorhand_pipeline::{GoldenReport, Host, HostConfig, Pipeline};
+use floorhand_pipeline::{Engine, GoldenReport, Host, HostConfig, Pipeline, Tract};
 
 pub use floorhand_pipeline::{compile_worker, model_signature};
 
@@ -17,9 +17,19 @@ pub fn host() -> Result<Host> {
 
 /// Holds every configuration against its plugin's schema, loads every stage of a bundle, and checks that they fit.
 pub fn load(contents: &Contents, host: &Host) -> Result<Pipeline> {
+    load_with(contents, host, &Tract)
+}
+
+/// The same with the model in another engine.
+pub fn load_with(contents: &Contents, host: &Host, engine: &dyn Engine) -> Result<Pipeline> {
     schema::check_stages(contents)?;
     let mut read = |name: &ComponentName| component(contents, name).map(<[u8]>::to_vec);
-    Ok(Pipeline::load(&contents.manifest.pipeline, &mut read, host)?)
+    Ok(Pipeline::load_with(
+        &contents.manifest.pipeline,
+        &mut read,
+        host,
+        engine,
+    )?)
 }
 
 /// Does what a device does before a bundle may serve: loads every stage, checks that they fit, runs the golden cases. A

@@ -1,6 +1,7 @@
 //! `floorhand bundle pack`: a folder becomes one file.
 
 use super::describe;
+use super::golden::{self, GoldenArgs};
 use crate::contents::Contents;
 use crate::output::Output;
 use crate::unlock::UnlockArgs;
@@ -24,12 +25,15 @@ pub struct PackArgs {
     keys: Vec<KeyLocation>,
     #[command(flatten)]
     unlock: UnlockArgs,
+    #[command(flatten)]
+    golden: GoldenArgs,
 }
 
 /// Packs.
 pub(super) fn run(args: &PackArgs, out: &Output) -> Result<()> {
     // Keys first: a wrong path is known at once, not after a minute of golden cases.
     let signers = args.unlock.signers(&args.keys)?;
+    golden::make(&args.dir, &args.golden, out)?;
     let mut contents = Contents::of_folder(&args.dir)?;
     engine::check(&contents, out)?;
     let signing: Vec<&dyn Signer> = signers.iter().map(|signer| signer.as_ref()).collect();

@@ -41,7 +41,22 @@ impl Source {
 impl Contents {
     /// What a folder would be packed to.
     pub fn of_folder(folder: &Path) -> Result<Self> {
-        let Assembly { manifest, blobs } = assemble(folder)?;
+        Self::assembled(assemble(folder)?)
+    }
+
+    /// What a folder would be packed to with other bytes in the place of one of its files, which needn't be there.
+    pub fn of_folder_with(folder: &Path, file: &str, bytes: &[u8]) -> Result<Self> {
+        let mut load = |reference: &str| {
+            if reference == file {
+                Ok(bytes.to_vec())
+            } else {
+                load(folder, reference)
+            }
+        };
+        Self::assembled(recipe(folder)?.assemble(&mut load, engine::model_signature)?)
+    }
+
+    fn assembled(Assembly { manifest, blobs }: Assembly) -> Result<Self> {
         let digest = Digest::of(&manifest.encode()?);
         Ok(Self {
             manifest,
@@ -107,11 +122,15 @@ pub fn read_archive(path: &Path) -> Result<Archive> {
 
 /// Gathers what a folder's `bundle.toml` names. Nothing is run.
 pub fn assemble(folder: &Path) -> Result<Assembly> {
+    let mut load = |reference: &str| load(folder, reference);
+    Ok(recipe(folder)?.assemble(&mut load, engine::model_signature)?)
+}
+
+/// The folder's `bundle.toml`.
+pub(super) fn recipe(folder: &Path) -> Result<Recipe> {
     let text = files::read_text(&folder.join(RECIPE))
         .with_context(|| format!("{} is no bundle: it needs a {RECIPE}", folder.display()))?;
-    let recipe = Recipe::parse(&text)?;
-    let mut load = |reference: &str| load(folder, reference);
-    Ok(recipe.assemble(&mut load, engine::model_signature)?)
+    Ok(Recipe::parse(&text)?)
 }
 
 /// The bytes of a file that a recipe names.

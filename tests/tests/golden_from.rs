@@ -1,0 +1,110 @@
+//! Golden cases that ONNX Runtime answers: `bundle pack --golden-from onnxruntime`.
+
+use anyhow::{Context as _, Result, ensure};
+use floorhand_tests::{python, run, run_ok, workspace};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// The quickstart's bundle without its golden cases.
+fn folder() -> Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    for file in fs::read_dir(workspace().join("tests/quickstart/bundle"))? {
+        let file = file?.path();
+        let name = file.file_name().context("a file has a name")?;
+        if name != "golden.jsonl" {
+            fs::copy(&file, folder.path().join(name))?;
+        }
+    }
+    Ok(folder)
+}
+
+fn arguments(folder: &Path, python: &Path, input: &Path) -> Vec<String> {
+    let text = |path: &Path| path.display().to_string();
+    let output = text(&folder.join("out.fhb"));
+    let words = [
+        "bundle",
+        "pack",
+        &text(folder),
+        "-o",
+        &output,
+        "--golden-from",
+        "onnxruntime",
+    ];
+    let words = words.into_iter().map(str::to_owned);
+    let given = [
+        "--golden-input",
+        &text(input),
+        "--golden-cases",
+        "7",
+        "--python",
+        &text(python),
+    ]
+    .map(str::to_owned);
+    words.chain(given).collect()
+}
+
+fn cases(folder: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(folder.join("golden.jsonl"))?;
+    text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+#[test]
+fn cases_are_made_with_onnx_runtime_and_held_against_tract() -> Result<()> {
+    let Some(python) = python("import numpy, onnxruntime") else {
+        return Ok(());
+    };
+    let folder = folder()?;
+    let input = workspace().join("tests/quickstart/pump.csv");
+    let arguments = arguments(folder.path(), &python, &input);
+    run_ok(&arguments)?;
+    let made = cases(folder.path())?;
+    ensure!(made.len() == 7, "{made:?}");
+    let recorded = cases(&workspace().join("tests/quickstart/bundle"))?;
+    let of = |cases: &[Value], pointer: &str| cases.first().and_then(|case| case.pointer(pointer)).is_some();
+    ensure!(
+        of(&made, "/input/sensors/3") && of(&made, "/output/probability/0"),
+        "{made:?}"
+    );
+    ensure!(of(&recorded, "/output/probability"), "{recorded:?}");
+    // A second time they would be overwritten.
+    let again = run(&arguments)?;
+    ensure!(
+        again.code != Some(0) && again.stderr.contains("remove it to have it made"),
+        "{again:?}"
+    );
+    // One that is bent is found when tract runs it.
+    let text = fs::read_to_string(folder.path().join("golden.jsonl"))?;
+    let bent = text.replacen("\"probability\":[0.", "\"probability\":[1.", 1);
+    ensure!(bent != text, "{text}");
+    fs::write(folder.path().join("golden.jsonl"), bent)?;
+    let refused = run(&["bundle", "pack", &folder.path().display().to_string()])?;
+    ensure!(
+        refused.code != Some(0) && refused.stderr.contains("golden case 1"),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_is_said_with_what_to_do() -> Result<()> {
+    let folder = folder()?;
+    let input = workspace().join("tests/quickstart/pump.csv");
+    let check = |python: &str, input: &Path, expected: &str| -> Result<()> {
+        let ended = run(&arguments(folder.path(), Path::new(python), input))?;
+        ensure!(ended.code != Some(0) && ended.stderr.contains(expected), "{ended:?}");
+        ensure!(!folder.path().join("golden.jsonl").exists(), "something was written");
+        Ok(())
+    };
+    check("/nowhere/python", &input, "name a Python with --python")?;
+    check("false", &input, "has no ONNX Runtime")?;
+    if let Some(python) = python("import numpy, onnxruntime") {
+        check(
+            &python.display().to_string(),
+            Path::new("/nowhere.csv"),
+            "can't be read",
+        )?;
+    }
+    Ok(())
+}
