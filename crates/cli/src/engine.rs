@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use floorhand_bundle::ComponentName;
 use floorhand_pipeline::{Engine, GoldenReport, Host, HostConfig, Pipeline, Tract};
 
-pub use floorhand_pipeline::{compile_worker, model_signature};
+pub use floorhand_pipeline::{compile_worker, inline_external_data, model_signature};
 
 /// A host for plugins, which compiles in this process: the person who named the bundle sits by.
 pub fn host() -> Result<Host> {

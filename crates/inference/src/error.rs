@@ -24,6 +24,16 @@ pub enum InferenceError {
         /// The tensor's name.
         tensor: String,
     },
+    /// A file with weights beside the model isn't as the model says.
+    #[error("pack the model: tensor {tensor:?} is kept in {location:?}: {problem}")]
+    External {
+        /// The tensor's name.
+        tensor: String,
+        /// The file that the model names.
+        location: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The model is written for versions of ONNX that aren't known here.
     #[error(
         "load the model: it is for version {version} of {what}, and {least} to {most} are supported; convert or export it"

@@ -33,6 +33,7 @@ mod check;
 mod convert;
 mod engine;
 mod error;
+mod external;
 mod model;
 mod operators;
 mod rewrite;
@@ -42,6 +43,7 @@ use std::ops::RangeInclusive;
 
 pub use engine::{Engine, Session, Tract};
 pub use error::InferenceError;
+pub use external::inline_external_data;
 pub use model::{LoadOptions, Model};
 
 /// The versions of ONNX's operator set that models may be written for. Below the seventh its operators broadcast by other

@@ -4,7 +4,7 @@
 
 mod onnx;
 
-use floorhand_inference::{InferenceError, LoadOptions, MAX_MODEL_BYTES, Model};
+use floorhand_inference::{InferenceError, LoadOptions, MAX_MODEL_BYTES, Model, inline_external_data};
 use floorhand_tensor::{Datatype, Dim, Tensor, TensorError};
 use onnx::Size;
 use prost::Message;
@@ -358,4 +358,74 @@ fn what_is_no_tensor_is_refused_with_advice() {
     check("OptionalGetElement", "", "sequences and optionals are no tensors");
     check("DictVectorizer", "ai.onnx.ml", "encode categories in a column each");
     check("Relu", "com.example", "export with ONNX's own operators");
+}
+
+/// The small model with its weights in a file of their own, between other bytes.
+fn with_weights_outside(entries: &[(&str, &str)]) -> (Vec<u8>, Vec<u8>) {
+    let mut graph = small(Size::Is(1));
+    let weights = &mut graph.initializer[0];
+    let file = [b"before".as_slice(), &std::mem::take(&mut weights.raw_data), b"behind"].concat();
+    weights.data_location = Some(DataLocation::External as i32);
+    let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+        key: (*key).to_owned(),
+        value: (*value).to_owned(),
+    };
+    weights.external_data = entries.iter().map(entry).collect();
+    (onnx::bytes(graph), file)
+}
+
+#[test]
+fn weights_in_files_beside_a_model_are_taken_in() {
+    let place = [("location", "w.bin"), ("offset", "6"), ("length", "16")];
+    let (outside, file) = with_weights_outside(&place);
+    let mut asked = Vec::new();
+    let inlined = inline_external_data(&outside, &mut |name| {
+        asked.push(name.to_owned());
+        Ok(file.clone())
+    });
+    let inlined = inlined.unwrap().unwrap();
+    assert_eq!(asked, ["w.bin"]);
+    assert_eq!(
+        inlined,
+        onnx::bytes(small(Size::Is(1))),
+        "as if they had never been outside"
+    );
+    let none = inline_external_data(&inlined, &mut |name| panic!("{name} was asked for"));
+    assert_eq!(none.unwrap(), None);
+}
+
+#[test]
+fn weights_that_are_not_where_the_model_says_are_refused() {
+    let check = |entries: &[(&str, &str)], message: &str| {
+        let (outside, file) = with_weights_outside(entries);
+        let found = inline_external_data(&outside, &mut |name| {
+            if name == "w.bin" {
+                Ok(file.clone())
+            } else {
+                Err("there is no such file".to_owned())
+            }
+        });
+        let error = found.unwrap_err().to_string();
+        assert!(
+            error.starts_with(r#"pack the model: tensor "w" is kept in"#) && error.contains(message),
+            "{error}"
+        );
+    };
+    check(&[("location", "other.bin")], "there is no such file");
+    for location in ["../w.bin", "/etc/passwd", "a\\w.bin", "..", ""] {
+        check(&[("location", location)], "named without a folder");
+    }
+    check(
+        &[("location", "w.bin"), ("offset", "6"), ("length", "99")],
+        "which end before it",
+    );
+    let largest = usize::MAX.to_string();
+    check(
+        &[("location", "w.bin"), ("offset", "6"), ("length", &largest)],
+        "which end before it",
+    );
+    check(
+        &[("location", "w.bin"), ("offset", "-6")],
+        r#"its offset is "-6", which is no number"#,
+    );
 }

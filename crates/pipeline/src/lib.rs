@@ -44,7 +44,7 @@ pub use breaker::Breaker;
 pub use decoding::Decoded;
 pub use encode::{ResultHead, finding_json, result_json};
 pub use error::{LoadError, SampleError};
-pub use floorhand_inference::{Engine, InferenceError, LoadOptions, Session, Tract};
+pub use floorhand_inference::{Engine, InferenceError, LoadOptions, Session, Tract, inline_external_data};
 pub use floorhand_plugin_host::{
     CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Message, Phase, Severity,
     Stats as HostStats, compile_worker,

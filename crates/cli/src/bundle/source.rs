@@ -46,14 +46,15 @@ impl Contents {
 
     /// What a folder would be packed to with other bytes in the place of one of its files, which needn't be there.
     pub fn of_folder_with(folder: &Path, file: &str, bytes: &[u8]) -> Result<Self> {
+        let recipe = recipe(folder)?;
         let mut load = |reference: &str| {
             if reference == file {
                 Ok(bytes.to_vec())
             } else {
-                load(folder, reference)
+                load(folder, &recipe, reference)
             }
         };
-        Self::assembled(recipe(folder)?.assemble(&mut load, engine::model_signature)?)
+        Self::assembled(recipe.assemble(&mut load, engine::model_signature)?)
     }
 
     fn assembled(Assembly { manifest, blobs }: Assembly) -> Result<Self> {
@@ -122,8 +123,9 @@ pub fn read_archive(path: &Path) -> Result<Archive> {
 
 /// Gathers what a folder's `bundle.toml` names. Nothing is run.
 pub fn assemble(folder: &Path) -> Result<Assembly> {
-    let mut load = |reference: &str| load(folder, reference);
-    Ok(recipe(folder)?.assemble(&mut load, engine::model_signature)?)
+    let recipe = recipe(folder)?;
+    let mut load = |reference: &str| load(folder, &recipe, reference);
+    Ok(recipe.assemble(&mut load, engine::model_signature)?)
 }
 
 /// The folder's `bundle.toml`.
@@ -133,10 +135,17 @@ pub(super) fn recipe(folder: &Path) -> Result<Recipe> {
     Ok(Recipe::parse(&text)?)
 }
 
-/// The bytes of a file that a recipe names.
-fn load(folder: &Path, reference: &str) -> Result<Vec<u8>, String> {
-    match reference.strip_prefix(BUILTIN_PREFIX) {
-        Some(name) => builtin::plugin(name).map(<[u8]>::to_vec),
-        None => files::read(&folder.join(reference), MAX_BLOB_BYTES).map_err(|error| crate::exit::flatten(&error)),
+/// The bytes of a file that a recipe names. A model has the weights in it that it keeps in files beside itself.
+fn load(folder: &Path, recipe: &Recipe, reference: &str) -> Result<Vec<u8>, String> {
+    let mut read =
+        |file: &str| files::read(&folder.join(file), MAX_BLOB_BYTES).map_err(|error| crate::exit::flatten(&error));
+    if let Some(name) = reference.strip_prefix(BUILTIN_PREFIX) {
+        return builtin::plugin(name).map(<[u8]>::to_vec);
     }
+    let bytes = read(reference)?;
+    if reference != recipe.model.file.as_str() {
+        return Ok(bytes);
+    }
+    let inlined = engine::inline_external_data(&bytes, &mut read).map_err(|error| error.to_string())?;
+    Ok(inlined.unwrap_or(bytes))
 }
