@@ -1,10 +1,11 @@
-//! Golden cases that ONNX Runtime answers: `bundle pack --golden-from onnxruntime`.
+//! Golden cases that ONNX Runtime answers, `bundle pack --golden-from onnxruntime`, and those of a training script.
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_tests::{python, run, run_ok, workspace};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 /// The quickstart's bundle without its golden cases.
@@ -106,5 +107,43 @@ fn what_is_missing_is_said_with_what_to_do() -> Result<()> {
             "can't be read",
         )?;
     }
+    Ok(())
+}
+
+/// A training script's part: the helper, with the answers that scikit-learn gave.
+const SCRIPT: &str = "
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import floorhand, numpy
+recorded = [json.loads(line) for line in open(sys.argv[2])]
+floorhand.write_golden(
+    sys.argv[3],
+    inputs={'sensors': numpy.array([case['input']['sensors'] for case in recorded], numpy.float32)},
+    outputs={'probability': numpy.array([case['output']['probability'] for case in recorded])},
+)";
+
+#[test]
+fn the_python_helper_writes_cases_that_pack_takes() -> Result<()> {
+    let Some(python) = python("import numpy") else {
+        return Ok(());
+    };
+    let (folder, root) = (folder()?, workspace());
+    let check = |command: &mut Command| -> Result<()> {
+        let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    let mut tests = Command::new(&python);
+    check(
+        tests
+            .arg(root.join("tests/python/test_floorhand.py"))
+            .arg(folder.path()),
+    )?;
+    let mut script = Command::new(&python);
+    script.args(["-c", SCRIPT]).arg(root.join("packaging/python"));
+    script.arg(root.join("tests/quickstart/bundle/golden.jsonl"));
+    check(script.arg(folder.path().join("golden.jsonl")))?;
+    let output = folder.path().join("out.fhb").display().to_string();
+    run_ok(&["bundle", "pack", &folder.path().display().to_string(), "-o", &output])?;
     Ok(())
 }
