@@ -22,6 +22,12 @@ pub trait Session: Debug + Send {
     /// signature.
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, InferenceError>;
 
+    /// Runs the model for several samples, each with the inputs that [`Session::run`] takes, and gives an answer to each in
+    /// their order. An engine that can runs them together; the answers are those of one by one, up to rounding.
+    fn run_batch(&mut self, samples: &[&[Tensor]]) -> Vec<Result<Vec<Tensor>, InferenceError>> {
+        samples.iter().map(|inputs| self.run(inputs)).collect()
+    }
+
     /// Prepares for the first sample.
     fn warm_up(&mut self) -> Result<(), InferenceError>;
 }
