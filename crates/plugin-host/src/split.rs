@@ -1,16 +1,18 @@
 //! Tensors of several samples, taken apart.
 
-use floorhand_tensor::{Tensor, TensorError};
+use floorhand_tensor::{Parts, Tensor, TensorError};
 
 /// A tensor of several samples, to be handed out one by one; that of one sample without a copy.
 pub(crate) struct Split {
     tensor: Option<Tensor>,
     count: usize,
+    parts: Parts,
 }
 
 impl Split {
-    pub(crate) const fn new(tensor: Tensor, count: usize) -> Self {
+    pub(crate) fn new(tensor: Tensor, count: usize) -> Self {
         Self {
+            parts: tensor.parts(count),
             tensor: Some(tensor),
             count,
         }
@@ -27,6 +29,6 @@ impl Split {
         let Some(tensor) = &self.tensor else {
             return Tensor::from_f32("", vec![0], &[]);
         };
-        tensor.part(index, self.count)
+        tensor.part(&self.parts, index)
     }
 }

@@ -75,6 +75,38 @@ fn several_samples_are_one_call() {
 }
 
 #[test]
+fn texts_go_to_a_plugin_and_back() {
+    let guest = guests::Processor {
+        // The datatypes of the specs of input and output: byte strings.
+        configure: "(i32.store8 (i32.const 48) (i32.const 13)) (i32.store8 (i32.const 76) (i32.const 13))",
+        ..Default::default()
+    };
+    let plugin = host().component(&guest.component()).unwrap();
+    let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    assert_eq!(processor.signature().outputs[0].datatype, Datatype::Bytes);
+    let contexts = vec![CONTEXT; 3];
+    let texts = ["worn", "", "w\u{e4}rm", "a", "b", ""];
+    let batch = Tensor::from_elements("x", vec![3, 2], &texts).unwrap();
+    let answers = processor.process_batch(&contexts, &[&batch]).unwrap();
+    let expected = texts
+        .chunks(2)
+        .map(|texts| Ok(vec![Tensor::from_elements("y", vec![2], texts).unwrap()]));
+    assert_eq!(answers, expected.collect::<Vec<_>>());
+    // Answers whose lengths don't add up are the plugin's fault.
+    let guest = guests::Processor {
+        process: "(i32.store8 (i32.load (i32.const 204)) (i32.const 99))",
+        ..guest
+    };
+    let plugin = host().component(&guest.component()).unwrap();
+    let mut processor = Processor::start(&plugin, setup(Limits::default())).unwrap();
+    let error = processor.process_batch(&contexts, &[&batch]).unwrap_err();
+    assert!(
+        matches!(&error, PluginError::BadOutput { reason, .. } if reason.contains("cut short")),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_call_holds_no_more_samples_than_the_plugin_says() {
     let guest = guests::Processor {
         configure: "(i32.store (i32.const 120) (i32.const 2))",

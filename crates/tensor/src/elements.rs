@@ -2,7 +2,6 @@
 //! Protocol sends them.
 
 use std::iter;
-use std::ops::Range;
 
 /// Bytes of a length.
 const PREFIX: usize = 4;
@@ -45,12 +44,16 @@ pub(crate) fn check(data: &[u8], count: u64) -> Result<(), String> {
     Err(format!("{} bytes behind its last byte string", rest.len()))
 }
 
-/// Where so many byte strings lie, from the one of this number on.
-pub(crate) fn range(data: &[u8], from: usize, count: usize) -> Range<usize> {
-    let length = |elements: &[u8]| PREFIX + elements.len();
-    let begin: usize = unpack(data).take(from).map(length).sum();
-    let bytes: usize = unpack(data).skip(from).take(count).map(length).sum();
-    begin..begin + bytes
+/// Where each of `count` runs of `each` byte strings begins, and the last one ends.
+pub(crate) fn ends(data: &[u8], each: usize, count: usize) -> Vec<usize> {
+    let mut lengths = unpack(data).map(|element| PREFIX + element.len());
+    let mut end = 0;
+    let mut ends = vec![end];
+    for _ in 0..count {
+        end += lengths.by_ref().take(each).sum::<usize>();
+        ends.push(end);
+    }
+    ends
 }
 
 fn first(data: &[u8]) -> Option<(&[u8], &[u8])> {

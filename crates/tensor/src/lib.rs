@@ -27,7 +27,7 @@ mod tensor;
 
 pub use datatype::Datatype;
 pub use spec::{Dim, Signature, TensorSpec};
-pub use tensor::Tensor;
+pub use tensor::{Parts, Tensor};
 
 /// Why a tensor or a signature can't be used. Each names the tensor and what was expected of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

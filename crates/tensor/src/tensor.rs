@@ -12,6 +12,13 @@ pub struct Tensor {
     data: Vec<u8>,
 }
 
+/// Where the parts of a tensor lie; see [`Tensor::parts`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// Where each part begins, and the last one ends.
+    ends: Vec<usize>,
+}
+
 impl Tensor {
     /// More elements than any sample has; keeps a shape's product from overflowing before its bytes are counted.
     pub const MAX_ELEMENTS: u64 = 1 << 32;
@@ -205,18 +212,24 @@ impl Tensor {
         Ok(elements::unpack(&self.data).collect())
     }
 
-    /// One of `count` equal parts along the first dimension, as a tensor without that dimension: a sample of a batch.
-    ///
-    /// An error when there is no such part.
-    pub fn part(&self, index: usize, count: usize) -> Result<Self, TensorError> {
-        let (shape, length) = (self.shape.iter().skip(1).copied().collect(), self.data.len());
+    /// Where `count` equal parts along the first dimension lie, the samples of a batch: found once, since byte strings have to
+    /// be counted.
+    #[must_use]
+    pub fn parts(&self, count: usize) -> Parts {
         let each = |whole: usize| whole.checked_div(count).unwrap_or_default();
-        let range = match self.datatype.size() {
-            Some(_) => index * each(length)..(index + 1) * each(length),
-            None => elements::range(&self.data, index * each(self.len()), each(self.len())),
+        let ends = match self.datatype.size() {
+            Some(_) => (0..=count).map(|part| part * each(self.data.len())).collect(),
+            None => elements::ends(&self.data, each(self.len()), count),
         };
-        let data = self.data.get(range).unwrap_or_default();
-        Self::new(&self.name, self.datatype, shape, data.to_vec())
+        Parts { ends }
+    }
+
+    /// One of a tensor's own parts, as a tensor without the first dimension. An error when there is no such part.
+    pub fn part(&self, parts: &Parts, index: usize) -> Result<Self, TensorError> {
+        let shape = self.shape.iter().skip(1).copied().collect();
+        let range = parts.ends.get(index).zip(parts.ends.get(index + 1));
+        let data = range.and_then(|(&begin, &end)| self.data.get(begin..end));
+        Self::new(&self.name, self.datatype, shape, data.unwrap_or_default().to_vec())
     }
 
     fn is_no(&self, expected: &'static str) -> TensorError {
@@ -317,21 +330,18 @@ mod tests {
 
     #[test]
     fn parts_of_a_batch() {
+        let part = |tensor: &Tensor, index, count| tensor.part(&tensor.parts(count), index);
         let numbers = Tensor::from_f32("x", vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
-        assert_eq!(
-            numbers.part(1, 2).unwrap(),
-            Tensor::from_f32("x", vec![3], &[4.0, 5.0, 6.0]).unwrap()
-        );
-        let texts = Tensor::from_elements("t", vec![3, 1], &["a", "bcd", ""]).unwrap();
-        assert_eq!(
-            texts.part(1, 3).unwrap(),
-            Tensor::from_elements("t", vec![1], &["bcd"]).unwrap()
-        );
-        assert_eq!(
-            texts.part(2, 3).unwrap(),
-            Tensor::from_elements("t", vec![1], &[""]).unwrap()
-        );
-        assert!(numbers.part(2, 2).is_err() && numbers.part(0, 0).is_err() && numbers.part(0, 4).is_err());
-        assert!(texts.part(3, 3).is_err());
+        let second = Tensor::from_f32("x", vec![3], &[4.0, 5.0, 6.0]).unwrap();
+        assert_eq!(part(&numbers, 1, 2).unwrap(), second);
+        let texts = Tensor::from_elements("t", vec![3, 2], &["a", "", "bcd", "e", "", "f"]).unwrap();
+        for (index, expected) in [["a", ""], ["bcd", "e"], ["", "f"]].iter().enumerate() {
+            let expected = Tensor::from_elements("t", vec![2], expected).unwrap();
+            assert_eq!(part(&texts, index, 3).unwrap(), expected);
+        }
+        for (index, count) in [(2, 2), (0, 0), (0, 4)] {
+            assert!(part(&numbers, index, count).is_err());
+        }
+        assert!(part(&texts, 3, 3).is_err());
     }
 }
