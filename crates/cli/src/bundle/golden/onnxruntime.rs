@@ -84,6 +84,8 @@ struct Python {
     told: BufReader<ChildStdout>,
     /// Holds the model as long as the process may read it.
     _model: tempfile::NamedTempFile,
+    /// What it complains of. No pipe: nobody reads it until the end, and warnings would fill it.
+    complaints: tempfile::NamedTempFile,
 }
 
 #[derive(Serialize)]
@@ -118,12 +120,13 @@ impl Python {
     fn start(python: &Path, onnx: &[u8], signature: Signature) -> Result<Self> {
         let mut model = tempfile::NamedTempFile::new().context("the model can't be written for Python")?;
         model.write_all(onnx).context("the model can't be written for Python")?;
+        let complaints = tempfile::NamedTempFile::new().context("no file for what Python says")?;
         let mut command = Command::new(python);
         command.args(["-c", PROGRAM]).arg(model.path());
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(complaints.reopen().context("no file for what Python says")?)
             .spawn()
             .context("Python can't be started")?;
         let asked = child.stdin.take().context("Python has no input")?;
@@ -134,6 +137,7 @@ impl Python {
             asked,
             told,
             _model: model,
+            complaints,
         };
         python.line()?;
         Ok(python)
@@ -146,11 +150,11 @@ impl Python {
         if line.ends_with('\n') {
             return Ok(line);
         }
+        // What it says at its end stands there before its output is closed.
+        drop(self.child.kill());
+        drop(self.child.wait());
         let mut said = Vec::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            drop(self.child.kill());
-            stderr.read_to_end(&mut said)?;
-        }
+        self.complaints.reopen()?.take(MAX_LINE_BYTES).read_to_end(&mut said)?;
         Err(Failure::refused(last_line(&said)).into())
     }
 
