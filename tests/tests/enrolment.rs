@@ -211,6 +211,30 @@ fn post(hub: &str, body: &str) -> Result<(u16, Value)> {
 }
 
 #[test]
+fn a_second_agent_of_a_machine_enrols_beside_the_first() -> Result<()> {
+    let plant = Plant::without_broker()?;
+    for (device, instance) in [("press-7", None), ("press-7-line-2", Some("line-2"))] {
+        let token = plant.token(&["--device", device])?;
+        let more: Vec<&str> = instance.iter().flat_map(|name| ["--instance", *name]).collect();
+        let ended = plant.enroll(device, &plant.hub.url, &token, &more)?;
+        ensure!(ended.code == Some(0), "{ended:?}\n{}", plant.hub.process.tail());
+        let snippet = fs::read_to_string(plant.folder(device).join("agent.toml"))?;
+        let (config, state_dir) = match instance {
+            Some(_) => (
+                "/etc/floorhand/line-2/agent.toml",
+                Some("/var/lib/floorhand-agents/line-2"),
+            ),
+            None => ("/etc/floorhand/agent.toml", None),
+        };
+        ensure!(ended.stdout.contains(&format!("belongs into {config},")), "{ended:?}");
+        let parsed: toml::Table = snippet.parse()?;
+        let found = parsed.get("state_dir").and_then(toml::Value::as_str);
+        ensure!(found == state_dir, "{snippet}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_device_enrols_connects_and_renews_its_certificate() -> Result<()> {
     if !Mosquitto::is_there() {
         return Ok(());

@@ -6,6 +6,7 @@
 
 pub mod control;
 pub mod notices;
+mod template;
 
 use crate::{
     system::{find_program, output_of},
@@ -112,9 +113,15 @@ fn fill(tree: &Tree, program: &[u8]) -> Result<()> {
     let source = |path: &str| fs::read(root.join(path)).with_context(|| format!("read {path}"));
     let doc = format!("/usr/share/doc/{NAME}");
     tree.put(&format!("/usr/bin/{NAME}"), program, MODE_PROGRAM)?;
+    let unit = String::from_utf8(source("packaging/floorhand-agent.service")?).context("the unit is text")?;
     tree.put(
         &format!("/usr/lib/systemd/system/{NAME}.service"),
-        &source("packaging/floorhand-agent.service")?,
+        unit.as_bytes(),
+        MODE_FILE,
+    )?;
+    tree.put(
+        &format!("/usr/lib/systemd/system/{NAME}@.service"),
+        template::of(&unit)?.as_bytes(),
         MODE_FILE,
     )?;
     tree.put(CONFFILE, &source("crates/agent/agent.toml")?, MODE_FILE)?;

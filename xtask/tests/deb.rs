@@ -20,6 +20,8 @@ use tempfile::TempDir;
 const AGENT: &str = "usr/bin/floorhand-agent";
 const CONFIGURATION: &str = "etc/floorhand/agent.toml";
 const STATE: &str = "var/lib/floorhand/state";
+const TEMPLATE: &str = "usr/lib/systemd/system/floorhand-agent@.service";
+const FURTHER: &str = "var/lib/floorhand-agents/line-2/state";
 const UNIT: &str = "usr/lib/systemd/system/floorhand-agent.service";
 const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/floorhand-agent.service";
 
@@ -112,6 +114,8 @@ fn installs_upgrades_keeping_state_removes_and_purges() {
     check_installed(&system);
 
     fs::write(system.path(STATE), "generation 7").unwrap();
+    fs::create_dir_all(system.path(FURTHER).parent().unwrap()).unwrap();
+    fs::write(system.path(FURTHER), "generation 2").unwrap();
     fs::write(system.path("etc/floorhand/device.key"), "a key").unwrap();
     fs::write(system.path(CONFIGURATION), "device = \"press-01\"\n").unwrap();
     system.dpkg("--install", &system.package("1.1.0"));
@@ -134,9 +138,11 @@ fn installs_upgrades_keeping_state_removes_and_purges() {
     for path in [
         AGENT,
         UNIT,
+        TEMPLATE,
         ENABLED,
         CONFIGURATION,
         "var/lib/floorhand",
+        "var/lib/floorhand-agents",
         "usr/share/doc/floorhand-agent",
     ] {
         assert!(!system.has(path), "{path} is left");
@@ -170,13 +176,40 @@ fn check_installed(system: &System) {
         assert!(system.has(&format!("usr/share/doc/floorhand-agent/{file}")), "{file}");
     }
     assert!(system.has(UNIT));
+    let template = system.read(TEMPLATE);
+    for line in [
+        "ExecStart=/usr/bin/floorhand-agent --instance %i",
+        "StateDirectory=floorhand-agents/%i",
+    ] {
+        assert!(template.lines().any(|there| there == line), "{line}: {template}");
+    }
+    assert!(!template.contains("/etc/floorhand/agent.toml"), "{template}");
+    systemd_understands(&template);
     if runs("deb-systemd-helper", "--help") {
         assert!(system.has(ENABLED), "the unit is enabled");
     }
 }
 
+fn systemd_understands(template: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("floorhand-agent@line-2.service");
+    // The program needs not be installed where this runs.
+    fs::write(&unit, template.replace("/usr/bin/floorhand-agent", "/bin/true")).unwrap();
+    let verify = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&unit)
+        .output();
+    let Ok(output) = verify else {
+        eprintln!("SKIPPED: needs systemd-analyze");
+        return;
+    };
+    let about_it = said(&output).contains("floorhand-agent@");
+    assert!(output.status.success() && !about_it, "{}", said(&output));
+}
+
 fn check_kept(system: &System) {
     assert_eq!(system.read(STATE), "generation 7");
+    assert_eq!(system.read(FURTHER), "generation 2");
     assert_eq!(system.read(CONFIGURATION), "device = \"press-01\"\n");
     assert_eq!(system.read("etc/floorhand/device.key"), "a key");
 }

@@ -1,12 +1,21 @@
 //! The command line of `floorhand-agent`, which `floorhand agent` has too.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use floorhand_pipeline::Compiler;
 
 use crate::exit;
+
+/// Where a second agent's configuration lies, in a folder of its name, and its state.
+const CONFIGURATIONS: &str = "/etc/floorhand";
+const STATES: &str = "/var/lib/floorhand-agents";
+/// The first one's.
+const CONFIG: &str = "/etc/floorhand/agent.toml";
+const STATE: &str = "/var/lib/floorhand";
+/// Part of the names of units, folders and users.
+const MAX_INSTANCE_BYTES: usize = 32;
 
 /// The argument by which the program knows that it is to compile a plugin and nothing else.
 const WORKER: &str = "__compile-plugin";
@@ -24,9 +33,13 @@ pub struct Args {
         global = true,
         value_name = "FILE",
         env = "FLOORHAND_AGENT_CONFIG",
-        default_value = "/etc/floorhand/agent.toml"
+        default_value = CONFIG
     )]
     pub config: PathBuf,
+    /// One of several agents of this machine, by its name: its configuration is /etc/floorhand/NAME/agent.toml, its state
+    /// lies in /var/lib/floorhand-agents/NAME, and its unit is floorhand-agent@NAME.
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "config", value_parser = instance)]
+    pub instance: Option<String>,
     /// Check the configuration and the files it names, tell every mistake, and exit.
     #[arg(long)]
     pub check: bool,
@@ -90,12 +103,55 @@ pub struct EnrollArgs {
     /// The CA that the hub's https:// certificate is from (PEM), where the token doesn't tell it.
     #[arg(long, value_name = "FILE")]
     pub hub_ca: Option<PathBuf>,
-    /// The folder for keys and certificates; the agent has to be allowed to write to it.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/floorhand/identity")]
-    pub out: PathBuf,
+    /// The folder for keys and certificates; the agent has to be allowed to write to it. [default: `identity` in its state
+    /// directory]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Lower-case letters, digits and hyphens: what a unit's name and a folder's take as it is.
+fn instance(name: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > MAX_INSTANCE_BYTES || !name.chars().all(fits) || name.starts_with('-') {
+        return Err(format!(
+            "a name has 1 to {MAX_INSTANCE_BYTES} lower-case letters, digits and hyphens, as line-2"
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// Which agent of this machine is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its configuration.
+    pub(crate) config: PathBuf,
+    /// Its state directory, where it isn't the one that a configuration without `state_dir` means.
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// Where enrolling puts keys and certificates.
+    pub(crate) fn identity(&self) -> PathBuf {
+        let state_dir = self.state_dir.as_deref().unwrap_or(Path::new(STATE));
+        state_dir.join("identity")
+    }
 }
 
 impl Args {
+    /// Where the agent that is meant has its files.
+    pub(crate) fn place(&self) -> Place {
+        match &self.instance {
+            Some(name) => Place {
+                config: Path::new(CONFIGURATIONS).join(name).join("agent.toml"),
+                state_dir: Some(Path::new(STATES).join(name)),
+            },
+            None => Place {
+                config: self.config.clone(),
+                state_dir: None,
+            },
+        }
+    }
+
     /// These arguments, behind a subcommand of another program, as in `floorhand agent`.
     #[must_use]
     pub fn carried_by(self, subcommand: &'static str) -> Self {
@@ -150,6 +206,29 @@ mod tests {
             let args = Args::parse_from(["floorhand-agent"].into_iter().chain(line.split(' ')));
             assert_eq!(args.json, json, "{line}");
         }
+    }
+
+    #[test]
+    fn an_instance_has_files_of_its_own() {
+        let place = |line: &str| Args::try_parse_from(line.split(' ')).map(|args| args.place());
+        let second = place("floorhand-agent status --instance line-2").unwrap();
+        assert_eq!(second.config, Path::new("/etc/floorhand/line-2/agent.toml"));
+        assert_eq!(
+            second.identity(),
+            Path::new("/var/lib/floorhand-agents/line-2/identity")
+        );
+        let first = place("floorhand-agent").unwrap();
+        assert_eq!(
+            (first.config.as_path(), first.state_dir.as_deref()),
+            (Path::new(CONFIG), None)
+        );
+        assert_eq!(first.identity(), Path::new("/var/lib/floorhand/identity"));
+        for name in ["", "..", "a/b", "Line", "-a", "a_b", &"a".repeat(33)] {
+            let line = ["floorhand-agent", &format!("--instance={name}")];
+            let error = Args::try_parse_from(line).unwrap_err().to_string();
+            assert!(error.contains("1 to 32 lower-case letters"), "{error}");
+        }
+        assert!(place("floorhand-agent --instance a --config b.toml").is_err());
     }
 
     #[test]

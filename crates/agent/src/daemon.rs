@@ -44,21 +44,22 @@ const BOOT_WITHIN: Duration = Duration::from_secs(60);
 /// Runs what the arguments ask for, and says how it ended.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
+    let place = args.place();
     match &args.command {
         Some(Command::CompilePlugin) => return floorhand_pipeline::compile_worker(),
-        Some(Command::Enroll(enroll)) => return enroll::run(enroll, args.json),
-        Some(Command::Doctor { json }) => return doctor::run(&args.config, *json),
+        Some(Command::Enroll(enroll)) => return enroll::run(enroll, &place, args.json),
+        Some(Command::Doctor { json }) => return doctor::run(&place.config, *json),
         _ => {}
     }
-    let config = match Config::load(&args.config) {
+    let config = match Config::load(&place.config) {
         Ok(config) => config,
         Err(mistakes) => return report::misconfigured(&mistakes, args.json),
     };
     match args.command {
         Some(Command::Status { json }) => report::status(&config, json),
         Some(Command::Import { bundle }) => report::import(&config, &bundle, args.json),
-        _ if args.check => report::checked(&args.config, args.json),
-        _ => serve(&args.config, config, args.compiler()),
+        _ if args.check => report::checked(&place.config, args.json),
+        _ => serve(&place.config, config, args.compiler()),
     }
 }
 

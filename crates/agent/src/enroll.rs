@@ -11,7 +11,7 @@ mod ask;
 mod folder;
 mod roots;
 
-use crate::args::EnrollArgs;
+use crate::args::{EnrollArgs, Place};
 use crate::clock::system_ms;
 use crate::exit::Exit;
 use crate::identity;
@@ -31,8 +31,8 @@ const MAX_TOKEN_FILE: u64 = 4096;
 type Failed = (Exit, String);
 
 /// Runs the command.
-pub(crate) fn run(args: &EnrollArgs, json: bool) -> ExitCode {
-    let enrolled = match enroll(args) {
+pub(crate) fn run(args: &EnrollArgs, place: &Place, json: bool) -> ExitCode {
+    let enrolled = match enroll(args, place) {
         Ok(enrolled) => enrolled,
         Err((exit, problem)) if json => {
             tell(&json!({ "error": problem }).to_string());
@@ -55,7 +55,9 @@ struct Enrolled {
     fleet: String,
     root: Digest,
     expires_ms: u64,
-    /// The part of the configuration that uses it.
+    /// The agent's configuration.
+    belongs: std::path::PathBuf,
+    /// The part of it that uses this identity.
     snippet: std::path::PathBuf,
     config: String,
 }
@@ -70,20 +72,22 @@ impl Enrolled {
 
     fn text(&self) -> String {
         format!(
-            "{} is enrolled in fleet {} (trust root {}).\nThis belongs into /etc/floorhand/agent.toml, and is in {}:\n\n{}",
+            "{} is enrolled in fleet {} (trust root {}).\nThis belongs into {}, and is in {}:\n\n{}",
             self.device,
             self.fleet,
             self.root,
+            self.belongs.display(),
             self.snippet.display(),
             self.config.trim_end()
         )
     }
 }
 
-fn enroll(args: &EnrollArgs) -> Result<Enrolled, Failed> {
+fn enroll(args: &EnrollArgs, place: &Place) -> Result<Enrolled, Failed> {
     let token = token(args)?;
     let device = device(args, &token)?;
-    let folder = Folder::open(&args.out).map_err(own)?;
+    let out = args.out.clone().unwrap_or_else(|| place.identity());
+    let folder = Folder::open(&out).map_err(own)?;
     let root = folder.root().map_err(own)?;
     let key = folder.device_key().map_err(own)?;
     let pending = match folder.pending(&device, &token).map_err(own)? {
@@ -102,12 +106,13 @@ fn enroll(args: &EnrollArgs) -> Result<Enrolled, Failed> {
     let ca = issued.chain.last().map(|ca| ca.to_vec()).unwrap_or_default();
     let says = identity::check(&pending.key, &issued.chain, (&device, &ca), system_ms())
         .map_err(|problem| (Exit::Refused, format!("the certificate that the hub gave: {problem}")))?;
-    let (snippet, config) = folder.finish(args, &root, &pending, &issued).map_err(own)?;
+    let (snippet, config) = folder.finish(args, place, &root, &pending, &issued).map_err(own)?;
     Ok(Enrolled {
         fleet: root.fleet.to_string(),
         root: root.digest(),
         device,
         expires_ms: says.not_after_ms,
+        belongs: place.config.clone(),
         snippet,
         config,
     })

@@ -17,6 +17,7 @@
 //! `tests/`.
 
 mod args;
+mod budget;
 mod clock;
 mod config;
 mod core;

@@ -5,8 +5,10 @@
 
 mod decoders;
 mod input;
+mod own;
 mod window;
 
+use crate::budget::ControlGroup;
 use crate::clock::monotonic_ms;
 use crate::core::{CoreSender, Notice};
 use crate::limiter::Limiter;
@@ -24,6 +26,7 @@ use floorhand_pipeline::{
 };
 use floorhand_protocol::{Finding, Mode, Parameters, Phase, Prediction, RecordBody, Severity};
 use floorhand_tensor::Tensor;
+use own::Own;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, PoisonError};
@@ -124,6 +127,7 @@ pub(crate) fn start(setup: Setup, queue: ServeQueue) -> std::io::Result<()> {
         window,
         decoders: Decoders::default(),
         limiter: Limiter::default(),
+        own: Own::new(ControlGroup::own()),
         setup,
     };
     std::thread::Builder::new()
@@ -175,6 +179,7 @@ struct Server {
     window: Window,
     decoders: Decoders,
     limiter: Limiter,
+    own: Own,
 }
 
 impl Server {
@@ -470,12 +475,15 @@ impl Server {
             drop(candidate.pipeline.take_telemetry());
         }
         let bundle = self.serving.active().map(|active| active.bundle);
-        let plugins = self
+        let mut figures = self
             .serving
             .active_mut()
             .map(|active| active.pipeline.take_telemetry())
             .unwrap_or_default();
-        let metrics = self.window.close(now_ms, bundle, plugins);
+        if let Some(problem) = self.own.measure(&mut figures) {
+            self.event("memory-limit", "agent", &problem);
+        }
+        let metrics = self.window.close(now_ms, bundle, figures);
         self.setup.telemetry.report(RecordBody::Metrics(metrics));
     }
 }

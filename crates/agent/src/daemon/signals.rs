@@ -234,6 +234,7 @@ impl Desk {
                 bytes: spool.bytes,
                 dropped: spool.dropped,
             },
+            budget: crate::budget::ControlGroup::own().map(|group| group.budget()),
             samples: total(&self.totals.samples),
             results: total(&self.totals.results),
             failures: total(&self.totals.failures),

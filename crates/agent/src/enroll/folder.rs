@@ -1,6 +1,6 @@
 //! The folder with a device's identity, and what lies in it while the device enrols.
 
-use crate::args::EnrollArgs;
+use crate::args::{EnrollArgs, Place};
 use crate::identity::{self, PUBLIC, SECRET};
 use floorhand_bundle::{DeviceId, Digest, MAX_ROOT_BYTES, SecretKey, TrustRoot, Verified};
 use floorhand_protocol::{EnrolmentRequest, EnrolmentToken, IssuedCertificate, MAX_ENROLMENT_BYTES};
@@ -118,6 +118,7 @@ impl Folder {
     pub(super) fn finish(
         &self,
         args: &EnrollArgs,
+        place: &Place,
         root: &Verified<TrustRoot>,
         pending: &Pending,
         issued: &IssuedCertificate,
@@ -131,7 +132,7 @@ impl Folder {
         self.write(BROKER_CA, ca.as_bytes(), PUBLIC)?;
         let text = identity::assemble(&pending.key, &issued.chain);
         self.write(IDENTITY, text.as_bytes(), SECRET)?;
-        let config = self.config(args, root, issued);
+        let config = self.config(args, place, root, issued);
         self.write(SNIPPET, config.as_bytes(), PUBLIC)?;
         self.forget(PENDING_REQUEST)?;
         self.forget(PENDING_KEY)?;
@@ -139,14 +140,17 @@ impl Folder {
     }
 
     /// The part of the configuration that uses these files.
-    fn config(&self, args: &EnrollArgs, root: &TrustRoot, issued: &IssuedCertificate) -> String {
-        let path = |name: &str| toml::Value::from(self.path.join(name).display().to_string()).to_string();
+    fn config(&self, args: &EnrollArgs, place: &Place, root: &TrustRoot, issued: &IssuedCertificate) -> String {
+        let text = |path: &Path| toml::Value::from(path.display().to_string()).to_string();
+        let path = |name: &str| text(&self.path.join(name));
+        let state_dir = place.state_dir.as_deref();
+        let state_dir = state_dir.map_or_else(String::new, |dir| format!("state_dir = {}\n", text(dir)));
         let broker = match &issued.broker {
             Some(url) => format!("broker = {}", toml::Value::from(url.as_str())),
             None => "#broker = \"mqtts://HOST:8883\" (the hub didn't say)".to_owned(),
         };
         format!(
-            "device = \"{}\"\nfleet = \"{}\"\nhardware = \"{}\"\ntrust_root = {}\ndevice_key = {}\n\n[fleet_connection]\n\
+            "device = \"{}\"\nfleet = \"{}\"\nhardware = \"{}\"\n{state_dir}trust_root = {}\ndevice_key = {}\n\n[fleet_connection]\n\
              {broker}\nca = {}\ncert = {identity}\nkey = {identity}\nrenew = true\n",
             issued.device,
             root.fleet,

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::budget::Budget;
 use floorhand_protocol::Mode;
 
 use super::status::{Flow, Running, Status};
@@ -107,6 +108,9 @@ impl Status {
             0 => lines.line("telemetry", waiting)?,
             dropped => lines.line("telemetry", format_args!("{waiting}; {dropped} had to make room"))?,
         }
+        if let Some(budget) = &self.budget {
+            lines.line("budget", budget)?;
+        }
         for (label, flows) in [("source", &self.sources), ("sink", &self.sinks)] {
             for flow in flows {
                 lines.line(label, flow)?;
@@ -134,6 +138,27 @@ impl fmt::Display for Flow {
             write!(f, ", {} lost", self.dropped)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let used = bytes(self.memory_bytes);
+        match self.memory_limit_bytes {
+            Some(limit) => write!(f, "{used} of {}", bytes(limit))?,
+            None => write!(f, "{used}, no limit")?,
+        }
+        match self.cpu_limit {
+            Some(limit) => write!(f, "; {limit} of a processor, held back for {} ms", self.throttled_ms)?,
+            None => f.write_str("; processors without a limit")?,
+        }
+        match (self.memory_limit_hits, self.ended_for_memory) {
+            (0, 0) => Ok(()),
+            (hits, ended) => write!(
+                f,
+                "; {hits} times at the limit of memory, {ended} processes ended for it"
+            ),
+        }
     }
 }
 
@@ -212,6 +237,12 @@ mod tests {
                 bytes: 4096,
                 dropped: 2,
             },
+            budget: Some(Budget {
+                memory_bytes: 82 << 20,
+                memory_limit_bytes: Some(200 << 20),
+                cpu_limit: Some(0.5),
+                ..Budget::default()
+            }),
             samples: 100,
             results: 99,
             failures: 1,
@@ -237,12 +268,28 @@ deployment     in its trial
 orders         last assignment 17, floor 0 (no older release is taken)
 samples        100 taken, 99 results, 1 failed
 telemetry      12 records (4 KiB) wait for the hub; 2 had to make room
+budget         82 MiB of 200 MiB; 0.5 of a processor, held back for 0 ms
 sink           mqtt:a/b: 99, 1 lost
 last errors    second [31m line
                first";
         assert_eq!(status.to_string(), expected);
         let fresh = Status::default().to_string();
         assert!(fresh.contains("nothing yet: deploy a bundle"), "{fresh}");
+    }
+
+    #[test]
+    fn a_budget_that_was_used_up_and_one_without_limits() {
+        let mut budget = Budget {
+            memory_bytes: 5000,
+            memory_limit_hits: 17,
+            ended_for_memory: 2,
+            ..Budget::default()
+        };
+        let expected =
+            "4 KiB, no limit; processors without a limit; 17 times at the limit of memory, 2 processes ended for it";
+        assert_eq!(budget.to_string(), expected);
+        (budget.memory_limit_hits, budget.ended_for_memory) = (0, 0);
+        assert_eq!(budget.to_string(), "4 KiB, no limit; processors without a limit");
     }
 
     #[test]

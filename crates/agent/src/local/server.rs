@@ -33,7 +33,7 @@ pub(crate) enum Request {
 }
 
 /// What is answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(super) ok: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! What the agent tells about itself. Fields that one side doesn't know are ignored or take their default, so that a
 //! command of one version understands a daemon of another.
 
+use crate::budget::Budget;
 use floorhand_protocol::Mode;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ const MAX_ERRORS: usize = 5;
 const MAX_ERROR_BYTES: usize = 500;
 
 /// What the agent is and does.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Status {
     /// The agent's version.
@@ -57,6 +58,8 @@ pub(crate) struct Status {
     pub(crate) clock_ms: u64,
     /// Telemetry that waits for the hub.
     pub(crate) spool: SpoolStatus,
+    /// What the machine lets it have; `None` where nothing tells.
+    pub(crate) budget: Option<Budget>,
     /// Samples since the start.
     pub(crate) samples: u64,
     /// Results since the start.
