@@ -16,6 +16,10 @@ const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 /// debug build, and gives anything in a release build.
 const UNSAFE: [&str; 1] = ["BitShift"];
 
+/// What stays where a condition depends on data (`branches.rs`). tract would run it, and plan the branch for each sample
+/// again, within no bound on what flows inside.
+const IF: &str = "If";
+
 /// Checks which versions of ONNX a model is written for.
 pub(crate) fn versions(ir_version: i64, imports: &[OperatorSetIdProto]) -> Result<(), InferenceError> {
     let check = |what: &str, version: i64, known: &RangeInclusive<i64>| {
@@ -60,7 +64,8 @@ pub(crate) fn graph(graph: &GraphProto, onnx: &Onnx) -> Result<(), InferenceErro
 fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
     let known = DOMAINS.contains(&node.domain.as_str())
         && onnx.op_register.0.contains_key(&node.op_type)
-        && !UNSAFE.contains(&node.op_type.as_str());
+        && !UNSAFE.contains(&node.op_type.as_str())
+        && node.op_type != IF;
     if !known {
         let operator = if node.domain.is_empty() {
             node.op_type.clone()
@@ -86,6 +91,10 @@ fn advice(node: &NodeProto) -> &'static str {
         return "only the program that it was made for knows it: export with ONNX's own operators";
     }
     match operator {
+        IF => {
+            "its condition depends on data: export with both sides computed and one selected by Where, or only the side \
+             that is taken"
+        }
         "Loop" => "export with a fixed number of steps, so that the loop is unrolled, or as an LSTM, GRU, RNN or Scan",
         "BitShift" => "multiply or divide by a power of two instead",
         "DictVectorizer" | "CastMap" => {

@@ -55,6 +55,10 @@ impl Session for Model {
         Self::run(self, inputs)
     }
 
+    fn run_batch(&mut self, samples: &[&[Tensor]]) -> Vec<Result<Vec<Tensor>, InferenceError>> {
+        Self::run_batch(self, samples)
+    }
+
     fn warm_up(&mut self) -> Result<(), InferenceError> {
         Self::warm_up(self)
     }

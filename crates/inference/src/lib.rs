@@ -29,6 +29,8 @@
 #[cfg(target_endian = "big")]
 compile_error!("tensors are little-endian bytes, and are handed to tract as they are");
 
+mod batch;
+mod branches;
 mod check;
 mod convert;
 mod engine;

@@ -1,6 +1,9 @@
 //! A model that is ready to run.
 
-use crate::{InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, check, convert, operators, rewrite, shapes};
+use crate::batch::{Batch, Plan};
+use crate::{
+    InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, batch, branches, check, convert, operators, rewrite, shapes,
+};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
 use std::any::Any;
 use std::borrow::Borrow;
@@ -37,13 +40,18 @@ pub struct Model {
     /// Whether some node remembers what it was given, as a recurrent layer does: then each run has a state of its own, for
     /// a sample knows nothing of the one before it.
     remembers: bool,
+    /// How several samples are run.
+    batch: Batch,
 }
 
 /// What tract wants for one input.
-struct Input {
-    datum_type: DatumType,
-    shape: Vec<usize>,
+pub(crate) struct Input {
+    pub(crate) datum_type: DatumType,
+    pub(crate) shape: Vec<usize>,
 }
+
+/// What came of each of several samples.
+type Answers = Vec<Result<Vec<Tensor>, InferenceError>>;
 
 impl Model {
     /// Checks, optimises and plans an ONNX model. Keeps nothing of `bytes`.
@@ -55,20 +63,25 @@ impl Model {
         }
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
         operators::register(&mut onnx.op_register);
-        let proto = decode(&onnx, bytes, options)?;
+        let (proto, is_open) = decode(&onnx, bytes, options)?;
         let outputs = proto.graph.iter().flat_map(|graph| &graph.output);
         let names: Vec<String> = outputs.map(|output| output.name.clone()).collect();
-        let typed = guarded("translate", || onnx.model_for_proto_model(&proto)?.into_typed())?;
+        let read = guarded("translate", || onnx.model_for_proto_model(&proto))?;
         drop(proto);
+        let for_several = is_open.then(|| read.clone());
+        let typed = guarded("translate", || read.into_typed())?;
         check_sizes(&typed)?;
         let (signature, inputs) = interface(&typed, &names)?;
         let optimised = guarded("optimise", || typed.into_optimized())?;
         let plan = guarded("plan", || optimised.into_runnable())?;
         tracing::debug!(nodes = plan.model().nodes().len(), "loaded a model");
+        let remembers = remembers(&plan)?;
+        let for_several = for_several.filter(|_| !remembers);
         Ok(Self {
+            batch: for_several.map_or(Batch::Never, |read| Batch::of(read, bytes.len(), &signature)),
             signature,
             inputs,
-            remembers: remembers(&plan)?,
+            remembers,
             plan,
             state: None,
         })
@@ -84,9 +97,7 @@ impl Model {
     /// the signature. NaN and infinity pass through as the model computes them.
     pub fn run<T: Borrow<Tensor>>(&mut self, inputs: &[T]) -> Result<Vec<Tensor>, InferenceError> {
         let mut values = TVec::new();
-        for (spec, input) in self.signature.inputs.iter().zip(&self.inputs) {
-            let tensor = find(inputs, &spec.name)?;
-            spec.check(tensor)?;
+        for (tensor, input) in self.given(inputs)?.into_iter().zip(&self.inputs) {
             let value = convert::to_tract(tensor, input.datum_type, &input.shape);
             values.push(value.map_err(|error| refused("run", &error))?);
         }
@@ -101,6 +112,112 @@ impl Model {
             .zip(&answers)
             .map(|(spec, value)| convert::from_tract(&spec.name, value))
             .collect()
+    }
+
+    /// Runs the model for several samples, each with the inputs that [`run`](Self::run) takes, and gives an answer to each
+    /// in their order: those of one by one, up to rounding.
+    ///
+    /// A model that says by an open first dimension that it takes any number of samples is run for up to 64 at once. The
+    /// first time it is planned for that, which takes as long as loading it, and shown on random rows to answer as one by
+    /// one does; the first batches are compared, too. One that doesn't, one with convolutions, which are slower so, and any
+    /// other model is run one by one.
+    pub fn run_batch<T: Borrow<Tensor>>(&mut self, samples: &[&[T]]) -> Answers {
+        let plan = if samples.len() < 2 {
+            None
+        } else {
+            self.plan_for_several()
+        };
+        let Some(mut plan) = plan else {
+            return self.run_each(samples);
+        };
+        let mut answers = Vec::with_capacity(samples.len());
+        let mut reliable = true;
+        for chunk in samples.chunks(plan.rows) {
+            if reliable {
+                let (given, is_reliable) = self.run_together(&mut plan, chunk);
+                answers.extend(given);
+                reliable = is_reliable;
+            } else {
+                answers.extend(self.run_each(chunk));
+            }
+        }
+        if reliable {
+            self.batch = Batch::Planned(plan);
+        } else {
+            tracing::warn!("the model answers otherwise to several samples at once; they are run one by one");
+        }
+        answers
+    }
+
+    /// Whether several samples are run together, which the first batch shows.
+    #[must_use]
+    pub fn runs_together(&self) -> bool {
+        matches!(self.batch, Batch::Planned(_))
+    }
+
+    fn run_each<T: Borrow<Tensor>>(&mut self, samples: &[&[T]]) -> Answers {
+        samples.iter().map(|inputs| self.run(inputs)).collect()
+    }
+
+    /// The plan for several samples, which isn't there any more until it is put back.
+    fn plan_for_several(&mut self) -> Option<Box<Plan>> {
+        let model = match std::mem::take(&mut self.batch) {
+            Batch::Never => return None,
+            Batch::Planned(plan) => return Some(plan),
+            Batch::Possible(model) => model,
+        };
+        let made = Plan::make(*model, &self.inputs).inspect_err(|error| tracing::debug!(%error, "no plan for several"));
+        let mut plan = Box::new(made.ok()??);
+        for rows in batch::random_rows(&self.signature) {
+            let rows: Vec<&[Tensor]> = rows.iter().map(Vec::as_slice).collect();
+            // To some numbers, such as places in a table that ends before them, a model has no answer.
+            let answered: Vec<&[Tensor]> = rows.into_iter().filter(|row| self.run(row).is_ok()).collect();
+            if answered.len() >= 2 && !self.run_together(&mut plan, &answered).1 {
+                return None;
+            }
+        }
+        Some(plan)
+    }
+
+    /// Runs as many samples as a plan takes, and says whether the plan can be relied on.
+    fn run_together<T: Borrow<Tensor>>(&mut self, plan: &mut Plan, samples: &[&[T]]) -> (Answers, bool) {
+        let given: Vec<_> = samples.iter().map(|inputs| self.given(inputs)).collect();
+        let rows: Vec<Vec<&Tensor>> = given.iter().filter_map(|given| given.clone().ok()).collect();
+        if rows.len() < 2 {
+            return (self.run_each(samples), true);
+        }
+        let Ok(together) = plan.run(&self.signature, &self.inputs, &rows) else {
+            // One that can't be answered fails all.
+            let each = self.run_each(samples);
+            let reliable = each.iter().any(Result::is_err);
+            return (each, reliable);
+        };
+        if plan.unproven > 0 {
+            let each = self.run_each(samples);
+            let answered = each.iter().zip(&given).filter(|(_, given)| given.is_ok());
+            let reliable = answered
+                .map(|(answer, _)| answer)
+                .zip(&together)
+                .all(|(one, other)| one.as_ref().is_ok_and(|one| batch::alike(one, other)));
+            plan.unproven = plan.unproven.saturating_sub(rows.len());
+            return (each, reliable);
+        }
+        let mut together = together.into_iter();
+        let answer = |given: Result<_, TensorError>| match given {
+            Ok(_) => Ok(together.next().unwrap_or_default()),
+            Err(error) => Err(error.into()),
+        };
+        (given.into_iter().map(answer).collect(), true)
+    }
+
+    /// A sample's tensors in the order of the inputs, if it has all and they fit.
+    fn given<'t, T: Borrow<Tensor>>(&self, inputs: &'t [T]) -> Result<Vec<&'t Tensor>, TensorError> {
+        let specs = self.signature.inputs.iter();
+        let fitting = specs.map(|spec| {
+            let tensor = find(inputs, &spec.name)?;
+            spec.check(tensor).map(|()| tensor)
+        });
+        fitting.collect()
     }
 
     /// Runs the model once on zeros, so that the first sample finds memory and state in place. That the model has no answer
@@ -142,19 +259,23 @@ fn remembers(plan: &Arc<TypedRunnableModel>) -> Result<bool, InferenceError> {
     Ok(state.op_states.iter().any(Option::is_some))
 }
 
-/// The protobuf, checked, with closed input shapes.
-fn decode(onnx: &Onnx, bytes: &[u8], options: &LoadOptions) -> Result<ModelProto, InferenceError> {
+/// The protobuf, checked, with closed input shapes; and whether it was open to any number of samples.
+fn decode(onnx: &Onnx, bytes: &[u8], options: &LoadOptions) -> Result<(ModelProto, bool), InferenceError> {
     let mut reader = bytes;
     let decoded = guarded("read", || Ok(onnx.proto_model_for_read(&mut reader)));
     let mut proto = decoded?.map_err(|error| InferenceError::Malformed(format!("{error:#}")))?;
-    let Some(graph) = proto.graph.as_mut() else {
-        return Err(InferenceError::Malformed("there is no graph in it".to_owned()));
-    };
+    let nothing = || InferenceError::Malformed("there is no graph in it".to_owned());
+    if proto.graph.is_none() {
+        return Err(nothing());
+    }
     check::versions(proto.ir_version, &proto.opset_import)?;
+    branches::take(&mut proto, onnx, options)?;
+    let graph = proto.graph.as_mut().ok_or_else(nothing)?;
     check::graph(graph, onnx)?;
     rewrite::graph(graph)?;
+    let is_open = batch::is_open(graph, options);
     shapes::fix(graph, options)?;
-    Ok(proto)
+    Ok((proto, is_open))
 }
 
 /// Refuses a model in which something larger than [`MAX_TENSOR_BYTES`] flows between two nodes.
@@ -164,11 +285,7 @@ fn check_sizes(model: &TypedModel) -> Result<(), InferenceError> {
             let Some(shape) = output.fact.shape.as_concrete() else {
                 continue;
             };
-            let size = output.fact.datum_type.size_of() as u64;
-            let bytes = shape
-                .iter()
-                .fold(size, |product, &dim| product.saturating_mul(dim as u64));
-            if bytes > MAX_TENSOR_BYTES {
+            if too_large(output.fact.datum_type, shape, MAX_TENSOR_BYTES) {
                 let dims = shape
                     .iter()
                     .map(|&dim| i64::try_from(dim).unwrap_or(i64::MAX))
@@ -182,6 +299,12 @@ fn check_sizes(model: &TypedModel) -> Result<(), InferenceError> {
         }
     }
     Ok(())
+}
+
+pub(crate) fn too_large(datum_type: DatumType, shape: &[usize], most: u64) -> bool {
+    let size = datum_type.size_of() as u64;
+    let product = |product: u64, &dim: &usize| product.saturating_mul(dim as u64);
+    shape.iter().fold(size, product) > most
 }
 
 /// The model's signature, and what tract wants for each of its inputs.
@@ -233,7 +356,7 @@ fn find<'t, T: Borrow<Tensor>>(inputs: &'t [T], name: &str) -> Result<&'t Tensor
 }
 
 /// Runs a step of tract's, turning its errors and its panics into ours.
-fn guarded<T>(step: &'static str, work: impl FnOnce() -> TractResult<T>) -> Result<T, InferenceError> {
+pub(crate) fn guarded<T>(step: &'static str, work: impl FnOnce() -> TractResult<T>) -> Result<T, InferenceError> {
     // Whatever `work` leaves half done is dropped by the caller, never looked at again.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(done)) => Ok(done),
@@ -245,7 +368,7 @@ fn guarded<T>(step: &'static str, work: impl FnOnce() -> TractResult<T>) -> Resu
     }
 }
 
-fn refused(step: &'static str, error: &tract_onnx::prelude::TractError) -> InferenceError {
+pub(crate) fn refused(step: &'static str, error: &tract_onnx::prelude::TractError) -> InferenceError {
     InferenceError::Refused {
         step,
         reason: format!("{error:#}"),
