@@ -124,6 +124,42 @@ pub enum Error {
         /// The version that was asked for.
         version: String,
     },
+    /// The version is here and on trial: what is tried answers nobody.
+    #[error("version {version:?} of model {model:?} is in its trial: it answers nobody until it is committed")]
+    InTrial {
+        /// The model.
+        model: String,
+        /// The version that was asked for.
+        version: String,
+    },
+    /// The model has taken the sample and has no answer to it: it wants others first, as many as its window holds.
+    #[error("{}there is no answer yet: a window is filling; the sample was taken, send the next ones", of_row(*.row))]
+    NotYet {
+        /// Which one of the request's samples, where it had several.
+        row: Option<usize>,
+    },
+    /// A sample has no answer.
+    #[error("{}{problem}", of_row(*.row))]
+    Sample {
+        /// Which one of the request's samples, where it had several.
+        row: Option<usize>,
+        /// Why.
+        problem: String,
+        /// Whether it is the sample's fault, so that it will have none the next time, too.
+        refused: bool,
+    },
+    /// The request didn't come, or wasn't answered, in the time that there is for it.
+    #[error("the request took longer than {ms} ms to come")]
+    TooSlow {
+        /// That time.
+        ms: u64,
+    },
+    /// Nobody knows who is asking.
+    #[error("who asks here has to show the bearer token: send the header authorization")]
+    Unauthorized,
+    /// The request comes from somebody else's page in a browser.
+    #[error("requests that a browser sends for another page are not taken")]
+    Origin,
     /// It is here and can't answer yet.
     #[error("{subject} is not ready")]
     NotReady {
@@ -152,16 +188,24 @@ pub enum Error {
 pub enum GrpcCode {
     /// The request is wrong, whatever the state of the server.
     InvalidArgument = 3,
+    /// It took too long.
+    DeadlineExceeded = 4,
     /// There is no such thing.
     NotFound = 5,
+    /// Not for whoever asks.
+    PermissionDenied = 7,
     /// More than is taken.
     ResourceExhausted = 8,
+    /// Not now: something else has to come first.
+    FailedPrecondition = 9,
     /// There is no such method.
     Unimplemented = 12,
     /// The server's fault.
     Internal = 13,
     /// Try again.
     Unavailable = 14,
+    /// Nobody knows who is asking.
+    Unauthenticated = 16,
 }
 
 impl GrpcCode {
@@ -177,11 +221,15 @@ impl Error {
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match self {
-            Self::Path { .. } | Self::UnknownModel { .. } | Self::UnknownVersion { .. } => 404,
+            Self::Unauthorized => 401,
+            Self::Origin => 403,
+            Self::Path { .. } | Self::UnknownModel { .. } | Self::UnknownVersion { .. } | Self::InTrial { .. } => 404,
             Self::Method { .. } => 405,
+            Self::TooSlow { .. } => 408,
+            Self::NotYet { .. } => 409,
             Self::TooLarge { .. } => 413,
             Self::Encoding { .. } => 415,
-            Self::Internal { .. } => 500,
+            Self::Internal { .. } | Self::Sample { refused: false, .. } => 500,
             Self::Unsupported { .. } => 501,
             Self::NotReady { .. } | Self::Overloaded { .. } => 503,
             _ => 400,
@@ -192,7 +240,11 @@ impl Error {
     #[must_use]
     pub fn grpc_code(&self) -> GrpcCode {
         match self.http_status() {
+            401 => GrpcCode::Unauthenticated,
+            403 => GrpcCode::PermissionDenied,
             404 if !matches!(self, Self::Path { .. }) => GrpcCode::NotFound,
+            408 => GrpcCode::DeadlineExceeded,
+            409 => GrpcCode::FailedPrecondition,
             404 | 405 | 415 | 501 => GrpcCode::Unimplemented,
             413 => GrpcCode::ResourceExhausted,
             500 => GrpcCode::Internal,
@@ -217,25 +269,34 @@ impl Error {
         if let Self::Method { allow, .. } = self {
             answer.headers.push(("allow", (*allow).to_owned()));
         }
+        if *self == Self::Unauthorized {
+            answer.headers.push(("www-authenticate", "Bearer".to_owned()));
+        }
         if let Some(seconds) = self.retry_after_s() {
             answer.headers.push(("retry-after", seconds.to_string()));
         }
         answer
     }
 
-    pub(crate) fn body(problem: impl Display) -> Self {
+    /// A body that is no request.
+    #[must_use]
+    pub fn body(problem: impl Display) -> Self {
         let problem = shortened(problem);
         Self::Body { problem }
     }
 
-    pub(crate) fn parameter(parameter: &str, problem: impl Display) -> Self {
+    /// A parameter of a request that has another value than it may have.
+    #[must_use]
+    pub fn parameter(parameter: &str, problem: impl Display) -> Self {
         Self::Parameter {
             parameter: shortened(parameter),
             problem: shortened(problem),
         }
     }
 
-    pub(crate) fn input(input: &str, problem: impl Display) -> Self {
+    /// An input that isn't what the model takes.
+    #[must_use]
+    pub fn input(input: &str, problem: impl Display) -> Self {
         Self::Input {
             input: shortened(input),
             problem: shortened(problem),
@@ -248,6 +309,11 @@ impl Error {
             problem: shortened(problem),
         }
     }
+}
+
+/// Which sample it is about.
+fn of_row(row: Option<usize>) -> String {
+    row.map_or_else(String::new, |row| format!("row {row} of the batch: "))
 }
 
 /// The beginning of a text that may hold parts of the request.
@@ -301,6 +367,26 @@ mod tests {
         check(&busy, 503, GrpcCode::Unavailable, &[("retry-after", "2")]);
         let problem = "the model failed".to_owned();
         check(&Error::Internal { problem }, 500, GrpcCode::Internal, &[]);
+        check(&Error::NotYet { row: None }, 409, GrpcCode::FailedPrecondition, &[]);
+        check(&Error::TooSlow { ms: 5 }, 408, GrpcCode::DeadlineExceeded, &[]);
+        check(&Error::Origin, 403, GrpcCode::PermissionDenied, &[]);
+        let who = [("www-authenticate", "Bearer")];
+        check(&Error::Unauthorized, 401, GrpcCode::Unauthenticated, &who);
+        let (model, version) = ("m".to_owned(), "2".to_owned());
+        check(&Error::InTrial { model, version }, 404, GrpcCode::NotFound, &[]);
+    }
+
+    #[test]
+    fn a_sample_of_a_batch_is_named() {
+        let error = |row, refused| Error::Sample {
+            row,
+            problem: "stage scale: bad".to_owned(),
+            refused,
+        };
+        assert_eq!(error(None, true).to_string(), "stage scale: bad");
+        assert_eq!(error(Some(3), true).to_string(), "row 3 of the batch: stage scale: bad");
+        check(&error(Some(3), true), 400, GrpcCode::InvalidArgument, &[]);
+        check(&error(Some(3), false), 500, GrpcCode::Internal, &[]);
     }
 
     #[test]
