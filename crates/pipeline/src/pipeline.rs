@@ -13,6 +13,8 @@ use floorhand_plugin_host::{Context, Finding, Given, Host, Message, Monitor, Ori
 use floorhand_tensor::{Signature, Tensor, TensorError, TensorSpec};
 use std::time::Instant;
 
+mod batch;
+
 /// What came of a sample.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -337,6 +339,10 @@ impl Pipeline {
             return;
         }
         self.miss_behind(stage + 1, missing);
+        self.pass_gap_on_to_monitors(stage, missing);
+    }
+
+    fn pass_gap_on_to_monitors(&mut self, stage: usize, missing: Missing<'_>) {
         let is_behind_model = stage >= self.preprocess.len();
         for monitor in &mut self.monitors {
             let watches = monitor.plugin.watches();

@@ -5,15 +5,21 @@ use crate::decode::DecodeError;
 use crate::decoding::Decoded;
 use crate::pipeline::{Outcome, Pipeline, Processed};
 use crate::stage::StageEvent;
-use floorhand_bundle::{Digest, Gates};
+use floorhand_bundle::{BundleName, Digest, Gates, Version};
 use floorhand_plugin_host::Severity;
 use floorhand_tensor::Tensor;
 use std::collections::{BTreeMap, VecDeque};
+
+mod together;
 
 /// A generation that is loaded.
 pub struct Loaded {
     /// The device's number for it.
     pub generation: u64,
+    /// The bundle's name.
+    pub name: BundleName,
+    /// Its version.
+    pub version: Version,
     /// The bundle's digest.
     pub bundle: Digest,
     /// Its gates.
@@ -168,6 +174,12 @@ impl Serving {
         self.active.as_mut()
     }
 
+    /// The candidate.
+    #[must_use]
+    pub fn candidate(&self) -> Option<&Loaded> {
+        self.candidate.as_ref()
+    }
+
     /// The candidate, to take its telemetry.
     pub fn candidate_mut(&mut self) -> Option<&mut Loaded> {
         self.candidate.as_mut()
@@ -286,7 +298,11 @@ impl Serving {
 
     /// Lets the candidate run from the next message on, if the active generation has answered.
     fn begin_behind(&mut self, underway: &Underway) {
-        if self.candidate_runs || !underway.answered {
+        self.begin_after(underway.answered);
+    }
+
+    fn begin_after(&mut self, answered: bool) {
+        if self.candidate_runs || !answered {
             return;
         }
         self.candidate_runs = true;

@@ -69,6 +69,8 @@ fn load(spec: &PipelineSpec) -> Result<Pipeline, LoadError> {
 fn loaded(generation: u64, spec: &PipelineSpec) -> Loaded {
     Loaded {
         generation,
+        name: "tested".parse().unwrap(),
+        version: floorhand_bundle::Version::new(1, 0, 0),
         bundle: Digest::of(&generation.to_le_bytes()),
         gates: Gates::default(),
         pipeline: load(spec).unwrap(),

@@ -47,6 +47,8 @@ fn serving() -> Serving {
     let mut serving = Serving::default();
     serving.activate(Loaded {
         generation: 1,
+        name: "tested".parse().unwrap(),
+        version: floorhand_bundle::Version::new(1, 0, 0),
         bundle: Digest::of(b"gaps"),
         gates: Gates::default(),
         pipeline: Pipeline::load(&spec, &mut read, &host).unwrap(),

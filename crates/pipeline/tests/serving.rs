@@ -36,6 +36,8 @@ fn loaded(generation: u64, prefix: &str) -> Loaded {
     let host = Host::new(HostConfig::default()).unwrap();
     Loaded {
         generation,
+        name: "tested".parse().unwrap(),
+        version: floorhand_bundle::Version::new(1, 0, 0),
         bundle: Digest::of(prefix.as_bytes()),
         gates: Gates::default(),
         pipeline: Pipeline::load(&spec, &mut |_| Ok(onnx()), &host).unwrap(),

@@ -60,6 +60,8 @@ impl Task {
         pipeline.warm_up().map_err(|error| error.to_string())?;
         Ok(Loaded {
             generation: self.generation,
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
             bundle: manifest.digest(),
             gates: manifest.gates.clone(),
             pipeline,
