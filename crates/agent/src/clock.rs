@@ -1,7 +1,7 @@
 //! The real clocks. The only place of the agent that reads them.
 
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What the system says the time is, in milliseconds since 1970 UTC. May jump either way.
 #[must_use]
@@ -14,6 +14,16 @@ pub(crate) fn system_ms() -> u64 {
 /// Milliseconds since the process first asked. Only goes forward.
 #[must_use]
 pub(crate) fn monotonic_ms() -> u64 {
+    u64::try_from(since_start().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same in nanoseconds.
+#[must_use]
+pub(crate) fn monotonic_ns() -> u64 {
+    u64::try_from(since_start().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn since_start() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(START.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX)
+    START.get_or_init(Instant::now).elapsed()
 }

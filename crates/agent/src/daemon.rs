@@ -11,7 +11,9 @@ use crate::import::load_trust;
 use crate::limiter::Limiter;
 use crate::logging::LogHandle;
 use crate::notify::{self, Heartbeat};
-use crate::serving::{self, ServeSender, Totals};
+use crate::open_inference::Listeners;
+use crate::open_inference::catalogue::Catalogue;
+use crate::serving::{self, Requests, ServeSender, Totals};
 use crate::sinks::SinkWriter;
 use crate::storage::{self, Storage};
 use crate::telemetry::{self, Telemetry};
@@ -215,6 +217,7 @@ pub(crate) struct Shared {
     pub(crate) key: SecretKey,
     board: Arc<Mutex<Board>>,
     totals: Arc<Totals>,
+    catalogue: Arc<Catalogue>,
     pub(crate) clock_floor_ms: Arc<AtomicU64>,
     core_beat: Heartbeat,
     serving_beat: Heartbeat,
@@ -265,9 +268,20 @@ fn start_serving(
         interval_ms: config.telemetry.metrics_interval_s * 1000,
         heartbeat: shared.serving_beat.clone(),
         totals: Arc::clone(&shared.totals),
+        requests: requests(config, shared),
     };
     serving::start(setup, queue).map_err(io)?;
     Ok(sender)
+}
+
+fn requests(config: &Config, shared: &Shared) -> Requests {
+    let section = config.open_inference.clone().unwrap_or_default();
+    Requests {
+        catalogue: Arc::clone(&shared.catalogue),
+        max_batch: usize::try_from(section.max_batch).unwrap_or(usize::MAX),
+        delay_ns: section.batch_delay_us * 1000,
+        to_sinks: section.results_to_sinks,
+    }
 }
 
 /// What the core is made of beside the configuration.
@@ -330,11 +344,14 @@ impl Daemon {
             key,
             board: Arc::new(Mutex::new(Board::new(state.clone()))),
             totals: Arc::default(),
+            catalogue: Arc::default(),
             clock_floor_ms: Arc::new(AtomicU64::new(state.clock_ms)),
             core_beat: Heartbeat::new("core", monotonic_ms()),
             serving_beat: Heartbeat::new("serving", monotonic_ms()),
             telemetry_beat: Heartbeat::new("telemetry", monotonic_ms()),
         };
+        let listeners = Listeners::bind(config.open_inference.as_ref()).await;
+        let listeners = listeners.map_err(|problem| (Exit::Configuration, problem))?;
         let Connections { fleet, plant } = connect(&config, boot_id).await?;
         let (fleet, fleet_incoming) = fleet.unzip();
         let (plant, plant_incoming) = plant.unzip();
@@ -372,6 +389,10 @@ impl Daemon {
         };
         daemon.start_fleet(fleet_incoming);
         daemon.serve_socket()?;
+        if let Some(listeners) = listeners {
+            let served = listeners.serve(Arc::clone(&daemon.shared.catalogue), daemon.serving.clone());
+            served.map_err(|problem| (Exit::Configuration, format!("`open_inference.token_file` {problem}")))?;
+        }
         Ok(daemon)
     }
 

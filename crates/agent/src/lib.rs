@@ -8,7 +8,7 @@
 //! | serving | the pipelines, the sinks | waits for the hub |
 //! | telemetry | the spool | is waited for by the others |
 //! | load, one for each generation that is loaded | nothing | |
-//! | the runtime's two | the connections, the local socket, the signals | blocks |
+//! | the runtime's two | the connections, the local socket, the Open Inference Protocol's listeners, the signals | blocks |
 //!
 //! # Testing
 //!
@@ -34,6 +34,7 @@ mod limiter;
 mod local;
 mod logging;
 mod notify;
+mod open_inference;
 mod random;
 mod renewal;
 mod serving;

@@ -6,6 +6,7 @@
 mod decoders;
 mod input;
 mod own;
+mod requests;
 mod window;
 
 use crate::budget::ControlGroup;
@@ -14,6 +15,7 @@ use crate::core::{CoreSender, Notice};
 use crate::limiter::Limiter;
 use crate::local::Flow;
 use crate::notify::Heartbeat;
+use crate::open_inference::job::Job;
 use crate::sinks::{Kind, SinkWriter};
 use crate::telemetry::Telemetry;
 use decoders::Decoders;
@@ -35,6 +37,7 @@ use tokio::sync::mpsc;
 use window::Window;
 
 pub(crate) use input::{Input, Payload, within_bounds};
+pub(crate) use requests::Requests;
 pub(crate) use window::Totals;
 
 /// Samples that wait for the pipeline: enough to hide the wake-ups, few enough to hold large ones.
@@ -45,6 +48,8 @@ const IDLE: Duration = Duration::from_millis(250);
 /// What the thread is told.
 pub(crate) enum Message {
     Sample(Input),
+    /// Somebody asks for an inference.
+    Infer(Box<Job>),
     /// Messages may have been lost here.
     Missed,
     SourceError {
@@ -76,6 +81,11 @@ impl ServeSender {
     /// The same from a thread that isn't the runtime's. False when the serving thread has ended.
     pub(crate) fn sample_blocking(&self, input: Input) -> bool {
         self.0.blocking_send(Message::Sample(input)).is_ok()
+    }
+
+    /// Hands a request over, waiting while the queue is full. When the thread has ended, its answer never comes.
+    pub(crate) async fn infer(&self, job: Job) {
+        drop(self.0.send(Message::Infer(Box::new(job))).await);
     }
 
     /// Says that a source can't go on.
@@ -115,6 +125,7 @@ pub(crate) struct Setup {
     pub(crate) interval_ms: u64,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) totals: Arc<Totals>,
+    pub(crate) requests: Requests,
 }
 
 /// Starts the thread.
@@ -184,17 +195,20 @@ struct Server {
 
 impl Server {
     fn run(&mut self, mut messages: mpsc::Receiver<Message>) {
+        // What ended a batch of requests, and comes next.
+        let mut held = None;
         loop {
             let now_ms = monotonic_ms();
             self.setup.heartbeat.beat(now_ms);
             if self.window.is_over(now_ms, self.setup.interval_ms) {
                 self.report_metrics(now_ms);
             }
-            let Some(message) = self.next(&mut messages) else {
+            let Some(message) = held.take().or_else(|| self.next(&mut messages)) else {
                 continue;
             };
             match message {
                 Message::Sample(input) => self.message(&input),
+                Message::Infer(job) => held = self.requests(*job, &mut messages),
                 Message::Stop(done) => {
                     self.flush();
                     self.report_metrics(monotonic_ms());
@@ -235,8 +249,9 @@ impl Server {
             Message::SetParameters(parameters) => self.sampling.ppm = parameters.sampling_ppm,
             Message::SetInterval(interval_ms) => self.setup.interval_ms = interval_ms,
             Message::Report => self.report_metrics(monotonic_ms()),
-            Message::Sample(_) | Message::Stop(_) => {}
+            Message::Sample(_) | Message::Infer(_) | Message::Stop(_) => {}
         }
+        self.show();
     }
 
     fn message(&mut self, input: &Input) {
@@ -269,10 +284,10 @@ impl Server {
                 return;
             };
             if let Some(trial) = &trial {
-                self.tried(trial, alone, input);
+                self.tried(trial, Some(input).filter(|_| alone));
             }
             match served.map(|served| (served.sample, served.processed)) {
-                Some((Ok(sample), processed)) => self.served(&sample, &processed),
+                Some((Ok(sample), processed)) => self.served(&sample, &processed, true),
                 Some((Err(error), _)) => self.undecodable(input, &error),
                 None => {}
             }
@@ -292,7 +307,8 @@ impl Server {
         self.event("bad-sample", &input.source, &error.to_string());
     }
 
-    fn served(&mut self, sample: &Sample, served: &Processed) {
+    /// `to_sinks`: whether sinks are told.
+    fn served(&mut self, sample: &Sample, served: &Processed, to_sinks: bool) {
         let Some((bundle, generation)) = self.serving.active().map(|active| (active.bundle, active.generation)) else {
             return;
         };
@@ -305,7 +321,7 @@ impl Server {
             bundle,
         };
         match &served.outcome {
-            Outcome::Result(outputs) => self.result(&head, outputs),
+            Outcome::Result(outputs) => self.result(&head, outputs, to_sinks),
             Outcome::NotYet => {}
             Outcome::Failed(error) => {
                 self.failed();
@@ -318,17 +334,21 @@ impl Server {
                 finding = found.finding.message,
                 "a monitor found something"
             );
-            let object = finding_json(&head, found);
-            self.write(Kind::Finding, &object);
+            if to_sinks {
+                let object = finding_json(&head, found);
+                self.write(Kind::Finding, &object);
+            }
         }
         self.report_findings(served, bundle, false);
         self.stage_events(&served.events, generation);
     }
 
-    fn result(&mut self, head: &ResultHead<'_>, outputs: &[Tensor]) {
+    fn result(&mut self, head: &ResultHead<'_>, outputs: &[Tensor], to_sinks: bool) {
         self.setup.totals.results.fetch_add(1, Ordering::Relaxed);
         self.window.results += 1;
-        self.write(Kind::Result, &result_json(head, outputs));
+        if to_sinks {
+            self.write(Kind::Result, &result_json(head, outputs));
+        }
         if self.sampling.picks() {
             // Telemetry has numbers alone; texts stand in the sinks.
             let outputs = outputs
@@ -344,9 +364,9 @@ impl Server {
         }
     }
 
-    /// `alone`: nothing serves beside the candidate, so that what it can't read nobody can.
-    fn tried(&mut self, trial: &Trial, alone: bool, input: &Input) {
-        if let (true, Outcome::Failed(SampleError::Decode(error))) = (alone, &trial.processed.outcome) {
+    /// `alone`: the message, where nothing serves beside the candidate, so that what it can't read nobody can.
+    fn tried(&mut self, trial: &Trial, alone: Option<&Input>) {
+        if let (Some(input), Outcome::Failed(SampleError::Decode(error))) = (alone, &trial.processed.outcome) {
             self.undecodable(input, error);
         }
         self.report_findings(&trial.processed, trial.bundle, true);

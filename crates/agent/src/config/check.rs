@@ -10,7 +10,7 @@ use floorhand_transport::{self as transport, ConfigError};
 
 use super::connections::{host_and_port, is_loopback};
 use super::files::read_limited;
-use super::{Config, KeySource, Mistake, Sink, Source};
+use super::{Config, KeySource, Mistake, Sink, Source, open_inference};
 
 /// A key of 32 bytes in PEM has some hundred.
 const MAX_KEY_BYTES: u64 = 16 << 10;
@@ -95,6 +95,7 @@ pub(super) fn values(config: &Config, mistakes: &mut Vec<Mistake>) {
     }
     sources(config, &mut mistake);
     sinks(config, &mut mistake);
+    open_inference::check(config, &mut mistake);
 }
 
 fn fleet(config: &Config, mistake: &mut impl FnMut(&str, String)) {
@@ -305,6 +306,7 @@ pub(super) fn contents(config: &Config, mistakes: &mut Vec<Mistake>) {
         Ok(None) => {}
         Err(problem) => found("plant_connection.password_file", problem),
     }
+    open_inference::contents(config, &mut found);
 }
 
 fn connection(section: &str, config: &transport::Config, found: &mut impl FnMut(&str, String)) {

@@ -11,6 +11,7 @@ mod check;
 mod connections;
 mod files;
 mod flows;
+mod open_inference;
 mod parse;
 mod read;
 mod reload;
@@ -21,6 +22,7 @@ mod tests;
 pub(crate) use connections::{FleetConnection, PlantConnection};
 pub(crate) use connections::{host_and_port, is_loopback, tls_files};
 pub(crate) use flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
+pub(crate) use open_inference::{Listen, OpenInference};
 pub(crate) use storage_key::KeySource;
 
 use std::fmt;
@@ -61,6 +63,8 @@ pub struct Config {
     /// Where results go, 16 at most. Default: none.
     #[serde(rename = "sink")]
     pub sinks: Vec<Sink>,
+    /// The Open Inference Protocol, for programs beside the agent. Absent: it isn't spoken.
+    pub open_inference: Option<OpenInference>,
     /// What is reported to the hub.
     pub telemetry: Telemetry,
     /// What is kept on disk.

@@ -7,7 +7,7 @@ use floorhand_transport::Qos;
 use super::connections::{FleetConnection, PlantConnection};
 use super::flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
 use super::read::{Reader, Shared};
-use super::{Config, Fetch, KeySource, Log, Mistake, Plugins, StoreSettings, Telemetry};
+use super::{Config, Fetch, KeySource, Log, Mistake, OpenInference, Plugins, StoreSettings, Telemetry};
 use crate::logging::{self, LogFormat};
 
 /// Sources and sinks each: more belong into a broker's topic structure.
@@ -54,6 +54,7 @@ pub(super) fn config(text: &str, shared: &Shared) -> Result<Option<Config>, Mist
         .into_iter()
         .map(sink)
         .collect::<Vec<_>>();
+    let open_inference = top.section("open_inference").map(OpenInference::read);
     let telemetry = top.section("telemetry").map(telemetry).unwrap_or_default();
     let store = top.section("store").map(store).unwrap_or_default();
     let fetch = top.section("fetch").map(fetch).unwrap_or_default();
@@ -77,6 +78,7 @@ pub(super) fn config(text: &str, shared: &Shared) -> Result<Option<Config>, Mist
         plant_connection,
         sources: sources.into_iter().flatten().collect(),
         sinks: sinks.into_iter().flatten().collect(),
+        open_inference,
         telemetry,
         store,
         fetch,

@@ -252,6 +252,52 @@ fn sources_and_sinks_have_to_fit_together() {
 }
 
 #[test]
+fn who_asks_from_elsewhere_has_to_be_known() {
+    let section = |keys: &str| format!("{MINIMAL}[open_inference]\n{keys}");
+    let (http, grpc) = ("open_inference.http_listen", "open_inference.grpc_listen");
+    check_mistakes(&section(""), &[(http, "name one of them")]);
+    check_mistakes(
+        &section("http_listen = \"localhost\""),
+        &[(http, "an IP address with a port"), (http, "is missing")],
+    );
+    let same = "http_listen = \"127.0.0.1:9\"\ngrpc_listen = \"127.0.0.1:9\"";
+    check_mistakes(&section(same), &[(grpc, "another port")]);
+    for open in ["0.0.0.0:9", "[::]:9", "192.0.2.1:9"] {
+        check_mistakes(
+            &section(&format!("grpc_listen = {open:?}")),
+            &[(grpc, "give it `cert` and `key`, and `token_file`")],
+        );
+    }
+    for good in ["127.0.0.1:0", "[::1]:9", "unix:/run/floorhand/infer.sock"] {
+        load(&folder(), &section(&format!("http_listen = {good:?}"))).unwrap();
+    }
+    let folder = folder();
+    let (pki, device) = (Pki::new().unwrap(), Pki::new().unwrap().issue("press-01").unwrap());
+    fs::write(folder.path().join("short"), "hunter2\n").unwrap();
+    fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
+    let tls = format!(
+        "http_listen = \"0.0.0.0:9\"\ncert = {:?}\nkey = {:?}\n",
+        device.cert, device.key
+    );
+    let found = load(&folder, &section(&tls)).unwrap_err();
+    assert!(
+        found.len() == 1 && found[0].contains("`token_file` or `client_ca`"),
+        "{found:?}"
+    );
+    load(&folder, &section(&format!("{tls}token_file = \"token\""))).unwrap();
+    load(&folder, &section(&format!("{tls}client_ca = {:?}", pki.ca()))).unwrap();
+    let found = load(&folder, &section(&format!("{tls}token_file = \"short\""))).unwrap_err();
+    assert!(found[0].contains("16 and more printable"), "{found:?}");
+    let found = load(&folder, &section(&format!("{tls}client_ca = \"token\""))).unwrap_err();
+    assert!(found[0].starts_with("`open_inference.client_ca`"), "{found:?}");
+    let little = "http_listen = \"127.0.0.1:9\"\nmax_body_bytes = 2048\nmax_memory_bytes = 1024";
+    check_mistakes(
+        &section(little),
+        &[("open_inference.max_memory_bytes", "less than `max_body_bytes`")],
+    );
+}
+
+#[test]
 fn files_with_something_else_in_them_are_told() {
     let text = "device = \"press-01\"\nfleet = \"plant-b\"\ntrust_root = \"root.cose\"\ndevice_key = \"root.cose\"\n\
                 [fleet_connection]\nbroker = \"mqtts://hub\"\n\
@@ -397,6 +443,10 @@ fn the_examples_defaults_are_the_codes() {
         "rate_hz",
         "encryption_key",
         "encryption_key_before",
+        "http_listen",
+        "grpc_listen",
+        "client_ca",
+        "token_file",
     ];
     let text = uncommented();
     let (whole, ..) = parse(&text);
