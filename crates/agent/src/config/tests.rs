@@ -272,7 +272,8 @@ fn who_asks_from_elsewhere_has_to_be_known() {
         load(&folder(), &section(&format!("http_listen = {good:?}"))).unwrap();
     }
     let folder = folder();
-    let (pki, device) = (Pki::new().unwrap(), Pki::new().unwrap().issue("press-01").unwrap());
+    let pki = Pki::new().unwrap();
+    let device = pki.issue("press-01").unwrap();
     fs::write(folder.path().join("short"), "hunter2\n").unwrap();
     fs::write(folder.path().join("token"), "0123456789abcdef\n").unwrap();
     let tls = format!(
