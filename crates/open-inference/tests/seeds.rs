@@ -1,7 +1,5 @@
 //! The fuzzers' seeds are what `examples/seeds.rs` makes of the recorded requests.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
-
 #[path = "../examples/seeds.rs"]
 #[expect(clippy::indexing_slicing, reason = "JSON that isn't there is null")]
 mod seeds;

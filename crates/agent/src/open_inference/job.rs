@@ -22,7 +22,13 @@ pub(crate) struct Job {
 }
 
 /// The way back to whoever asks, and what the request takes of the room and the number that there are for all.
-pub(crate) struct Reply(Option<(oneshot::Sender<Result<Answered, Error>>, Held, OwnedSemaphorePermit)>);
+pub(crate) struct Reply(Option<Open>);
+
+struct Open {
+    sender: oneshot::Sender<Result<Answered, Error>>,
+    held: Held,
+    permit: OwnedSemaphorePermit,
+}
 
 impl Reply {
     pub(crate) fn new(
@@ -30,17 +36,17 @@ impl Reply {
         held: Held,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self(Some((sender, held, permit)))
+        Self(Some(Open { sender, held, permit }))
     }
 
     /// Whether nobody waits for an answer any more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.as_ref().is_none_or(|(sender, ..)| sender.is_closed())
+        self.0.as_ref().is_none_or(|open| open.sender.is_closed())
     }
 
     /// Answers, and gives back what was taken. What comes after the first answer goes to nobody.
     pub(crate) fn send(&mut self, answer: Result<Answered, Error>) {
-        if let Some((sender, held, permit)) = self.0.take() {
+        if let Some(Open { sender, held, permit }) = self.0.take() {
             // Before the answer: whoever has it may ask again at once.
             drop((held, permit));
             drop(sender.send(answer));
