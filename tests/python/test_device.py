@@ -225,6 +225,14 @@ def bodies() -> list[dict]:
             "bundle": digest, "sample": 512, "time_ms": ISSUED_MS,
             "outputs": {"score": [0.5, 0.1, math.nan, math.inf, -0.0, 100_000.5]},
         }},
+        {"explanation": {
+            "bundle": digest, "sample": 512, "time_ms": ISSUED_MS, "finding": "drift/drift", "method": "kernel-shap",
+            "output": "score", "element": 1, "base": 0.25, "prediction": 0.75,
+            "features": [
+                {"feature": "pressure", "value": "2.5", "contribution": 0.625}, {"feature": "window", "contribution": -0.25},
+            ],
+            "others": 0.125, "evaluations": 256, "exact": False, "complete": True,
+        }},
     ]
 
 

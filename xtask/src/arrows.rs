@@ -23,7 +23,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plugin-host", &["tensor"]),
     ("store", &["bundle"]),
     ("transport", &[]),
-    ("pipeline", &["inference", "plugin-host", "bundle", "tensor"]),
+    (
+        "pipeline",
+        &["inference", "plugin-host", "bundle", "tensor", "explanation"],
+    ),
     (
         "agent",
         &[

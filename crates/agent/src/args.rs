@@ -74,6 +74,12 @@ pub enum Command {
         /// The file that `floorhand fleet export` made.
         bundle: PathBuf,
     },
+    /// Say why the model answers as it does, where the bundle has [explain]: to a sample, or to the next one that is served.
+    Explain {
+        /// The sample, a JSON object; before it, one a line, those that fill a window. - is standard input.
+        #[arg(long, value_name = "FILE")]
+        sample: Option<PathBuf>,
+    },
     /// Get this device's identity from its hub, with a token: keys are made here, and the certificate is brought.
     Enroll(EnrollArgs),
     /// Compile a plugin: the agent starts itself for it, with limits of its own.

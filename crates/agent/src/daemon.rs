@@ -59,6 +59,7 @@ pub fn run(args: Args) -> ExitCode {
     };
     match args.command {
         Some(Command::Status { json }) => report::status(&config, json),
+        Some(Command::Explain { sample }) => report::explain(&config, sample.as_deref(), args.json),
         Some(Command::Import { bundle }) => report::import(&config, &bundle, args.json),
         _ if args.check => report::checked(&place.config, args.json),
         _ => serve(&place.config, config, args.compiler()),

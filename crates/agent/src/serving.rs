@@ -4,6 +4,7 @@
 //! goes to the core.
 
 mod decoders;
+mod explaining;
 mod input;
 mod own;
 mod requests;
@@ -19,6 +20,7 @@ use crate::open_inference::job::Job;
 use crate::sinks::{Kind, SinkWriter};
 use crate::telemetry::Telemetry;
 use decoders::Decoders;
+use explaining::{Explained, Explaining};
 use floorhand_bundle::{Digest, OnBreak};
 use floorhand_lifecycle::TrialSample;
 use floorhand_pipeline::decode::DecodeError;
@@ -36,6 +38,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use window::Window;
 
+pub(crate) use explaining::Reply;
 pub(crate) use input::{Input, Payload, within_bounds};
 pub(crate) use requests::Requests;
 pub(crate) use window::Totals;
@@ -65,6 +68,13 @@ pub(crate) enum Message {
     SetInterval(u64),
     /// Report metrics now.
     Report,
+    /// Explain the last of these samples, or the next one that is served if there are none.
+    Explain {
+        samples: Vec<serde_json::Value>,
+        reply: Reply,
+    },
+    /// What came of explaining a sample that nobody asked about.
+    Explained(Result<Explained, String>),
     Stop(SyncSender<()>),
 }
 
@@ -139,6 +149,7 @@ pub(crate) fn start(setup: Setup, queue: ServeQueue) -> std::io::Result<()> {
         decoders: Decoders::default(),
         limiter: Limiter::default(),
         own: Own::new(ControlGroup::own()),
+        explaining: Explaining::new(queue.1),
         setup,
     };
     std::thread::Builder::new()
@@ -148,7 +159,7 @@ pub(crate) fn start(setup: Setup, queue: ServeQueue) -> std::io::Result<()> {
 }
 
 /// What [`start`] takes samples from.
-pub(crate) struct ServeQueue(mpsc::Receiver<Message>);
+pub(crate) struct ServeQueue(mpsc::Receiver<Message>, mpsc::WeakSender<Message>);
 
 #[cfg(test)]
 impl ServeQueue {
@@ -161,7 +172,8 @@ impl ServeQueue {
 /// The queue to the serving thread, and its other end.
 pub(crate) fn queue() -> (ServeSender, ServeQueue) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (ServeSender(sender), ServeQueue(receiver))
+    let back = sender.downgrade();
+    (ServeSender(sender), ServeQueue(receiver, back))
 }
 
 /// Picks every n-th prediction, without drawing lots: the share is exact and the same everywhere.
@@ -191,6 +203,7 @@ struct Server {
     decoders: Decoders,
     limiter: Limiter,
     own: Own,
+    explaining: Explaining,
 }
 
 impl Server {
@@ -249,6 +262,8 @@ impl Server {
             Message::SetParameters(parameters) => self.sampling.ppm = parameters.sampling_ppm,
             Message::SetInterval(interval_ms) => self.setup.interval_ms = interval_ms,
             Message::Report => self.report_metrics(monotonic_ms()),
+            Message::Explain { samples, reply } => self.asked_to_explain(samples, reply),
+            Message::Explained(explained) => self.explained(explained),
             Message::Sample(_) | Message::Infer(_) | Message::Stop(_) => {}
         }
         self.show();
@@ -341,6 +356,7 @@ impl Server {
         }
         self.report_findings(served, bundle, false);
         self.stage_events(&served.events, generation);
+        self.explain(sample, served);
     }
 
     fn result(&mut self, head: &ResultHead<'_>, outputs: &[Tensor], to_sinks: bool) {

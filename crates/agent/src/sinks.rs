@@ -11,11 +11,13 @@ use std::time::Duration;
 /// How long a result waits for a plant broker that is slow before it is dropped, and counted.
 const PUBLISH_WAIT: Duration = Duration::from_secs(1);
 
-/// A result or a finding, on its way out.
+/// A result, a finding or an explanation, on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Result,
     Finding,
+    /// Goes where findings go.
+    Explanation,
 }
 
 /// One sink at work.
@@ -69,7 +71,7 @@ impl SinkWriter {
 
     /// Writes one object. The error is for people; the object is counted as dropped.
     pub(crate) fn write(&mut self, kind: Kind, object: &Value) -> Result<(), String> {
-        if kind == Kind::Finding && !self.findings {
+        if kind != Kind::Result && !self.findings {
             return Ok(());
         }
         let written = match &mut self.to {

@@ -4,6 +4,7 @@ use crate::cbor;
 use crate::chunks::BlobRef;
 use crate::digest::Digest;
 use crate::envelope::{Domain, Envelope};
+use crate::explain::ExplainSpec;
 use crate::gates::{Gates, Golden};
 use crate::lineage::Lineage;
 use crate::names::{BundleName, ComponentName, HardwareClass, StageName};
@@ -99,6 +100,9 @@ pub struct PipelineSpec {
     /// Monitors, which see the sample's inputs, features and outputs.
     #[serde(default)]
     pub monitors: Vec<StageSpec>,
+    /// How the model's answers are explained. Without it they aren't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<ExplainSpec>,
 }
 
 impl PipelineSpec {
@@ -249,6 +253,8 @@ impl Manifest {
         self.check_references().map_err(refused)?;
         self.gates.check().map_err(|problem| refused(problem.to_owned()))?;
         self.golden.check().map_err(|problem| refused(problem.to_owned()))?;
+        let explain = self.pipeline.explain.as_ref().map_or(Ok(()), ExplainSpec::check);
+        explain.map_err(refused)?;
         if self.floor > self.release_counter {
             return Err(refused(format!(
                 "floor {} is above release_counter {}: no device could run it twice",
@@ -312,6 +318,9 @@ impl Manifest {
             for asset in &stage.assets {
                 self.expect(asset, ComponentRole::Asset, stage.name.as_str())?;
             }
+        }
+        if let Some(explain) = &self.pipeline.explain {
+            self.expect(&explain.background, ComponentRole::Asset, "explain")?;
         }
         for input in &self.pipeline.inputs {
             let expected = input.tensor.fixed_len();

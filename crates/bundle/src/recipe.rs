@@ -4,6 +4,7 @@ mod keys;
 
 use crate::chunks::BlobRef;
 use crate::digest::Digest;
+use crate::explain::ExplainSpec;
 use crate::gates::{Gates, Golden};
 use crate::lineage::Lineage;
 use crate::manifest::{
@@ -59,6 +60,9 @@ pub struct Recipe {
     pub monitors: Vec<RecipeStage>,
     /// `[golden]`
     pub golden: RecipeGolden,
+    /// `[explain]`
+    #[serde(default)]
+    pub explain: Option<ExplainSpec>,
     /// `[gates]`
     #[serde(default)]
     pub gates: Gates,
@@ -215,6 +219,9 @@ impl Recipe {
         if !self.lineage.model_card.is_empty() {
             gathered.take(&self.lineage.model_card, ComponentRole::ModelCard);
         }
+        if let Some(explain) = &self.explain {
+            gathered.take(explain.background.as_str(), ComponentRole::Asset);
+        }
         let decoder = self.decoder.as_ref().and_then(|stage| gathered.stage(stage));
         let preprocess = gathered.stages(&self.preprocess);
         let postprocess = gathered.stages(&self.postprocess);
@@ -243,6 +250,7 @@ impl Recipe {
             },
             postprocess,
             monitors,
+            explain: self.explain.clone(),
         };
         let golden = Golden {
             component: golden,

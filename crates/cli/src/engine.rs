@@ -2,7 +2,7 @@
 
 use crate::contents::Contents;
 use crate::exit::Failure;
-use crate::output::Output;
+use crate::output::{Output, Tone};
 use crate::schema;
 use anyhow::{Context, Result};
 use floorhand_bundle::ComponentName;
@@ -32,6 +32,9 @@ pub fn load_with(contents: &Contents, host: &Host, engine: &dyn Engine) -> Resul
     )?)
 }
 
+/// Golden cases that are explained to see that they can be, and how long it takes.
+const EXPLAINED: usize = 3;
+
 /// Does what a device does before a bundle may serve: loads every stage, checks that they fit, runs the golden cases. A
 /// case that fails is named with its output, both values and the tolerance.
 pub fn check(contents: &Contents, out: &Output) -> Result<GoldenReport> {
@@ -51,8 +54,45 @@ pub fn check(contents: &Contents, out: &Output) -> Result<GoldenReport> {
         })
     };
     let report = checked();
+    let explained = report.as_ref().map_or(Ok(None), |_| explained(contents));
     waiting.finish_and_clear();
+    if let Some((tone, told)) = explained? {
+        out.note_in(tone, &told);
+    }
     report
+}
+
+/// Explains some golden cases as the bundle declares, and tells what one costs. Nothing where it doesn't.
+fn explained(contents: &Contents) -> Result<Option<(Tone, String)>> {
+    let Some(declared) = &contents.manifest.pipeline.explain else {
+        return Ok(None);
+    };
+    let cases = component(contents, &contents.manifest.golden.component).map_err(Failure::refused)?;
+    let mut pipeline = load(contents, &host()?)?;
+    let explanations = floorhand_pipeline::explain_golden(&mut pipeline, cases, EXPLAINED).map_err(|error| {
+        let (name, version) = (&contents.manifest.name, &contents.manifest.version);
+        Failure::refused(format!("{name} {version} is refused: {error}"))
+    })?;
+    let Some(explainer) = pipeline.explainer() else {
+        return Ok(None);
+    };
+    let runs: usize = explanations.iter().map(|explanation| explanation.runs).sum();
+    let took: f64 = explanations
+        .iter()
+        .map(|explanation| explanation.took.as_secs_f64())
+        .sum();
+    let most = explainer.lock().max_runs();
+    let ms = took / runs.max(1) as f64 * most as f64 * 1000.0;
+    let told = format!(
+        "explaining a sample takes up to {most} runs of the model: {ms:.0} ms on this machine, of {} ms that budget_ms allows",
+        declared.budget_ms
+    );
+    if ms <= declared.budget_ms as f64 {
+        return Ok(Some((Tone::Plain, told)));
+    }
+    let advice =
+        "it will be cut short; lower rows or evaluations in [explain], put features into groups, or raise budget_ms";
+    Ok(Some((Tone::Warn, format!("{told}; {advice}"))))
 }
 
 fn component<'a>(contents: &'a Contents, name: &ComponentName) -> Result<&'a [u8], String> {

@@ -177,6 +177,7 @@ pub(crate) fn manifest(version: &str, release_counter: u64) -> (Manifest, BTreeM
             },
             postprocess: vec![],
             monitors: vec![],
+            explain: None,
         },
         golden: Golden {
             component: "golden.jsonl".parse().unwrap(),

@@ -28,6 +28,12 @@ pub trait Session: Debug + Send {
         samples.iter().map(|inputs| self.run(inputs)).collect()
     }
 
+    /// Another session of the same model with the same answers, which shares its weights. None if the engine can't: then the model is loaded
+    /// again.
+    fn share(&self) -> Option<Box<dyn Session>> {
+        None
+    }
+
     /// Prepares for the first sample.
     fn warm_up(&mut self) -> Result<(), InferenceError>;
 }
@@ -57,6 +63,10 @@ impl Session for Model {
 
     fn run_batch(&mut self, samples: &[&[Tensor]]) -> Vec<Result<Vec<Tensor>, InferenceError>> {
         Self::run_batch(self, samples)
+    }
+
+    fn share(&self) -> Option<Box<dyn Session>> {
+        Some(Box::new(Self::share(self)))
     }
 
     fn warm_up(&mut self) -> Result<(), InferenceError> {

@@ -45,6 +45,7 @@ pub struct Model {
 }
 
 /// What tract wants for one input.
+#[derive(Clone)]
 pub(crate) struct Input {
     pub(crate) datum_type: DatumType,
     pub(crate) shape: Vec<usize>,
@@ -218,6 +219,23 @@ impl Model {
             spec.check(tensor).map(|()| tensor)
         });
         fitting.collect()
+    }
+
+    /// Another one of the same plan and weights, which takes memory only for what flows between nodes. It finds out by itself whether it runs
+    /// several samples together, and has a plan of its own for that.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            signature: self.signature.clone(),
+            inputs: self.inputs.clone(),
+            plan: Arc::clone(&self.plan),
+            state: None,
+            remembers: self.remembers,
+            batch: match &self.batch {
+                Batch::Possible(model) => Batch::Possible(model.clone()),
+                Batch::Never | Batch::Planned(_) => Batch::Never,
+            },
+        }
     }
 
     /// Runs the model once on zeros, so that the first sample finds memory and state in place. That the model has no answer

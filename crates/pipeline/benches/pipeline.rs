@@ -84,6 +84,7 @@ fn spec(onnx: &[u8]) -> PipelineSpec {
         },
         postprocess: Vec::new(),
         monitors: vec![stage("drift", "drift-psi.wasm", drift, &["reference.json"])],
+        explain: None,
     }
 }
 

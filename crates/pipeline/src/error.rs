@@ -64,6 +64,12 @@ pub enum LoadError {
         /// The outputs there are.
         known: String,
     },
+    /// What `[explain]` says doesn't fit the model, or its background isn't one.
+    #[error("{problem}")]
+    Explain {
+        /// What is wrong.
+        problem: String,
+    },
     /// The model is not what the manifest says.
     #[error("model {component} has the signature {actual}, and the manifest says {expected}; pack the bundle again")]
     Signature {

@@ -6,6 +6,7 @@
 //! Where the bundle has a decoder a case may be a message as a source sends it, `{"message": "...", "output": {...}}`, or
 //! with `"outputs": [...]` where it holds any other number of samples than one. At least one case has to be.
 
+use crate::explain::Explanation;
 use crate::pipeline::{Outcome, Pipeline};
 use crate::recorded::RecordedMessage;
 use crate::{MS, Sample, decode};
@@ -55,6 +56,14 @@ pub enum GoldenError {
         /// Its number.
         case: u64,
         /// What happened.
+        problem: String,
+    },
+    /// An answer that can't be explained as the bundle declares.
+    #[error("golden case {case}: failed to explain: {problem}")]
+    Explanation {
+        /// Its number.
+        case: u64,
+        /// Why.
         problem: String,
     },
     /// A wrong answer.
@@ -188,6 +197,45 @@ pub fn run_golden(pipeline: &mut Pipeline, golden: &Golden, cases: &[u8]) -> Res
         (true, false) => Err(GoldenError::NoMessage),
         (true, true) => Ok(report),
     }
+}
+
+/// Explains the first `most` results of the cases, as the bundle declares and within its time. Each has to be additive. Nothing where it
+/// doesn't declare explanations. The pipeline is used up, too.
+pub fn explain_golden(pipeline: &mut Pipeline, cases: &[u8], most: usize) -> Result<Vec<Explanation>, GoldenError> {
+    let mut explanations = Vec::new();
+    let Some(explainer) = pipeline.explainer().cloned() else {
+        return Ok(explanations);
+    };
+    let lines = cases
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.trim_ascii().is_empty());
+    for (line, number) in lines.zip(1..) {
+        let case = Case::read(line).map_err(|problem| GoldenError::Malformed { case: number, problem })?;
+        for sample in case.samples(pipeline, number)? {
+            if explanations.len() == most {
+                return Ok(explanations);
+            }
+            let processed = pipeline.process(&sample, number);
+            let features = pipeline.features_of(&sample, processed.sequence);
+            let (Some(features), Outcome::Result(_)) = (features, processed.outcome) else {
+                continue;
+            };
+            let failed = |problem: String| GoldenError::Explanation { case: number, problem };
+            let mut explainer = explainer.lock();
+            let mut time_left = explainer.within_budget();
+            let explanation = explainer
+                .explain_features(&features, &sample.tensors, &mut time_left)
+                .map_err(|error| failed(error.to_string()))?;
+            if !explanation.is_additive() {
+                return Err(failed(format!(
+                    "contributions add up to {} more than the output; the model doesn't give the same answer twice",
+                    -explanation.residual
+                )));
+            }
+            explanations.push(explanation);
+        }
+    }
+    Ok(explanations)
 }
 
 fn compare_outcome(

@@ -32,6 +32,7 @@ pub mod decode;
 mod decoding;
 mod encode;
 mod error;
+mod explain;
 mod gaps;
 mod golden;
 mod loading;
@@ -44,12 +45,15 @@ pub use breaker::Breaker;
 pub use decoding::Decoded;
 pub use encode::{ResultHead, finding_json, result_json};
 pub use error::{LoadError, SampleError};
+pub use explain::{
+    Contribution, ExplainError, Explainer, Explanation, SharedExplainer, explanation_json, explanation_text,
+};
 pub use floorhand_inference::{Engine, InferenceError, LoadOptions, Session, Tract, inline_external_data};
 pub use floorhand_plugin_host::{
     CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Message, Phase, Severity,
     Stats as HostStats, compile_worker,
 };
-pub use golden::{GoldenError, GoldenReport, run_golden};
+pub use golden::{GoldenError, GoldenReport, explain_golden, run_golden};
 pub use loading::model_signature;
 pub use pipeline::{Outcome, Pipeline, Processed, StageFinding};
 pub use recorded::RecordedMessage;

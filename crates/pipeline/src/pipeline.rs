@@ -4,6 +4,7 @@ use crate::Sample;
 use crate::decode::DecodeError;
 use crate::decoding::{Decoded, Decoding};
 use crate::error::{LoadError, SampleError};
+use crate::explain::{Explainer, SharedExplainer};
 use crate::gaps::Missing;
 use crate::loading::{check_chain, given_input, given_plain, load_model, load_stages};
 use crate::stage::{Stage, StageEvent, StageTelemetry};
@@ -71,6 +72,10 @@ pub struct Pipeline {
     /// Whether the model's outputs have to be kept beside those of postprocessing.
     predictions_seen: bool,
     sequence: u64,
+    /// Where the bundle declares explanations.
+    explainer: Option<SharedExplainer>,
+    /// What the model was given last, and of which sample; kept where there is an explainer and preprocessing.
+    features: Option<(u64, Vec<Tensor>)>,
 }
 
 /// The tensors of a sample as far as it got.
@@ -128,6 +133,17 @@ impl Pipeline {
         let watches = monitors.iter().flat_map(|stage| stage.plugin.watches());
         let predictions_seen =
             !postprocess.is_empty() && watches.into_iter().any(|watch| watch.origin == Origin::Prediction);
+        let explainer = match &spec.explain {
+            Some(explain) => {
+                let session = model
+                    .share()
+                    .map_or_else(|| load_model(&spec.model, read, engine), Ok)?;
+                Some(SharedExplainer::new(Explainer::load(
+                    explain, spec, read, host, session,
+                )?))
+            }
+            None => None,
+        };
         let pipeline = Self {
             decoder,
             inputs: spec.inputs.clone(),
@@ -138,6 +154,8 @@ impl Pipeline {
             monitors,
             predictions_seen,
             sequence: 0,
+            explainer,
+            features: None,
         };
         pipeline.check_fit()?;
         Ok(pipeline)
@@ -157,6 +175,24 @@ impl Pipeline {
             .map_or(&self.model.signature().outputs, |stage| {
                 &stage.plugin.signature().outputs
             })
+    }
+
+    /// What explains its answers, where the bundle declares that.
+    #[must_use]
+    pub const fn explainer(&self) -> Option<&SharedExplainer> {
+        self.explainer.as_ref()
+    }
+
+    /// What the model was given for the sample that was processed last under this number, for
+    /// [`Explainer::explain_features`]. None without an explainer, and of any other sample.
+    #[must_use]
+    pub fn features_of(&self, sample: &Sample, sequence: u64) -> Option<Vec<Tensor>> {
+        self.explainer.as_ref()?;
+        if self.preprocess.is_empty() {
+            return Some(sample.tensors.clone());
+        }
+        let (of, features) = self.features.as_ref()?;
+        (*of == sequence).then(|| features.clone())
     }
 
     /// Checks that tolerances and gates name outputs that there are: what names none would pass, or fail on the device.
@@ -212,6 +248,10 @@ impl Pipeline {
         let mut seen = Seen::default();
         let ended = self.run(sample, &mut context, now_ms, &mut events, &mut seen);
         let findings = self.observe(sample, &seen, &mut context, now_ms, ended.is_err(), &mut events);
+        self.features = match (&self.explainer, seen.features.take()) {
+            (Some(_), Some(features)) => Some((sequence, features)),
+            _ => None,
+        };
         let outcome = match ended {
             Ok(()) => seen.outputs.map_or(Outcome::NotYet, Outcome::Result),
             Err(error) => Outcome::Failed(error),

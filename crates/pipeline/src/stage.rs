@@ -323,6 +323,11 @@ impl Stage<Processor> {
         })
     }
 
+    /// Whether it takes one tensor and gives one of the same type and shape.
+    pub(crate) fn keeps_shape(&self) -> bool {
+        self.passage().is_some()
+    }
+
     /// The one tensor that comes in and the one that goes out, if they are alike.
     fn passage(&self) -> Option<(&TensorSpec, &TensorSpec)> {
         let signature = self.plugin.signature();

@@ -32,6 +32,7 @@ fn loaded(generation: u64, prefix: &str) -> Loaded {
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),
+        explain: None,
     };
     let host = Host::new(HostConfig::default()).unwrap();
     Loaded {

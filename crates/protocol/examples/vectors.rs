@@ -10,8 +10,9 @@ use floorhand_bundle::{
 };
 use floorhand_protocol::{
     Ack, Action, Answer, Assigned, Assignment, BundleId, ChunkMessage, Command, Deployment, EnrolmentRequest, Event,
-    Fetch, Finding, Gap, Hello, IssuedCertificate, JobReport, JobStatus, Metrics, Missing, Mode, Outcome, Parameters,
-    Prediction, Presence, Record, RecordBody, Renewal, Running, SeqRange, Severity, Step, UpBatch,
+    Explanation, FeatureContribution, Fetch, Finding, Gap, Hello, IssuedCertificate, JobReport, JobStatus, Metrics,
+    Missing, Mode, Outcome, Parameters, Prediction, Presence, Record, RecordBody, Renewal, Running, SeqRange, Severity,
+    Step, UpBatch,
 };
 use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
 use std::collections::BTreeMap;
@@ -246,6 +247,7 @@ fn pipeline() -> Result<PipelineSpec> {
         },
         postprocess: vec![],
         monitors: vec![],
+        explain: None,
     })
 }
 
@@ -429,12 +431,41 @@ fn bodies(bundle: &BundleId) -> Vec<RecordBody> {
             vec![0.5, 0.1, f64::NAN, f64::INFINITY, -0.0, 100_000.5],
         )]),
     };
+    let explanation = Explanation {
+        bundle: bundle.digest,
+        sample: 512,
+        id: String::new(),
+        time_ms: ISSUED_MS,
+        finding: "drift/drift".to_owned(),
+        method: "kernel-shap".to_owned(),
+        output: "score".to_owned(),
+        element: Some(1),
+        base: 0.25,
+        prediction: 0.75,
+        features: vec![
+            FeatureContribution {
+                feature: "pressure".to_owned(),
+                value: "2.5".to_owned(),
+                contribution: 0.625,
+            },
+            FeatureContribution {
+                feature: "window".to_owned(),
+                value: String::new(),
+                contribution: -0.25,
+            },
+        ],
+        others: 0.125,
+        evaluations: 256,
+        exact: false,
+        complete: true,
+    };
     vec![
         RecordBody::Job(job),
         RecordBody::Finding(finding),
         RecordBody::Metrics(metrics),
         RecordBody::Event(event),
         RecordBody::Prediction(prediction),
+        RecordBody::Explanation(explanation),
     ]
 }
 

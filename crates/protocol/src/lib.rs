@@ -41,8 +41,8 @@ pub use enrolment::{
     TokenError,
 };
 pub use record::{
-    BundleId, Event, Finding, Gap, JobReport, JobStatus, Metrics, Phase, Prediction, Priority, Record, RecordBody,
-    Severity, Step,
+    BundleId, Event, Explanation, FeatureContribution, Finding, Gap, JobReport, JobStatus, MAX_EXPLAINED_FEATURES,
+    MAX_FEATURE_BYTES, Metrics, Phase, Prediction, Priority, Record, RecordBody, Severity, Step,
 };
 pub use topic::{Down, Topic, TopicError, Up};
 pub use up::{

@@ -21,7 +21,7 @@ pub struct BundleId {
 pub enum Priority {
     /// Sampled predictions.
     Low,
-    /// Metrics.
+    /// Metrics, explanations.
     Normal,
     /// Deployment steps, findings, events.
     High,
@@ -52,6 +52,8 @@ pub enum RecordBody {
     Event(Event),
     /// A sampled prediction.
     Prediction(Prediction),
+    /// Why the model gave what it gave, of a sample that a monitor found something in.
+    Explanation(Explanation),
 }
 
 impl RecordBody {
@@ -60,7 +62,7 @@ impl RecordBody {
     pub fn priority(&self) -> Priority {
         match self {
             Self::Job(_) | Self::Finding(_) | Self::Event(_) => Priority::High,
-            Self::Metrics(_) => Priority::Normal,
+            Self::Metrics(_) | Self::Explanation(_) => Priority::Normal,
             Self::Prediction(_) => Priority::Low,
         }
     }
@@ -288,6 +290,60 @@ pub struct Prediction {
     pub time_ms: u64,
     /// The outputs by name, flattened; of those that are numbers.
     pub outputs: BTreeMap<String, Vec<f64>>,
+}
+
+/// Features that an explanation in a record lists at most: with names of [`MAX_FEATURE_BYTES`] it is far below a record's limit.
+pub const MAX_EXPLAINED_FEATURES: usize = 32;
+/// Bytes of a feature's name or text in a record.
+pub const MAX_FEATURE_BYTES: usize = 128;
+
+/// Why the model gave what it gave for a sample. `base`, all contributions and `others` add up to `prediction`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The bundle, whose manifest says how it is explained.
+    pub bundle: Digest,
+    /// The sample's number in its pipeline, which the finding has, too.
+    pub sample: u64,
+    /// The sample's own id, where its source gave one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The sample's own time, in milliseconds since 1970 UTC.
+    pub time_ms: u64,
+    /// Which finding it is for: `STAGE/KIND`.
+    pub finding: String,
+    /// How it was found: `kernel-shap` or `occlusion`.
+    pub method: String,
+    /// The model's output that is explained.
+    pub output: String,
+    /// Which of its elements; absent where its reconstruction error is explained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub element: Option<u64>,
+    /// What the output is for the background.
+    pub base: f64,
+    /// What it is for the sample.
+    pub prediction: f64,
+    /// The largest contributions, the largest first, at most [`MAX_EXPLAINED_FEATURES`].
+    pub features: Vec<FeatureContribution>,
+    /// What is left: of features that aren't listed, and of occlusion what features do only together.
+    pub others: f64,
+    /// Coalitions that were evaluated.
+    pub evaluations: u64,
+    /// Whether contributions are the Shapley values, up to rounding.
+    pub exact: bool,
+    /// False when time was up before all was evaluated.
+    pub complete: bool,
+}
+
+/// What a feature adds to an output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeatureContribution {
+    /// The feature, or the group of features.
+    pub feature: String,
+    /// Its value, as text; empty for a group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// What it adds, in the output's unit.
+    pub contribution: f64,
 }
 
 /// Records that a device dropped because it had no room.

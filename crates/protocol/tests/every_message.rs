@@ -12,9 +12,9 @@ mod vectors;
 use floorhand_bundle::{BlobRef, Chunk, Digest, Domain, Envelope, Manifest, SecretKey, TrustRoot, Version, cbor};
 use floorhand_protocol::{
     Ack, Action, Answer, Assigned, Assignment, BundleId, ChunkMessage, Command, Deployment, Down, EnrolmentRequest,
-    Event, Fetch, Finding, Gap, Hello, IssuedCertificate, JobReport, JobStatus, Metrics, Missing, Mode, Outcome,
-    Parameters, Phase, Prediction, Presence, Record, RecordBody, Renewal, Running, SeqRange, Severity, Step, Up,
-    UpBatch,
+    Event, Explanation, FeatureContribution, Fetch, Finding, Gap, Hello, IssuedCertificate, JobReport, JobStatus,
+    Metrics, Missing, Mode, Outcome, Parameters, Phase, Prediction, Presence, Record, RecordBody, Renewal, Running,
+    SeqRange, Severity, Step, Up, UpBatch,
 };
 use proptest::prelude::*;
 use serde::Serialize;
@@ -125,7 +125,7 @@ impl Source {
     }
 
     fn body(&mut self) -> RecordBody {
-        match self.number() % 5 {
+        match self.number() % 6 {
             0 => RecordBody::Job(JobReport {
                 job: self.text(),
                 seq: self.number(),
@@ -170,6 +170,27 @@ impl Source {
                 severity: self.severity(),
                 subject: self.text(),
                 message: self.text(),
+            }),
+            4 => RecordBody::Explanation(Explanation {
+                bundle: self.digest(),
+                sample: self.number(),
+                id: self.text(),
+                time_ms: self.number(),
+                finding: self.text(),
+                method: self.text(),
+                output: self.text(),
+                element: self.flag().then(|| self.number()),
+                base: self.float(),
+                prediction: self.float(),
+                features: self.list(|source| FeatureContribution {
+                    feature: source.text(),
+                    value: source.text(),
+                    contribution: source.float(),
+                }),
+                others: self.float(),
+                evaluations: self.number(),
+                exact: self.flag(),
+                complete: self.flag(),
             }),
             _ => RecordBody::Prediction(Prediction {
                 bundle: self.digest(),

@@ -83,7 +83,7 @@ pub struct MqttSink {
     pub qos: Qos,
     /// Whether the broker keeps the last one for who subscribes later. Default: false.
     pub retain: bool,
-    /// Whether monitors' findings go there too. Default: false.
+    /// Whether monitors' findings and explanations go there too. Default: false.
     pub findings: bool,
 }
 
@@ -95,7 +95,7 @@ pub struct JsonlSink {
     /// The length in bytes at which the file becomes `.1`, in place of the one before, and a new one is begun. 4 KiB to
     /// 64 GiB. Default: 67,108,864 (64 MiB).
     pub max_bytes: u64,
-    /// Whether monitors' findings go there too. Default: false.
+    /// Whether monitors' findings and explanations go there too. Default: false.
     pub findings: bool,
 }
 

@@ -4,6 +4,7 @@ use crate::config::{Config, ConfigErrors};
 use crate::exit::Exit;
 use crate::import::leave_for_next_start;
 use crate::local::{self, LocalError};
+use floorhand_pipeline::explanation_text;
 use serde_json::json;
 use std::fmt::Display;
 use std::io::Write as _;
@@ -36,6 +37,15 @@ pub(super) fn status(config: &Config, json: bool) -> ExitCode {
     match local::status(&config.socket_path()) {
         Ok(status) if json => tell(&serde_json::to_string_pretty(&status).unwrap_or_default()),
         Ok(status) => tell(&status.to_string()),
+        Err(error) => failed(error.exit(), &error, json),
+    }
+}
+
+/// `explain`
+pub(super) fn explain(config: &Config, sample: Option<&Path>, json: bool) -> ExitCode {
+    match local::explain(&config.socket_path(), sample) {
+        Ok(explanation) if json => tell(&explanation.to_string()),
+        Ok(explanation) => tell(&explanation_text(&explanation)),
         Err(error) => failed(error.exit(), &error, json),
     }
 }

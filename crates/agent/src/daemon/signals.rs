@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::local::{self, Reply, Request};
 use crate::logging::LogHandle;
 use crate::notify::{self, Heartbeat};
-use crate::serving::{Message as ServeMessage, Totals};
+use crate::serving::{Message as ServeMessage, ServeSender, Totals};
 use crate::telemetry::Telemetry;
 use floorhand_lifecycle::Generation;
 use std::io::ErrorKind;
@@ -155,6 +155,7 @@ impl Daemon {
             telemetry: self.telemetry.clone(),
             log: self.log.clone(),
             core: self.core.clone(),
+            serving: self.serving.clone(),
             fleet: self.fleet.clone(),
             plant: self.plant.clone(),
         });
@@ -182,6 +183,7 @@ struct Desk {
     telemetry: Telemetry,
     log: LogHandle,
     core: CoreSender,
+    serving: ServeSender,
     fleet: Option<crate::fleet::Fleet>,
     plant: Option<floorhand_transport::Client>,
 }
@@ -190,6 +192,15 @@ impl Desk {
     async fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => Reply::status(self.status()),
+            Request::Explain(samples) => {
+                let (reply, answer) = tokio::sync::oneshot::channel();
+                self.serving.send(ServeMessage::Explain { samples, reply }).await;
+                match answer.await {
+                    Ok(Ok(explanation)) => Reply::explanation(explanation),
+                    Ok(Err(problem)) => Reply::refused(problem),
+                    Err(_) => Reply::refused("nothing serves any more that could say so; try again"),
+                }
+            }
             Request::Import(name) => {
                 let (reply, answer) = tokio::sync::oneshot::channel();
                 self.core.send(CoreMessage::Import { name, reply }).await;

@@ -6,7 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{IMPORT_TIMEOUT, IO_TIMEOUT, MAX_IMPORT_BYTES, MAX_REPLY_BYTES, Reply, Status};
+use serde_json::{Value, json};
+
+use super::{
+    EXPLAIN_TIMEOUT, IMPORT_TIMEOUT, IO_TIMEOUT, MAX_IMPORT_BYTES, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, Reply, Status,
+};
 use crate::exit::Exit;
 use crate::import::put_into_inbox;
 
@@ -38,6 +42,14 @@ pub(crate) enum LocalError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The samples can't be read, or are too many.
+    #[error("{path} can't be explained: {problem}", path = path.display())]
+    Samples {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The agent said no.
     #[error("the agent refused: {0}")]
     Refused(String),
@@ -48,7 +60,7 @@ impl LocalError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::NotRunning(_) | Self::NotAllowed(_) | Self::Broken { .. } => Exit::Unreachable,
-            Self::Archive { .. } => Exit::Failure,
+            Self::Archive { .. } | Self::Samples { .. } => Exit::Failure,
             Self::Refused(_) => Exit::Refused,
         }
     }
@@ -95,6 +107,47 @@ pub(crate) fn import(socket: &Path, archive: &Path) -> Result<String, LocalError
         drop(fs::remove_file(copy.path(state_dir)));
     }
     Ok(reply?.message.unwrap_or_default())
+}
+
+/// Why the model that serves answers as it does: to the last of the samples in a file of JSON objects, one a line (`-` is standard
+/// input), or to the next one that is served if there is no file. Returns the object that sinks are given.
+///
+/// # Errors
+/// When the samples can't be read, the agent isn't running, gives no answer, or has no explanation.
+pub(crate) fn explain(socket: &Path, samples: Option<&Path>) -> Result<Value, LocalError> {
+    let samples = samples.map(read_samples).transpose()?.unwrap_or_default();
+    let request = json!({ "command": "explain", "samples": samples });
+    let reply = ask(socket, &format!("{request}\n"), EXPLAIN_TIMEOUT)?;
+    reply.explanation.ok_or_else(|| LocalError::Broken {
+        path: socket.to_owned(),
+        problem: "its answer has no explanation in it".to_owned(),
+    })
+}
+
+fn read_samples(path: &Path) -> Result<Vec<Value>, LocalError> {
+    let failed = |problem: String| LocalError::Samples {
+        path: path.to_owned(),
+        problem,
+    };
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        io::stdin().take(MAX_REQUEST_BYTES).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(MAX_REQUEST_BYTES).read_to_string(&mut text))
+    };
+    read.map_err(|error| failed(error.to_string()))?;
+    // The command's own bytes are in the request, too.
+    if text.len() as u64 + 64 > MAX_REQUEST_BYTES {
+        return Err(failed(format!("it is longer than {} bytes", MAX_REQUEST_BYTES - 64)));
+    }
+    let values = serde_json::Deserializer::from_str(&text).into_iter();
+    let samples: Vec<Value> = values
+        .collect::<Result<_, _>>()
+        .map_err(|error| failed(error.to_string()))?;
+    if samples.is_empty() {
+        return Err(failed("it has no sample: a sample is a JSON object".to_owned()));
+    }
+    Ok(samples)
 }
 
 fn ask(socket: &Path, head: &str, within: Duration) -> Result<Reply, LocalError> {
@@ -154,6 +207,12 @@ mod tests {
     }
 
     fn answer(request: &Request, state_dir: &Path) -> Reply {
+        if let Request::Explain(samples) = request {
+            return match samples.as_slice() {
+                [] => Reply::refused("nothing serves"),
+                samples => Reply::explanation(json!({ "sample": samples.len() })),
+            };
+        }
         let Request::Import(name) = request else {
             return Reply::status(Status {
                 device: "press-01".to_owned(),
@@ -199,15 +258,42 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_read_and_explained() {
+        let (_runtime, dir, socket) = daemon();
+        let check = |text: &str| {
+            let file = dir.path().join("samples.json");
+            fs::write(&file, text).unwrap();
+            explain(&socket, Some(&file)).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("{\"a\": 1}\n\n{\"a\": 2}\n").unwrap(), json!({"sample": 2}));
+        assert!(check("").unwrap_err().contains("it has no sample"));
+        assert!(
+            check("{\"a\": }")
+                .unwrap_err()
+                .contains("can't be explained: expected value")
+        );
+        assert!(
+            check(&format!("{{}}{}", " ".repeat(1 << 20)))
+                .unwrap_err()
+                .contains("longer than 1048512 bytes")
+        );
+        assert_eq!(
+            explain(&socket, None).unwrap_err().to_string(),
+            "the agent refused: nothing serves"
+        );
+    }
+
+    #[test]
     fn requests_that_are_none_get_an_answer() {
         let (_runtime, _dir, socket) = daemon();
-        let long = format!("{{\"command\": \"{}\"}}\n", "x".repeat(5000));
+        let long = format!("{{\"command\": \"{}\"}}\n", "x".repeat(1 << 20));
         for (line, part) in [
             ("{\"command\": \"dance\"}\n", "the command is unknown"),
             ("hello\n", "can't be read"),
             ("{\"command\": \"import\", \"bytes\": 5}\n", "the agent's own version"),
             ("{\"command\": \"status\", \"file\": \"x\"}\n", "status has no \"file\""),
-            (&long, "one line of at most 4096 bytes"),
+            ("{\"command\": \"explain\"}\n", "needs \"samples\""),
+            (&long, "one line of at most 1048576 bytes"),
         ] {
             let error = ask(&socket, line, IO_TIMEOUT).unwrap_err();
             assert!(

@@ -14,12 +14,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{IMPORT_TIMEOUT, IO_TIMEOUT, MAX_REQUEST_BYTES, Status};
+use super::{EXPLAIN_TIMEOUT, IMPORT_TIMEOUT, IO_TIMEOUT, MAX_REQUEST_BYTES, Status};
 
 /// People at the box are few; more wait in the socket's own queue.
 const MAX_CLIENTS: usize = 4;
 /// What is imported is copied by the core, so one at a time.
 const MAX_IMPORTS: usize = 1;
+/// Who waits for a sample leaves room for others.
+const MAX_EXPLAINED: usize = 1;
 /// After an accept that failed, for want of file descriptors say, there is this much rest.
 const ACCEPT_REST: Duration = Duration::from_millis(200);
 
@@ -30,6 +32,9 @@ pub(crate) enum Request {
     Status,
     /// An archive, by the name that its file in the state directory is said to have: nothing of it is checked.
     Import(Vec<u8>),
+    /// Why the model answers as it does to the last of these samples, or to the next one that is served if there are none:
+    /// [`Reply::explanation`].
+    Explain(Vec<serde_json::Value>),
 }
 
 /// What is answered.
@@ -42,6 +47,8 @@ pub(crate) struct Reply {
     pub(super) message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<Status>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) explanation: Option<serde_json::Value>,
 }
 
 impl Reply {
@@ -51,6 +58,15 @@ impl Reply {
         Self {
             ok: true,
             status,
+            ..Self::default()
+        }
+    }
+
+    /// Here it is, as sinks write it.
+    pub(crate) fn explanation(explanation: serde_json::Value) -> Self {
+        Self {
+            ok: true,
+            explanation: Some(explanation),
             ..Self::default()
         }
     }
@@ -96,10 +112,11 @@ where
     H: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let (clients, imports) = (
-        Arc::new(Semaphore::new(MAX_CLIENTS)),
-        Arc::new(Semaphore::new(MAX_IMPORTS)),
-    );
+    let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
+    let turns = Arc::new(Turns {
+        imports: Semaphore::new(MAX_IMPORTS),
+        explained: Semaphore::new(MAX_EXPLAINED),
+    });
     let handler = Arc::new(handler);
     loop {
         // The semaphore is never closed.
@@ -108,9 +125,9 @@ where
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (handler, imports) = (Arc::clone(&handler), Arc::clone(&imports));
+                let (handler, turns) = (Arc::clone(&handler), Arc::clone(&turns));
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, handler.as_ref(), &imports).await {
+                    if let Err(error) = converse(stream, handler.as_ref(), &turns).await {
                         tracing::debug!(%error, "a client of the local socket went away");
                     }
                     drop(permit);
@@ -124,7 +141,13 @@ where
     }
 }
 
-async fn converse<H, F>(stream: UnixStream, handler: &H, imports: &Semaphore) -> io::Result<()>
+/// What only so many clients have done at once.
+struct Turns {
+    imports: Semaphore,
+    explained: Semaphore,
+}
+
+async fn converse<H, F>(stream: UnixStream, handler: &H, turns: &Turns) -> io::Result<()>
 where
     H: Fn(Request) -> F,
     F: Future<Output = Reply>,
@@ -135,9 +158,13 @@ where
     let reply = match head(&line) {
         Err(problem) => Reply::refused(problem),
         Ok(Request::Status) => answer(handler(Request::Status), IO_TIMEOUT).await,
-        Ok(import) => match imports.try_acquire() {
+        Ok(import @ Request::Import(_)) => match turns.imports.try_acquire() {
             Ok(_permit) => answer(handler(import), IMPORT_TIMEOUT).await,
             Err(_) => Reply::refused("another import is under way; try again when it is done"),
+        },
+        Ok(explain) => match turns.explained.try_acquire() {
+            Ok(_permit) => answer(handler(explain), EXPLAIN_TIMEOUT).await,
+            Err(_) => Reply::refused("another explanation is under way; try again when it is done"),
         },
     };
     let mut text = serde_json::to_vec(&reply)?;
@@ -162,6 +189,8 @@ struct Head {
     command: String,
     /// The file's name: of an import.
     file: Option<String>,
+    /// Of an explanation.
+    samples: Option<Vec<serde_json::Value>>,
 }
 
 fn head(line: &str) -> Result<Request, String> {
@@ -169,11 +198,15 @@ fn head(line: &str) -> Result<Request, String> {
         return Err(format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes"));
     }
     let head: Head = serde_json::from_str(line).map_err(|error| format!("the request can't be read: {error}"))?;
+    if let (Some(samples), "explain", None) = (&head.samples, head.command.as_str(), &head.file) {
+        return Ok(Request::Explain(samples.clone()));
+    }
     match (head.command.as_str(), head.file) {
         ("status", None) => Ok(Request::Status),
         ("import", Some(file)) => Ok(Request::Import(file.into_bytes())),
         ("import", None) => Err("import needs \"file\"; use the command of the agent's own version".to_owned()),
         ("status", Some(_)) => Err("status has no \"file\"".to_owned()),
-        _ => Err("the command is unknown; known are status and import".to_owned()),
+        ("explain", _) => Err("explain needs \"samples\", a list, and no \"file\"".to_owned()),
+        _ => Err("the command is unknown; known are status, import and explain".to_owned()),
     }
 }

@@ -14,7 +14,15 @@ const STAGE: &[&str] = &["config", "assets", "limits", "on_break"];
 const TOP: Keys = Keys {
     table: "",
     required: &["bundle", "input", "model", "golden"],
-    optional: &["lineage", "decoder", "preprocess", "postprocess", "monitor", "gates"],
+    optional: &[
+        "lineage",
+        "decoder",
+        "preprocess",
+        "postprocess",
+        "monitor",
+        "gates",
+        "explain",
+    ],
 };
 
 const TABLES: &[Keys] = &[
@@ -62,6 +70,25 @@ const TABLES: &[Keys] = &[
         table: "golden",
         required: &["file"],
         optional: &["tolerance", "tolerances"],
+    },
+    Keys {
+        table: "explain",
+        required: &["background"],
+        optional: &[
+            "rows",
+            "method",
+            "evaluations",
+            "seed",
+            "output",
+            "element",
+            "measure",
+            "groups",
+            "budget_ms",
+            "when",
+            "every",
+            "per_minute",
+            "top",
+        ],
     },
     Keys {
         table: "gates",

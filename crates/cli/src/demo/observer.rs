@@ -90,7 +90,7 @@ impl Seen {
                     self.samples
                         .insert((device.clone(), boot_id, record.seq), metrics.samples);
                 }
-                RecordBody::Event(_) | RecordBody::Prediction(_) => {}
+                RecordBody::Event(_) | RecordBody::Prediction(_) | RecordBody::Explanation(_) => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 //! The same code on the same bytes gives the same results here and on a device. What differs is around it: samples come
 //! from a file, results go to one, and nobody is told but the person who waits.
 
+mod explained;
 pub(crate) mod input;
 mod messages;
 mod summary;
@@ -52,6 +53,16 @@ pub struct RunArgs {
     /// Where to write what monitors find, one JSON object a line [default: as text to standard error]
     #[arg(long, value_name = "FILE")]
     findings: Option<PathBuf>,
+    /// Say why the model answers as it does, where the bundle has [explain]; each of its samples takes as long as the bundle
+    /// allows
+    #[arg(long)]
+    explain: bool,
+    /// Where to write explanations, one JSON object a line [default: as text to standard error]
+    #[arg(long, value_name = "FILE", requires = "explain")]
+    explanations: Option<PathBuf>,
+    /// Take so many samples and leave the rest
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rows: Option<u64>,
     /// A fleet's trust root, under which the bundle has to be signed
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
@@ -85,6 +96,9 @@ pub fn run(args: &RunArgs, out: &Output) -> Result<ExitCode> {
     waiting.finish_and_clear();
     let mut pipeline = pipeline?;
     pipeline.warm_up().context("model can't be run")?;
+    if args.explain {
+        explained::check(&pipeline)?;
+    }
     let mut input = Feed::open(args, &pipeline)?;
     let mut run = Run::new(args, contents.digest, input.length(), out)?;
     let read = run.take_all(&mut input, &mut pipeline);
@@ -148,6 +162,7 @@ struct Run<'a> {
     bundle: Digest,
     results: Box<dyn Write>,
     findings: Option<BufWriter<File>>,
+    explanations: Option<BufWriter<File>>,
     summary: Summary,
     bar: ProgressBar,
     started: Instant,
@@ -173,6 +188,11 @@ impl<'a> Run<'a> {
                 .as_deref()
                 .map(|path| created(path, &args.input))
                 .transpose()?,
+            explanations: args
+                .explanations
+                .as_deref()
+                .map(|path| created(path, &args.input))
+                .transpose()?,
             summary: Summary::default(),
             bar,
             started: Instant::now(),
@@ -182,9 +202,10 @@ impl<'a> Run<'a> {
     /// Takes every sample of an input. An error is one of the input itself, or of what is written.
     fn take_all(&mut self, input: &mut Feed, pipeline: &mut Pipeline) -> Result<()> {
         let path = &self.args.input;
-        while self
-            .take_next(input, pipeline)
-            .with_context(|| path.display().to_string())?
+        while self.args.rows.is_none_or(|rows| self.summary.samples < rows)
+            && self
+                .take_next(input, pipeline)
+                .with_context(|| path.display().to_string())?
         {
             self.bar.set_position(input.position());
         }
@@ -254,7 +275,12 @@ impl<'a> Run<'a> {
         };
         let processed = pipeline.process(&sample, self.started.elapsed().as_millis() as u64);
         self.summary.latencies.add(processed.latency_us);
-        self.write(&sample, processed)
+        let (sequence, answered) = (processed.sequence, matches!(processed.outcome, Outcome::Result(_)));
+        self.write(&sample, processed)?;
+        if self.args.explain && answered {
+            self.explain(&sample, sequence, pipeline)?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, sample: &Sample, processed: Processed) -> Result<()> {
@@ -322,6 +348,9 @@ impl<'a> Run<'a> {
         self.results.flush().context("results can't be written")?;
         if let Some(findings) = &mut self.findings {
             findings.flush().context("findings can't be written")?;
+        }
+        if let Some(explanations) = &mut self.explanations {
+            explanations.flush().context("explanations can't be written")?;
         }
         self.summary.seconds = self.started.elapsed().as_secs_f64();
         let telemetry = pipeline.take_telemetry();

@@ -4,13 +4,13 @@ use super::decode::{Body, Seen, Signature};
 use crate::output::{Output, Tone, visible};
 use crate::time;
 use floorhand_protocol::{
-    Answer, Finding, Hello, JobReport, JobStatus, Metrics, Mode, Outcome, Prediction, Record, RecordBody, Running,
-    Severity, UpBatch,
+    Answer, Explanation, Finding, Hello, JobReport, JobStatus, Metrics, Mode, Outcome, Prediction, Record, RecordBody,
+    Running, Severity, UpBatch,
 };
 
 /// Wide enough for the usual device names; longer ones push their line to the right.
 const DEVICE_WIDTH: usize = 14;
-const KIND_WIDTH: usize = 10;
+const KIND_WIDTH: usize = 11;
 
 /// One thing that was said.
 struct Said {
@@ -120,6 +120,7 @@ fn record_said(record: &Record, late: &str) -> Said {
             ("event", severity_tone(event.severity), text)
         }
         RecordBody::Prediction(prediction) => ("prediction", Tone::Plain, prediction_text(prediction)),
+        RecordBody::Explanation(explanation) => ("explanation", Tone::Plain, explanation_text(explanation)),
     };
     Said {
         time_ms: record.time_ms,
@@ -175,6 +176,26 @@ fn metrics_text(metrics: &Metrics) -> String {
     format!(
         "{samples} samples, {results} results, {failures} failures in {seconds:.0} s; \
          p50 {latency_p50_us} us, p99 {latency_p99_us} us"
+    )
+}
+
+/// The first features; `--json` has all.
+fn explanation_text(explanation: &Explanation) -> String {
+    let features = explanation.features.iter().take(3);
+    let features: Vec<_> = features
+        .map(|one| format!("{} {:+.4}", one.feature, one.contribution))
+        .collect();
+    let Explanation {
+        sample,
+        finding,
+        output,
+        prediction,
+        base,
+        ..
+    } = explanation;
+    format!(
+        "sample {sample} ({finding}): {output} is {prediction:.4} instead of {base:.4}: {}",
+        features.join(", ")
     )
 }
 

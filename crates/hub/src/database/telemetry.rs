@@ -67,7 +67,10 @@ impl Database {
                     totals.results = totals.results.saturating_add(metrics.results);
                     totals.failures = totals.failures.saturating_add(metrics.failures);
                 }
-                RecordBody::Finding(_) | RecordBody::Event(_) | RecordBody::Prediction(_) => {}
+                RecordBody::Finding(_)
+                | RecordBody::Event(_)
+                | RecordBody::Prediction(_)
+                | RecordBody::Explanation(_) => {}
             }
         }
         let (device, boot_id) = (telemetry.device, telemetry.boot_id);
@@ -88,6 +91,7 @@ impl NewRecord {
             RecordBody::Metrics(body) => ("metrics", serde_json::to_string(body)),
             RecordBody::Event(body) => ("event", serde_json::to_string(body)),
             RecordBody::Prediction(body) => ("prediction", serde_json::to_string(body)),
+            RecordBody::Explanation(body) => ("explanation", serde_json::to_string(body)),
         };
         Ok(Self {
             kind,

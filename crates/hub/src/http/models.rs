@@ -391,7 +391,7 @@ pub(crate) struct RecordView {
     /// The device's clock.
     pub(crate) time_ms: u64,
     pub(crate) received_ms: u64,
-    /// `job`, `finding`, `metrics`, `event` or `prediction`.
+    /// `job`, `finding`, `metrics`, `event`, `prediction` or `explanation`.
     pub(crate) kind: String,
     /// True when the device had held it back.
     pub(crate) historical: bool,

@@ -75,6 +75,7 @@ pub(crate) fn bundle() -> (Vec<u8>, Manifest) {
             },
             postprocess: vec![],
             monitors: vec![],
+            explain: None,
         },
         golden: Golden {
             component: "golden.jsonl".parse().unwrap(),

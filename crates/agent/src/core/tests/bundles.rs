@@ -109,6 +109,7 @@ impl World {
             },
             postprocess: Vec::new(),
             monitors: Vec::new(),
+            explain: None,
         };
         let golden = golden(&pipeline, &model, &self.host, release_counter);
         let files = [

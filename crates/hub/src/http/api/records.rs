@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 /// Points of a series in one answer: a day of one a minute, with room.
 const MAX_POINTS: i64 = 5000;
-const KINDS: [&str; 5] = ["job", "finding", "metrics", "event", "prediction"];
+const KINDS: [&str; 6] = ["job", "finding", "metrics", "event", "prediction", "explanation"];
 
 /// Which records.
 #[derive(Debug, Deserialize)]
@@ -27,7 +27,7 @@ pub(crate) struct RecordParams {
 /// Records in the order of their arrival: those behind `after`, or the newest ones.
 #[utoipa::path(get, path = "/api/v1/records", tag = "telemetry",
     params(("device" = Option<String>, Query, description = "All when left out"),
-        ("kind" = Option<String>, Query, description = "job, finding, metrics, event or prediction; all when left out"),
+        ("kind" = Option<String>, Query, description = "job, finding, metrics, event, prediction or explanation; all when left out"),
         ("after" = Option<u64>, Query, description = "`next` of the page before; the newest records when left out"),
         ("limit" = Option<u32>, Query, description = "50 when left out, 1000 at most")),
     responses((status = 200, body = RecordPage), (status = 400, body = Problem)))]

@@ -16,6 +16,9 @@ use serde_json::Value;
 const FINDINGS: i64 = 50;
 const EVENTS: i64 = 20;
 const PREDICTIONS: i64 = 10;
+const EXPLANATIONS: i64 = 5;
+/// Features of an explanation that are shown; the API has more.
+const EXPLAINED_BY: usize = 4;
 const ANSWERS: i64 = 10;
 /// Characters of an answer that are shown; the API has the whole.
 const ANSWER_SHOWN: usize = 4000;
@@ -26,6 +29,7 @@ pub(crate) async fn page(State(app): State<App>, Path(id): Path<String>) -> Resu
     let findings = records::newest(&app, &id, "finding", FINDINGS).await?;
     let events = records::newest(&app, &id, "event", EVENTS).await?;
     let predictions = records::newest(&app, &id, "prediction", PREDICTIONS).await?;
+    let explanations = records::newest(&app, &id, "explanation", EXPLANATIONS).await?;
     let answers: Vec<AnswerView> = app
         .hub
         .database
@@ -55,6 +59,7 @@ pub(crate) async fn page(State(app): State<App>, Path(id): Path<String>) -> Resu
             section { h2 { "Findings" } (notes(&findings, now_ms, false)) }
             section { h2 { "Events" } (notes(&events, now_ms, false)) }
         }
+        @if !explanations.is_empty() { section { h2 { "Explanations" } (explanation_list(&explanations, now_ms)) } }
         @if !predictions.is_empty() { section { h2 { "Sampled predictions" } (prediction_list(&predictions, now_ms)) } }
         section { h2 { "Answers" } (answer_list(&answers, now_ms)) }
     };
@@ -132,6 +137,26 @@ fn assignments(detail: &DeviceDetail, now_ms: u64) -> Markup {
                 } }
             } }
         }
+    }
+}
+
+fn explanation_list(explanations: &[RecordView], now_ms: u64) -> Markup {
+    let number = |value: &Value, key: &str| label(value.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN));
+    html! {
+        div.scroll { table {
+            thead { tr { th.number { "Sample" } th { "Finding" } th { "Output" } th { "Because of" } th { "Received" } } }
+            tbody { @for record in explanations {
+                tr {
+                    td.number { (record.body.get("sample").and_then(Value::as_u64).unwrap_or_default()) }
+                    td { (text(&record.body, "finding")) }
+                    td { (text(&record.body, "output")) " " (number(&record.body, "prediction")) " instead of " (number(&record.body, "base")) }
+                    td { @for feature in record.body.get("features").and_then(Value::as_array).into_iter().flatten().take(EXPLAINED_BY) {
+                        div { (text(feature, "feature")) span.dim { " " (text(feature, "value")) } " " (number(feature, "contribution")) }
+                    } }
+                    td { (ago(now_ms, record.received_ms)) }
+                }
+            } }
+        } }
     }
 }
 
