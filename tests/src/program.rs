@@ -10,12 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Settings of whoever runs the tests that would reach the program.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "FLOORHAND_AGENT_CONFIG",
     "FLOORHAND_HUB",
     "FLOORHAND_HUB_CA",
     "FLOORHAND_HUB_DATABASE",
     "FLOORHAND_LOG",
+    "FLOORHAND_ONNXRUNTIME",
     "FLOORHAND_TOKEN",
     "JOURNAL_STREAM",
     "NOTIFY_SOCKET",
@@ -75,7 +76,19 @@ pub struct Ended {
 /// # Errors
 /// When it can't be started. Any exit code is fine.
 pub fn run<S: AsRef<OsStr>>(arguments: &[S]) -> Result<Ended> {
-    let output = command(arguments)?.output().context("floorhand can't be started")?;
+    run_with(arguments, &[])
+}
+
+/// The same with settings in its environment.
+///
+/// # Errors
+/// When it can't be started. Any exit code is fine.
+pub fn run_with<S: AsRef<OsStr>>(arguments: &[S], settings: &[(&str, &str)]) -> Result<Ended> {
+    let mut command = command(arguments)?;
+    let output = command
+        .envs(settings.iter().copied())
+        .output()
+        .context("floorhand can't be started")?;
     Ok(Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

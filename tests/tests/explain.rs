@@ -315,7 +315,7 @@ fn is_the_flows(explanation: &Value) -> Result<()> {
 fn a_finding_is_explained_to_the_sinks_and_the_hub_and_who_asks_is_told() -> Result<()> {
     let site = Site::new()?;
     let (hub, mut agent) = fleet(&site)?;
-    let bundle = site.pack(&pump(&site, "")?, "pump.fhb")?;
+    let bundle = site.pack(&pump(&site, "budget_ms = 60000")?, "pump.fhb")?;
     let bundle = text(&bundle);
     hub.fleet_ok(&["deploy", &bundle, "--device", DEVICE, "--wait", "--timeout", "120"])
         .with_context(|| agent.tail())?;

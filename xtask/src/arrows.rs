@@ -20,6 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("explanation", &[]),
     ("open-inference", &["tensor"]),
     ("inference", &["tensor"]),
+    // An engine of `inference`, which examines a model before ONNX Runtime has it.
+    ("onnxruntime", &["inference", "tensor"]),
     ("plugin-host", &["tensor"]),
     ("store", &["bundle"]),
     ("transport", &[]),
@@ -37,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "statistics",
             "open-inference",
             "inference",
+            "onnxruntime",
             "plugin-host",
             "store",
             "transport",
@@ -56,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "hub",
             "plugin-build",
             "plugin-host",
+            "onnxruntime",
             "pipeline",
             "bundle",
             "keys",
@@ -80,6 +84,8 @@ const XTASK_ARROWS: &[&str] = &["plugin-build"];
 /// Foreign engines: the crate that may name them, and the packages' name. `name-anything` belongs to the engine too.
 const ENGINES: &[(&str, &str)] = &[
     ("inference", "tract"),
+    // Loads a library of the machine's: in a device only where its operator offers one.
+    ("onnxruntime", "ort"),
     ("plugin-host", "wasmtime"),
     ("transport", "rumqttc"),
     ("store", "redb"),

@@ -18,10 +18,10 @@ use crate::sinks::SinkWriter;
 use crate::storage::{self, Storage};
 use crate::telemetry::{self, Telemetry};
 use crate::trust::{SharedTrust, Trust};
-use crate::{doctor, enroll, logging, renewal, sources};
+use crate::{doctor, engines, enroll, logging, renewal, sources};
 use floorhand_bundle::{SecretKey, TrustRoot, Verified};
 use floorhand_lifecycle::{Device, Machine, State};
-use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Host, HostConfig};
+use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Engines, Host, HostConfig};
 use floorhand_store::{BatchLimits, Spool, Store};
 use floorhand_transport::{Client, Incoming};
 use std::path::{Path, PathBuf};
@@ -118,6 +118,7 @@ struct Prepared {
     state: State,
     spool: Spool,
     host: Arc<Host>,
+    engines: Engines,
 }
 
 fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared, Failed> {
@@ -129,6 +130,7 @@ fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared
         state,
         spool,
         host: Arc::new(host),
+        engines: engines::open(&config.engines),
     })
 }
 
@@ -289,6 +291,7 @@ fn requests(config: &Config, shared: &Shared) -> Requests {
 struct CoreParts {
     store: Arc<Store>,
     host: Arc<Host>,
+    engines: Engines,
     state: State,
     fleet: Option<Fleet>,
     serving: ServeSender,
@@ -312,6 +315,7 @@ impl CoreParts {
             boot_id: shared.boot_id,
             store: self.store,
             host: self.host,
+            engines: self.engines,
             load: Arc::new(core::load_on_a_thread),
             machine: Machine::new(device, self.state),
             fleet: self.fleet,
@@ -338,6 +342,7 @@ impl Daemon {
             state,
             spool,
             host,
+            engines,
         } = prepare(&config, compiler, boot_id)?;
         let shared = Shared {
             boot_id,
@@ -360,9 +365,11 @@ impl Daemon {
         let (booting, booted) = watch::channel(false);
         let telemetry = start_telemetry(&config, &shared, spool, &store, fleet.clone())?;
         let serving = start_serving(&config, &shared, plant.as_ref(), &core, &telemetry)?;
+        engines::tell(&engines, &telemetry);
         let parts = CoreParts {
             store,
             host,
+            engines,
             state,
             fleet: fleet.clone(),
             serving: serving.clone(),

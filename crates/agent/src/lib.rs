@@ -25,6 +25,7 @@ mod daemon;
 pub mod delivery;
 mod doctor;
 mod downlink;
+mod engines;
 mod enroll;
 mod exit;
 mod fleet;

@@ -324,9 +324,11 @@ impl Server {
 
     /// `to_sinks`: whether sinks are told.
     fn served(&mut self, sample: &Sample, served: &Processed, to_sinks: bool) {
-        let Some((bundle, generation)) = self.serving.active().map(|active| (active.bundle, active.generation)) else {
+        let active = self.serving.active();
+        let Some((bundle, generation)) = active.map(|active| (active.bundle, active.generation)) else {
             return;
         };
+        let engine = active.and_then(|active| active.pipeline.chosen_engine().map(str::to_owned));
         self.window.latency.add(served.latency_us);
         let head = ResultHead {
             id: &sample.id,
@@ -334,6 +336,7 @@ impl Server {
             time_ms: sample.time_ms(),
             sequence: served.sequence,
             bundle,
+            engine: engine.as_deref(),
         };
         match &served.outcome {
             Outcome::Result(outputs) => self.result(&head, outputs, to_sinks),
@@ -356,7 +359,7 @@ impl Server {
         }
         self.report_findings(served, bundle, false);
         self.stage_events(&served.events, generation);
-        self.explain(sample, served);
+        self.explain(sample, served, to_sinks);
     }
 
     fn result(&mut self, head: &ResultHead<'_>, outputs: &[Tensor], to_sinks: bool) {

@@ -62,7 +62,7 @@ pub use manifest::{
     Component, ComponentRole, InputSpec, MAX_MANIFEST_BYTES, Manifest, ModelSpec, OnBreak, PipelineSpec, StageLimits,
     StageSpec,
 };
-pub use names::{BundleName, ComponentName, DeviceId, FleetId, HardwareClass, NameError, StageName};
+pub use names::{BundleName, ComponentName, DeviceId, EngineName, FleetId, HardwareClass, NameError, StageName};
 pub use recipe::{
     Assembly, BUILTIN_PREFIX, Identity, Load, Recipe, RecipeError, RecipeGolden, RecipeInput, RecipeModel, RecipeStage,
 };

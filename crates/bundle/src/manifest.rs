@@ -7,7 +7,7 @@ use crate::envelope::{Domain, Envelope};
 use crate::explain::ExplainSpec;
 use crate::gates::{Gates, Golden};
 use crate::lineage::Lineage;
-use crate::names::{BundleName, ComponentName, HardwareClass, StageName};
+use crate::names::{BundleName, ComponentName, EngineName, HardwareClass, StageName};
 use crate::root::{Role, TrustRoot};
 use crate::signer::Signer;
 use crate::verified::{DocumentError, Verified, check_critical};
@@ -20,6 +20,11 @@ use std::collections::BTreeSet;
 pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 /// What a manifest with a decoder lists as critical. An agent that knew none would take its messages for JSON.
 const CRITICAL_DECODER: &str = "pipeline.decoder";
+/// What a manifest lists that asks for another engine and doesn't let tract stand in. An agent that knew no engines would run
+/// its model in tract.
+const CRITICAL_ENGINES: &str = "pipeline.model.engines";
+/// More engines than there are.
+const MAX_ENGINES: usize = 8;
 /// More stages of one kind than any pipeline has.
 const MAX_STAGES: usize = 32;
 
@@ -115,7 +120,10 @@ impl PipelineSpec {
     /// The fields of it that a manifest has to list as critical: a reader that passed them over would run something else.
     #[must_use]
     pub fn critical(&self) -> Vec<String> {
-        self.decoder.iter().map(|_| CRITICAL_DECODER.to_owned()).collect()
+        let decoder = self.decoder.iter().map(|_| CRITICAL_DECODER.to_owned());
+        let elsewhere = !self.model.engines().contains(&EngineName::tract());
+        let engines = elsewhere.then(|| CRITICAL_ENGINES.to_owned());
+        decoder.chain(engines).collect()
     }
 }
 
@@ -141,6 +149,21 @@ pub struct ModelSpec {
     /// answer, hold NaN or infinity: engines make plausible numbers of them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_nan: bool,
+    /// The engines that may run it, in the order of preference. Empty: tract alone; see [`ModelSpec::engines`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engines: Vec<EngineName>,
+}
+
+impl ModelSpec {
+    /// The engines that may run it, the one to be preferred first.
+    #[must_use]
+    pub fn engines(&self) -> Vec<EngineName> {
+        if self.engines.is_empty() {
+            vec![EngineName::tract()]
+        } else {
+            self.engines.clone()
+        }
+    }
 }
 
 /// What happens when a plugin's breaker opens: three faults within a minute.
@@ -240,7 +263,7 @@ impl Manifest {
 
     /// What every manifest has to hold, whoever signed it.
     fn check(&self) -> Result<(), DocumentError> {
-        check_critical("manifest", &self.critical, &[CRITICAL_DECODER])?;
+        check_critical("manifest", &self.critical, &[CRITICAL_DECODER, CRITICAL_ENGINES])?;
         for component in &self.components {
             component.blob.check()?;
         }
@@ -283,6 +306,14 @@ impl Manifest {
         let mut names = BTreeSet::new();
         if let Some(twice) = self.pipeline.stages().find(|stage| !names.insert(&stage.name)) {
             return Err(format!("two stages are named {}", twice.name));
+        }
+        let mut names = BTreeSet::new();
+        let engines = &self.pipeline.model.engines;
+        if let Some(twice) = engines.iter().find(|engine| !names.insert(*engine)) {
+            return Err(format!("engine {twice} is listed twice"));
+        }
+        if engines.len() > MAX_ENGINES {
+            return Err(format!("more than {MAX_ENGINES} engines"));
         }
         if self.pipeline.inputs.is_empty() {
             return Err("the pipeline has no input".to_owned());

@@ -90,6 +90,30 @@ name! {
     /// A class of hardware that a bundle is made for; `*` in a manifest stands for all.
     HardwareClass, "hardware class", "`*`, or 1 to 64 of A-Z a-z 0-9 _ - .", |text| text == "*" || plain(text, 64, "_-.")
 }
+name! {
+    /// An engine that runs models, by its name. A manifest may name one that a device doesn't know: it hasn't got it.
+    EngineName, "engine", "1 to 64 of a-z 0-9 _ -", |text| plain(text, 64, "_-") && !text.contains(|c: char| c.is_ascii_uppercase())
+}
+
+impl EngineName {
+    /// tract, which every device has.
+    #[must_use]
+    pub fn tract() -> Self {
+        Self("tract".to_owned())
+    }
+
+    /// ONNX Runtime, which a device has where its operator offers it.
+    #[must_use]
+    pub fn onnxruntime() -> Self {
+        Self("onnxruntime".to_owned())
+    }
+
+    /// Those that an agent of this version knows.
+    #[must_use]
+    pub fn known() -> [Self; 2] {
+        [Self::tract(), Self::onnxruntime()]
+    }
+}
 
 impl HardwareClass {
     /// Whether this class, as a manifest lists it, takes in a device of class `device`.

@@ -10,7 +10,7 @@ use crate::lineage::Lineage;
 use crate::manifest::{
     Component, ComponentRole, InputSpec, Manifest, ModelSpec, OnBreak, PipelineSpec, StageLimits, StageSpec,
 };
-use crate::names::{BundleName, ComponentName, HardwareClass, StageName};
+use crate::names::{BundleName, ComponentName, EngineName, HardwareClass, StageName};
 use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
 use semver::Version;
 use serde::Deserialize;
@@ -131,6 +131,28 @@ pub struct RecipeModel {
     /// Whether the model was trained with missing values, which it is then handed as NaN.
     #[serde(default)]
     pub allow_nan: bool,
+    /// The engines that may run it, the one to be preferred first. Left out: tract.
+    #[serde(default)]
+    pub engines: Vec<EngineName>,
+}
+
+impl RecipeModel {
+    /// The engines for the manifest, which has none where tract is the only one.
+    fn engines(&self) -> Result<Vec<EngineName>, String> {
+        let known = EngineName::known();
+        if let Some(unknown) = self.engines.iter().find(|engine| !known.contains(engine)) {
+            let known: Vec<&str> = known.iter().map(EngineName::as_str).collect();
+            return Err(format!(
+                "model.engines names {unknown}; known here are {}",
+                known.join(", ")
+            ));
+        }
+        Ok(if self.engines == [EngineName::tract()] {
+            Vec::new()
+        } else {
+            self.engines.clone()
+        })
+    }
 }
 
 /// `[golden]`
@@ -226,6 +248,8 @@ impl Recipe {
         let preprocess = gathered.stages(&self.preprocess);
         let postprocess = gathered.stages(&self.postprocess);
         let monitors = gathered.stages(&self.monitors);
+        let engines = self.model.engines();
+        let engines = gathered.ok(engines).unwrap_or_default();
         let signature = match model_bytes.map(|bytes| signature(&bytes)) {
             Some(Ok(signature)) => signature,
             Some(Err(problem)) => {
@@ -247,6 +271,7 @@ impl Recipe {
                 component: model,
                 signature,
                 allow_nan: self.model.allow_nan,
+                engines,
             },
             postprocess,
             monitors,
@@ -498,6 +523,65 @@ mod tests {
             "plugin = \"model.onnx\"",
             "model.onnx is used as Model and as Plugin",
         );
+    }
+
+    #[test]
+    fn an_engine_that_has_to_be_there_is_critical() {
+        let made = |engines: &str| {
+            let model = format!("file = \"model.onnx\"\n{engines}");
+            assemble(&TEXT.replace("file = \"model.onnx\"", &model)).map(|assembly| assembly.manifest)
+        };
+        let check = |engines: &str, listed: &[&str], critical: &[&str]| {
+            let manifest = made(engines).unwrap();
+            let names: Vec<&str> = manifest.pipeline.model.engines.iter().map(EngineName::as_str).collect();
+            assert_eq!(
+                (names.as_slice(), manifest.critical.as_slice()),
+                (
+                    listed,
+                    critical
+                        .iter()
+                        .map(|&text| text.to_owned())
+                        .collect::<Vec<_>>()
+                        .as_slice()
+                )
+            );
+        };
+        check("", &[], &[]);
+        check("engines = [\"tract\"]", &[], &[]);
+        check("engines = [\"onnxruntime\", \"tract\"]", &["onnxruntime", "tract"], &[]);
+        check(
+            "engines = [\"onnxruntime\"]",
+            &["onnxruntime"],
+            &["pipeline.model.engines"],
+        );
+        let refused = |engines: &str, expected: &str| {
+            let error = made(engines).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(
+            "engines = [\"onnxruntme\"]",
+            "model.engines names onnxruntme; known here are tract, onnxruntime",
+        );
+        refused("engines = [\"tract\", \"tract\"]", "engine tract is listed twice");
+        // An older agent would run it in tract.
+        let unlisted = Manifest {
+            critical: Vec::new(),
+            ..made("engines = [\"onnxruntime\"]").unwrap()
+        };
+        let error = unlisted.encode().unwrap_err().to_string();
+        assert!(
+            error.contains("it has pipeline.model.engines and doesn't list it as critical"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_engine_of_a_newer_packer_is_read() {
+        let mut manifest = assemble(TEXT).unwrap().manifest;
+        manifest.pipeline.model.engines = vec!["of-tomorrow".parse().unwrap(), EngineName::tract()];
+        let bytes = manifest.encode().unwrap();
+        let read: Manifest = crate::cbor::decode("manifest", &bytes, bytes.len()).unwrap();
+        assert_eq!(read, manifest);
     }
 
     #[test]

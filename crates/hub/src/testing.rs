@@ -174,6 +174,7 @@ pub(crate) fn manifest(version: &str, release_counter: u64) -> (Manifest, BTreeM
                 component: "model.onnx".parse().unwrap(),
                 signature: Signature::default(),
                 allow_nan: false,
+                engines: Vec::new(),
             },
             postprocess: vec![],
             monitors: vec![],

@@ -6,7 +6,7 @@ use crate::{IR_VERSIONS, InferenceError, MAX_TENSOR_BYTES, ML_OPSETS, OPSETS};
 use std::ops::RangeInclusive;
 use tract_onnx::Onnx;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, SparseTensorProto, TensorProto};
 
 /// The domains whose operators tract implements. tract itself looks at an operator's name only, so that somebody's own
 /// `Add` would silently be computed as ONNX's.
@@ -48,15 +48,7 @@ pub(crate) fn versions(ir_version: i64, imports: &[OperatorSetIdProto]) -> Resul
 pub(crate) fn graph(graph: &GraphProto, onnx: &Onnx) -> Result<(), InferenceError> {
     graph.initializer.iter().try_for_each(tensor)?;
     if let Some(sparse) = graph.sparse_initializer.first() {
-        let name = sparse
-            .values
-            .as_ref()
-            .map(|values| values.name.clone())
-            .unwrap_or_default();
-        return Err(InferenceError::Interface {
-            tensor: name,
-            problem: "is sparse, which is not supported; store it dense".to_owned(),
-        });
+        return Err(is_sparse(sparse));
     }
     graph.node.iter().try_for_each(|node| check_node(node, onnx))
 }
@@ -82,6 +74,31 @@ fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
     node.attribute
         .iter()
         .try_for_each(|attribute| check_attribute(attribute, onnx))
+}
+
+/// Checks the tensors of a graph and of all graphs inside it, whatever its operators are.
+pub(crate) fn data(graph: &GraphProto) -> Result<(), InferenceError> {
+    graph.initializer.iter().try_for_each(tensor)?;
+    let sparse = graph.sparse_initializer.first();
+    sparse.map_or(Ok(()), |sparse| Err(is_sparse(sparse)))?;
+    let attributes = graph.node.iter().flat_map(|node| &node.attribute);
+    attributes.into_iter().try_for_each(attribute_data)
+}
+
+/// The same for an attribute.
+pub(crate) fn attribute_data(attribute: &AttributeProto) -> Result<(), InferenceError> {
+    attribute.t.iter().chain(&attribute.tensors).try_for_each(tensor)?;
+    let mut sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
+    sparse.next().map_or(Ok(()), |sparse| Err(is_sparse(sparse)))?;
+    attribute.g.iter().chain(&attribute.graphs).try_for_each(data)
+}
+
+fn is_sparse(sparse: &SparseTensorProto) -> InferenceError {
+    let values = sparse.values.as_ref();
+    InferenceError::Interface {
+        tensor: values.map(|values| values.name.clone()).unwrap_or_default(),
+        problem: "is sparse, which is not supported; store it dense".to_owned(),
+    }
 }
 
 /// What to do about an operator that there isn't.

@@ -35,6 +35,7 @@ mod check;
 mod convert;
 mod engine;
 mod error;
+mod examine;
 mod external;
 mod model;
 mod operators;
@@ -45,6 +46,7 @@ use std::ops::RangeInclusive;
 
 pub use engine::{Engine, Session, Tract};
 pub use error::InferenceError;
+pub use examine::{Examined, examine};
 pub use external::inline_external_data;
 pub use model::{LoadOptions, Model};
 

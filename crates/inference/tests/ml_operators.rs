@@ -7,7 +7,7 @@ mod ml;
 mod onnx;
 mod recorded;
 
-use floorhand_inference::{LoadOptions, Model};
+use floorhand_inference::{LoadOptions, Model, Tract};
 use floorhand_tensor::Tensor;
 use ml::{Held, model, refused};
 use onnx::Size;
@@ -30,7 +30,7 @@ fn tolerance(name: &str) -> f64 {
 
 #[test]
 fn answers_are_those_of_onnx_runtime() {
-    recorded::check(CASES, 400, tolerance);
+    recorded::check(&Tract, CASES, 400, tolerance);
 }
 
 use ml::Held::{Float, Floats, Int, Ints, String as Text, Strings};

@@ -6,7 +6,7 @@
 mod onnx;
 mod recorded;
 
-use floorhand_inference::{LoadOptions, Model};
+use floorhand_inference::{LoadOptions, Model, Tract};
 use onnx::Size;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -17,7 +17,7 @@ const CASES: &str = include_str!("rewrites.json");
 
 #[test]
 fn answers_are_those_of_onnx_runtime() {
-    recorded::check(CASES, 40, |_| 1e-6);
+    recorded::check(&Tract, CASES, 40, |_| 1e-6);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod ml;
 mod onnx;
 mod recorded;
 
+use floorhand_inference::Tract;
 use ml::Held::{Floats, Int, Ints, String as Text, Strings};
 use ml::{Held, refused};
 use tract_onnx::pb::tensor_proto::DataType;
@@ -17,7 +18,12 @@ const CASES: &str = include_str!("tree_ensembles.json");
 
 #[test]
 fn answers_are_those_of_onnx_runtime() {
-    recorded::check(CASES, 140, |name| if name.contains("PROBIT") { 1e-4 } else { 1e-6 });
+    recorded::check(
+        &Tract,
+        CASES,
+        140,
+        |name| if name.contains("PROBIT") { 1e-4 } else { 1e-6 },
+    );
 }
 
 type Attribute = (&'static str, Held<'static>);

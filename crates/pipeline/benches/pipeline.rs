@@ -81,6 +81,7 @@ fn spec(onnx: &[u8]) -> PipelineSpec {
             component: "model.onnx".parse().unwrap(),
             signature,
             allow_nan: false,
+            engines: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: vec![stage("drift", "drift-psi.wasm", drift, &["reference.json"])],

@@ -19,6 +19,8 @@ pub struct ResultHead<'a> {
     pub sequence: u64,
     /// The bundle, whose manifest names model, plugins and configuration by digest.
     pub bundle: Digest,
+    /// The engine that ran the model, with its version; left out where the bundle names none, and tract runs it.
+    pub engine: Option<&'a str>,
 }
 
 /// A result as one JSON object: the head, and under `outputs` each tensor by name, flattened. NaN and infinities, which
@@ -35,6 +37,9 @@ pub fn result_json(head: &ResultHead<'_>, outputs: &[Tensor]) -> Value {
     object.insert("time_ms".to_owned(), Value::from(head.time_ms));
     object.insert("sample".to_owned(), Value::from(head.sequence));
     object.insert("bundle".to_owned(), Value::from(head.bundle.to_string()));
+    if let Some(engine) = head.engine {
+        object.insert("engine".to_owned(), Value::from(engine));
+    }
     let outputs = outputs
         .iter()
         .map(|tensor| (tensor.name().to_owned(), values(tensor)))
@@ -99,6 +104,7 @@ mod tests {
             time_ms: 5,
             sequence: 7,
             bundle: Digest::of(b"b"),
+            engine: None,
         };
         let outputs = [
             Tensor::from_elements("label", vec![1], &["worn"]).unwrap(),
@@ -110,5 +116,11 @@ mod tests {
             Digest::of(b"b")
         );
         assert_eq!(text, expected);
+        let head = ResultHead {
+            engine: Some("onnxruntime 1.31.1"),
+            ..head
+        };
+        let traced = result_json(&head, &outputs);
+        assert_eq!(traced["engine"], "onnxruntime 1.31.1");
     }
 }

@@ -26,6 +26,19 @@ pub enum LoadError {
         /// The engine's reason.
         source: Box<InferenceError>,
     },
+    /// None of the engines that the bundle names runs the model.
+    #[error(
+        "model {component}: none of the engines that the bundle names can run it ({wanted}): {reasons}; offer one on this \
+         machine, or let \"tract\" stand in in [model] engines"
+    )]
+    NoEngine {
+        /// The component.
+        component: String,
+        /// The engines.
+        wanted: String,
+        /// Why not, each.
+        reasons: String,
+    },
     /// A plugin that isn't a component, or imports what it may not.
     #[error("stage {stage}: {source}")]
     Host {

@@ -31,10 +31,12 @@ mod breaker;
 pub mod decode;
 mod decoding;
 mod encode;
+mod engines;
 mod error;
 mod explain;
 mod gaps;
 mod golden;
+mod held;
 mod loading;
 mod pipeline;
 mod recorded;
@@ -44,6 +46,7 @@ mod stage;
 pub use breaker::Breaker;
 pub use decoding::Decoded;
 pub use encode::{ResultHead, finding_json, result_json};
+pub use engines::{Engines, PassedOver};
 pub use error::{LoadError, SampleError};
 pub use explain::{
     Contribution, ExplainError, Explainer, Explanation, SharedExplainer, explanation_json, explanation_text,

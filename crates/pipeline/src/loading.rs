@@ -1,6 +1,7 @@
 //! Getting a generation's parts: its model, and stages that follow each other and fit.
 
 use crate::error::LoadError;
+use crate::held::Held;
 use crate::stage::{Read, Stage};
 use floorhand_bundle::{InputSpec, ModelSpec, StageSpec};
 use floorhand_inference::{Engine, LoadOptions, Model, Session};
@@ -94,15 +95,17 @@ pub(crate) fn load_model(
             component: component.clone(),
             source: Box::new(error),
         })?;
-    if *model.signature() != spec.signature {
+    if *model.signature() == spec.signature {
+        return Ok(model);
+    }
+    Held::to(spec.signature.clone(), model).map_err(|model| {
         let (expected, actual) = (signature_text(&spec.signature), signature_text(model.signature()));
-        return Err(LoadError::Signature {
+        LoadError::Signature {
             component,
             expected,
             actual,
-        });
-    }
-    Ok(model)
+        }
+    })
 }
 
 /// The sizes of a shape that is fixed throughout.

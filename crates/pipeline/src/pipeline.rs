@@ -3,13 +3,14 @@
 use crate::Sample;
 use crate::decode::DecodeError;
 use crate::decoding::{Decoded, Decoding};
+use crate::engines::{Chosen, Engines, PassedOver};
 use crate::error::{LoadError, SampleError};
 use crate::explain::{Explainer, SharedExplainer};
 use crate::gaps::Missing;
 use crate::loading::{check_chain, given_input, given_plain, load_model, load_stages};
 use crate::stage::{Stage, StageEvent, StageTelemetry};
 use floorhand_bundle::{Gates, Golden, InputSpec, PipelineSpec};
-use floorhand_inference::{Engine, Session, Tract};
+use floorhand_inference::{Engine, Session};
 use floorhand_plugin_host::{Context, Finding, Given, Host, Message, Monitor, Origin, Processor};
 use floorhand_tensor::{Signature, Tensor, TensorError, TensorSpec};
 use std::time::Instant;
@@ -66,6 +67,10 @@ pub struct Pipeline {
     inputs: Vec<InputSpec>,
     preprocess: Vec<Stage<Processor>>,
     model: Box<dyn Session>,
+    engine: String,
+    /// Whether the bundle says which engines may run its model.
+    names_engine: bool,
+    passed_over: Vec<PassedOver>,
     allow_nan: bool,
     postprocess: Vec<Stage<Processor>>,
     monitors: Vec<Stage<Monitor>>,
@@ -74,8 +79,8 @@ pub struct Pipeline {
     sequence: u64,
     /// Where the bundle declares explanations.
     explainer: Option<SharedExplainer>,
-    /// What the model was given last, and of which sample; kept where there is an explainer and preprocessing.
-    features: Option<(u64, Vec<Tensor>)>,
+    /// What the model was given in the last call, by the samples' numbers; kept where there are an explainer and preprocessing.
+    features: Vec<(u64, Vec<Tensor>)>,
 }
 
 /// The tensors of a sample as far as it got.
@@ -88,23 +93,54 @@ struct Seen {
 }
 
 impl Pipeline {
-    /// Loads every stage and checks that they fit. `read` gives components by name. The model runs in tract.
+    /// Loads every stage and checks that they fit. `read` gives components by name. The model runs in tract, which the bundle
+    /// has to allow.
     pub fn load(
         spec: &PipelineSpec,
         read: &mut dyn FnMut(&floorhand_bundle::ComponentName) -> Result<Vec<u8>, String>,
         host: &Host,
     ) -> Result<Self, LoadError> {
-        Self::load_with(spec, read, host, &Tract)
+        Self::load_among(spec, read, host, &Engines::default())
     }
 
-    /// The same with the model in another engine.
+    /// The same with the model in the first of the engines that the bundle names which this machine has.
+    pub fn load_among(
+        spec: &PipelineSpec,
+        read: &mut dyn FnMut(&floorhand_bundle::ComponentName) -> Result<Vec<u8>, String>,
+        host: &Host,
+        engines: &Engines,
+    ) -> Result<Self, LoadError> {
+        let chosen = engines.load(&spec.model, read)?;
+        Self::around(chosen, spec, read, host)
+    }
+
+    /// The same with the model in this engine, whatever the bundle says.
     pub fn load_with(
         spec: &PipelineSpec,
         read: &mut dyn FnMut(&floorhand_bundle::ComponentName) -> Result<Vec<u8>, String>,
         host: &Host,
         engine: &dyn Engine,
     ) -> Result<Self, LoadError> {
-        let model = load_model(&spec.model, read, engine)?;
+        let chosen = Chosen {
+            session: load_model(&spec.model, read, engine)?,
+            engine,
+            passed_over: Vec::new(),
+        };
+        Self::around(chosen, spec, read, host)
+    }
+
+    /// The other stages around a model.
+    fn around(
+        chosen: Chosen<'_>,
+        spec: &PipelineSpec,
+        read: &mut dyn FnMut(&floorhand_bundle::ComponentName) -> Result<Vec<u8>, String>,
+        host: &Host,
+    ) -> Result<Self, LoadError> {
+        let Chosen {
+            session: model,
+            engine,
+            passed_over,
+        } = chosen;
         let inputs: Vec<Given> = spec.inputs.iter().map(given_input).collect();
         let decoder = spec
             .decoder
@@ -149,16 +185,37 @@ impl Pipeline {
             inputs: spec.inputs.clone(),
             preprocess,
             model,
+            engine: engine.name().to_owned(),
+            names_engine: !spec.model.engines.is_empty(),
+            passed_over,
             allow_nan: spec.model.allow_nan,
             postprocess,
             monitors,
             predictions_seen,
             sequence: 0,
             explainer,
-            features: None,
+            features: Vec::new(),
         };
         pipeline.check_fit()?;
         Ok(pipeline)
+    }
+
+    /// The engine that runs the model, as it calls itself.
+    #[must_use]
+    pub fn engine(&self) -> &str {
+        &self.engine
+    }
+
+    /// The engine, where the bundle leaves a choice of it: what a result then has to say to be traced.
+    #[must_use]
+    pub fn chosen_engine(&self) -> Option<&str> {
+        self.names_engine.then_some(self.engine.as_str())
+    }
+
+    /// Engines that the bundle would rather have, and why they don't run it.
+    #[must_use]
+    pub fn passed_over(&self) -> &[PassedOver] {
+        &self.passed_over
     }
 
     /// What a sample has to be.
@@ -183,16 +240,23 @@ impl Pipeline {
         self.explainer.as_ref()
     }
 
-    /// What the model was given for the sample that was processed last under this number, for
-    /// [`Explainer::explain_features`]. None without an explainer, and of any other sample.
+    /// What the model was given for a sample of the last call, by its number, for [`Explainer::explain_features`]. None without an
+    /// explainer, and of any other sample.
     #[must_use]
     pub fn features_of(&self, sample: &Sample, sequence: u64) -> Option<Vec<Tensor>> {
         self.explainer.as_ref()?;
         if self.preprocess.is_empty() {
             return Some(sample.tensors.clone());
         }
-        let (of, features) = self.features.as_ref()?;
-        (*of == sequence).then(|| features.clone())
+        let (_, features) = self.features.iter().find(|(of, _)| *of == sequence)?;
+        Some(features.clone())
+    }
+
+    /// Keeps what the model was given, where it may be asked for.
+    fn keep_features(&mut self, sequence: u64, seen: &mut Seen) {
+        if let (Some(_), Some(features)) = (&self.explainer, seen.features.take()) {
+            self.features.push((sequence, features));
+        }
     }
 
     /// Checks that tolerances and gates name outputs that there are: what names none would pass, or fail on the device.
@@ -234,6 +298,11 @@ impl Pipeline {
 
     /// Takes a sample through every stage. `now_ms` is on a clock that only goes forward; breakers go by it.
     pub fn process(&mut self, sample: &Sample, now_ms: u64) -> Processed {
+        self.features.clear();
+        self.process_one(sample, now_ms)
+    }
+
+    fn process_one(&mut self, sample: &Sample, now_ms: u64) -> Processed {
         let started = Instant::now();
         let sequence = self.sequence;
         self.sequence += 1;
@@ -248,10 +317,7 @@ impl Pipeline {
         let mut seen = Seen::default();
         let ended = self.run(sample, &mut context, now_ms, &mut events, &mut seen);
         let findings = self.observe(sample, &seen, &mut context, now_ms, ended.is_err(), &mut events);
-        self.features = match (&self.explainer, seen.features.take()) {
-            (Some(_), Some(features)) => Some((sequence, features)),
-            _ => None,
-        };
+        self.keep_features(sequence, &mut seen);
         let outcome = match ended {
             Ok(()) => seen.outputs.map_or(Outcome::NotYet, Outcome::Result),
             Err(error) => Outcome::Failed(error),

@@ -49,6 +49,7 @@ fn spec(decoder: StageSpec, monitors: Vec<StageSpec>) -> PipelineSpec {
             component: "model.onnx".parse().unwrap(),
             signature,
             allow_nan: false,
+            engines: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors,

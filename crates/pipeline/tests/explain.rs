@@ -224,6 +224,30 @@ fn every_explanation_is_additive_wherever_it_is_cut_short() {
 }
 
 #[test]
+fn samples_that_run_together_are_explained_each_by_its_own_features() {
+    let mut pipeline = pump(&json!({}));
+    let rows = [ROW, [90.0, 2.5, 9.0, 50.0], [60.0, 3.0, 7.0, 60.0]];
+    let alone = rows.map(|row| served(&mut pipeline, row, &mut || true).unwrap());
+    let samples = rows.map(|row| sample(&pipeline, row));
+    let processed = pipeline.process_many(&samples, 0);
+    for ((sample, processed), alone) in samples.iter().zip(&processed).zip(alone) {
+        let features = pipeline.features_of(sample, processed.sequence).unwrap();
+        let explainer = pipeline.explainer().unwrap();
+        let mut time_left = || true;
+        let mut together = explainer
+            .lock()
+            .explain_features(&features, &sample.tensors, &mut time_left)
+            .unwrap();
+        together.took = alone.took;
+        assert_eq!(together, alone);
+    }
+    // Those of the call before are gone.
+    let before = processed[0].sequence;
+    pipeline.process(&samples[0], 0);
+    assert!(pipeline.features_of(&samples[0], before).is_none());
+}
+
+#[test]
 fn the_seed_and_no_more_decides() {
     let mut pipeline = pump(&json!({}));
     let mut twice = || served(&mut pipeline, ROW, &mut || true).unwrap();

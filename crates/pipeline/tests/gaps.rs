@@ -35,6 +35,7 @@ fn serving() -> Serving {
             component: "model.onnx".parse().unwrap(),
             signature: model_signature(&onnx).unwrap(),
             allow_nan: false,
+            engines: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

@@ -25,6 +25,7 @@ fn pipeline() -> Pipeline {
             component: "model.onnx".parse().unwrap(),
             signature,
             allow_nan: false,
+            engines: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

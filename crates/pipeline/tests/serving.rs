@@ -29,6 +29,7 @@ fn loaded(generation: u64, prefix: &str) -> Loaded {
             component: "model.onnx".parse().unwrap(),
             signature,
             allow_nan: false,
+            engines: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

@@ -244,6 +244,7 @@ fn pipeline() -> Result<PipelineSpec> {
                 outputs: vec![spec("score", &[1])],
             },
             allow_nan: false,
+            engines: Vec::new(),
         },
         postprocess: vec![],
         monitors: vec![],
@@ -431,7 +432,19 @@ fn bodies(bundle: &BundleId) -> Vec<RecordBody> {
             vec![0.5, 0.1, f64::NAN, f64::INFINITY, -0.0, 100_000.5],
         )]),
     };
-    let explanation = Explanation {
+    vec![
+        RecordBody::Job(job),
+        RecordBody::Finding(finding),
+        RecordBody::Metrics(metrics),
+        RecordBody::Event(event),
+        RecordBody::Prediction(prediction),
+        RecordBody::Explanation(explanation(bundle)),
+    ]
+}
+
+/// Why an alarm was raised.
+fn explanation(bundle: &BundleId) -> Explanation {
+    Explanation {
         bundle: bundle.digest,
         sample: 512,
         id: String::new(),
@@ -458,15 +471,7 @@ fn bodies(bundle: &BundleId) -> Vec<RecordBody> {
         evaluations: 256,
         exact: false,
         complete: true,
-    };
-    vec![
-        RecordBody::Job(job),
-        RecordBody::Finding(finding),
-        RecordBody::Metrics(metrics),
-        RecordBody::Event(event),
-        RecordBody::Prediction(prediction),
-        RecordBody::Explanation(explanation),
-    ]
+    }
 }
 
 /// A request for the model's chunks, and what comes.

@@ -124,6 +124,30 @@ impl Source {
         self.choose(&[Severity::Info, Severity::Warning, Severity::Alarm])
     }
 
+    fn explanation(&mut self) -> Explanation {
+        Explanation {
+            bundle: self.digest(),
+            sample: self.number(),
+            id: self.text(),
+            time_ms: self.number(),
+            finding: self.text(),
+            method: self.text(),
+            output: self.text(),
+            element: self.flag().then(|| self.number()),
+            base: self.float(),
+            prediction: self.float(),
+            features: self.list(|source| FeatureContribution {
+                feature: source.text(),
+                value: source.text(),
+                contribution: source.float(),
+            }),
+            others: self.float(),
+            evaluations: self.number(),
+            exact: self.flag(),
+            complete: self.flag(),
+        }
+    }
+
     fn body(&mut self) -> RecordBody {
         match self.number() % 6 {
             0 => RecordBody::Job(JobReport {
@@ -171,27 +195,7 @@ impl Source {
                 subject: self.text(),
                 message: self.text(),
             }),
-            4 => RecordBody::Explanation(Explanation {
-                bundle: self.digest(),
-                sample: self.number(),
-                id: self.text(),
-                time_ms: self.number(),
-                finding: self.text(),
-                method: self.text(),
-                output: self.text(),
-                element: self.flag().then(|| self.number()),
-                base: self.float(),
-                prediction: self.float(),
-                features: self.list(|source| FeatureContribution {
-                    feature: source.text(),
-                    value: source.text(),
-                    contribution: source.float(),
-                }),
-                others: self.float(),
-                evaluations: self.number(),
-                exact: self.flag(),
-                complete: self.flag(),
-            }),
+            4 => RecordBody::Explanation(self.explanation()),
             _ => RecordBody::Prediction(Prediction {
                 bundle: self.digest(),
                 sample: self.number(),

@@ -113,6 +113,7 @@ file = "golden.jsonl"
 
 [explain]
 background = "background.csv"
+budget_ms = 600000
 {explain_keys}
 """)
 

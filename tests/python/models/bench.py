@@ -3,7 +3,7 @@
     python bench.py make OUT [MODELS]     trains trees, takes the models in MODELS, and writes what they are asked
     python bench.py time OUT              answers lines `NAME BATCH` with a line of JSON: load_ms, first_us, steady_us, pss_kib
 
-ONNX Runtime has one thread. `steady_us` is the median of rounds, each over different rows; what is measured is a call of
+ONNX Runtime has one thread. `steady_us` is the median of runs over different rows; what is measured is a call of
 `InferenceSession.run`, with what Python costs.
 """
 
@@ -18,43 +18,102 @@ import onnx
 import onnxruntime
 
 ROWS = 1_000
-# Rows that are asked about one at a time, and batches of a round.
-SINGLE, BATCHES = 64, 2
-ROUNDS = 15
+# Rows that are asked about one at a time, batches, and how often each is.
+SINGLE, BATCHES = 32, 2
+ROUNDS = 9
+
+
+def rows_of(features, count=4_000):
+    """Rows, a number that follows from them, and three classes of it."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(count, features)).astype(np.float32)
+    target = rows[:, 0] * rows[:, 1] + np.sin(2 * rows[:, 2]) + 0.3 * random.normal(size=count)
+    return rows, target, np.digitize(target, [-0.5, 0.5])
 
 
 def trees():
-    """Forests of 100 and of 1,000 trees, as scikit-learn makes them of 4,000 rows of 20 features."""
+    """Forests of 100, 300 and 1,000 trees, as scikit-learn makes them of 4,000 rows of 20 features."""
     from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
     from skl2onnx import to_onnx
 
-    random = np.random.default_rng(0)
-    rows = random.normal(size=(4_000, 20)).astype(np.float32)
-    target = rows[:, 0] * rows[:, 1] + np.sin(2 * rows[:, 2]) + 0.3 * random.normal(size=len(rows))
-    classes = np.digitize(target, [-0.5, 0.5])
-    for count in (100, 1_000):
+    rows, target, classes = rows_of(20)
+    for count in (100, 300, 1_000):
         boosting = GradientBoostingRegressor(n_estimators=count, max_depth=6, subsample=0.5, random_state=0)
-        forest = RandomForestClassifier(count, max_depth=10, random_state=0)
         yield f"gradient-boosting-{count}", to_onnx(boosting.fit(rows, target), rows[:1])
-        for name, labels in (("binary", target > 0), ("3-classes", classes)):
-            fitted = forest.fit(rows, labels.astype(int))
-            yield f"random-forest-{name}-{count}", to_onnx(fitted, rows[:1], options={"zipmap": False})
+        forest = RandomForestClassifier(count, max_depth=10, random_state=0).fit(rows, classes)
+        yield f"random-forest-{count}", to_onnx(forest, rows[:1], options={"zipmap": False})
+
+
+def pipelines():
+    """What stands behind scaled features: a linear model, and a small network."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from skl2onnx import to_onnx
+
+    rows, _, classes = rows_of(20)
+    network = MLPClassifier((64, 32), max_iter=30, random_state=0)
+    for name, last in (("scaler-logistic", LogisticRegression()), ("scaler-mlp", network)):
+        fitted = make_pipeline(StandardScaler(), last).fit(rows, classes)
+        yield name, to_onnx(fitted, rows[:1], options={"zipmap": False})
+
+
+def network(name, nodes, weights, shapes):
+    """A model of `x` and `y`, of which the weights are given."""
+    given = [onnx.helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, shapes[end]) for end in "xy"]
+    weights = [onnx.numpy_helper.from_array(values.astype(np.float32), key) for key, values in weights.items()]
+    graph = onnx.helper.make_graph(nodes, name, given[:1], given[1:], weights)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def networks():
+    """A recurrent layer over 32 steps of 8 channels, and the layers of MLPerf Tiny's person detector (MobileNetV1 0.25, 96 x 96),
+    both with weights drawn by lot."""
+    random = np.random.default_rng(2)
+    make = onnx.helper.make_node
+    layer = {"w": random.normal(size=(1, 256, 8)) / 8, "r": random.normal(size=(1, 256, 64)) / 16}
+    transposed = make("Transpose", ["x"], ["t"], perm=[1, 0, 2])
+    lstm = make("LSTM", ["t", "w", "r"], ["", "y"], hidden_size=64)
+    yield "lstm-64", network("lstm", [transposed, lstm], layer, {"x": [1, 32, 8], "y": [1, 1, 64]})
+    nodes, weights, at, channels = [], {}, "x", 3
+
+    def convolve(width, size, stride, group=1):
+        nonlocal at, channels
+        key = f"{len(nodes)}"
+        fan = channels // group * size * size
+        weights[f"w{key}"] = random.normal(size=(width, channels // group, size, size)) * (2 / fan) ** 0.5
+        weights[f"b{key}"] = random.normal(size=width) / 10
+        pads = [size // 2 - (stride - 1) * (size > 1), size // 2 - (stride - 1) * (size > 1), size // 2, size // 2]
+        pads = [max(pad, 0) for pad in pads]
+        nodes.append(make("Conv", [at, f"w{key}", f"b{key}"], [f"c{key}"], strides=[stride] * 2, pads=pads, group=group))
+        nodes.append(make("Relu", [f"c{key}"], [f"r{key}"]))
+        at, channels = f"r{key}", width
+
+    convolve(8, 3, 2)
+    for width, stride in ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5, (256, 2), (256, 1)):
+        convolve(channels, 3, stride, group=channels)
+        convolve(width, 1, 1)
+    nodes += [make("GlobalAveragePool", [at], ["pool"]), make("Flatten", ["pool"], ["flat"])]
+    weights |= {"wl": random.normal(size=(256, 2)) / 16, "bl": np.zeros(2)}
+    nodes += [make("Gemm", ["flat", "wl", "bl"], ["logits"]), make("Softmax", ["logits"], ["y"])]
+    yield "person-layers", network("person", nodes, weights, {"x": [1, 3, 96, 96], "y": [1, 2]})
 
 
 def make(out, models):
     entries = []
     random = np.random.default_rng(1)
     published = ((path.stem, onnx.load(path)) for path in sorted(models.glob("*.onnx"))) if models else ()
-    for name, model in [*trees(), *published]:
+    for name, model in [*published, *networks(), *pipelines(), *trees()]:
         given = model.graph.input[0]
         tail = [dim.dim_value for dim in given.type.tensor_type.shape.dim[1:]]
         is_int8 = given.type.tensor_type.elem_type == onnx.TensorProto.INT8
-        values = random.normal(size=(ROWS, *tail)) * (40 if is_int8 else 1)
+        values = random.normal(size=(ROWS, *tail), scale=40 if is_int8 else 1)
         values = values.round().clip(-128, 127).astype(np.int8) if is_int8 else values.astype(np.float32)
         (out / f"{name}.onnx").write_bytes(model.SerializeToString())
         (out / f"{name}.bin").write_bytes(values.tobytes())
-        # A published model takes one sample at a time.
-        batches = [1, ROWS] if "forest" in name or "boosting" in name else [1]
+        # A network takes one sample at a time.
+        batches = [1, 64, ROWS] if "forest" in name or "boosting" in name else [1, 64] if "scaler" in name else [1]
         datatype = "INT8" if is_int8 else "FP32"
         entries.append({"name": name, "input": given.name, "tail": tail, "datatype": datatype, "batches": batches})
     (out / "index.json").write_text(json.dumps(entries))
@@ -69,7 +128,7 @@ def pss_kib():
 def measure(out, entry, batch):
     values = np.fromfile(out / f"{entry['name']}.bin", np.int8 if entry["datatype"] == "INT8" else np.float32)
     values = values.reshape(ROWS, *entry["tail"])
-    inputs = [values[row : row + 1] for row in range(SINGLE)] if batch == 1 else [values] * BATCHES
+    inputs = [values[row : row + 1] for row in range(SINGLE)] if batch == 1 else [values[:batch]] * BATCHES
     data, before = (out / f"{entry['name']}.onnx").read_bytes(), pss_kib()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -78,16 +137,15 @@ def measure(out, entry, batch):
     loaded = time.perf_counter()
     session.run(None, {entry["input"]: inputs[0]})
     answered = time.perf_counter()
-    rounds = []
-    for _ in range(ROUNDS):
+    runs = []
+    for rows in inputs * ROUNDS:
         start = time.perf_counter()
-        for rows in inputs:
-            session.run(None, {entry["input"]: rows})
-        rounds.append((time.perf_counter() - start) / len(inputs))
+        session.run(None, {entry["input"]: rows})
+        runs.append(time.perf_counter() - start)
     return {
         "load_ms": 1e3 * (loaded - begun),
         "first_us": 1e6 * (answered - loaded),
-        "steady_us": 1e6 * statistics.median(rounds),
+        "steady_us": 1e6 * statistics.median(runs),
         "pss_kib": pss_kib() - before,
     }
 

@@ -73,6 +73,8 @@ pub struct Config {
     pub fetch: Fetch,
     /// How plugins are compiled.
     pub plugins: Plugins,
+    /// What runs models beside tract.
+    pub engines: EngineSettings,
     /// The agent's own log.
     pub log: Log,
 }
@@ -136,6 +138,14 @@ pub struct Plugins {
     /// Bytes of compiled plugins that are kept, so that the next start needs no compiler. 0: none. At most 64 GiB.
     /// Default: 268,435,456 (256 MiB).
     pub cache_bytes: u64,
+}
+
+/// What runs models beside tract, for bundles that ask for it: section `[engines]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct EngineSettings {
+    /// The library of ONNX Runtime, 1.17 or newer. Where it can't be opened the agent says so, and goes on without.
+    /// Default: none. Example: `"/usr/lib/libonnxruntime.so"`.
+    pub onnxruntime: Option<PathBuf>,
 }
 
 /// The agent's own log: section `[log]`.

@@ -7,7 +7,7 @@ use floorhand_transport::Qos;
 use super::connections::{FleetConnection, PlantConnection};
 use super::flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
 use super::read::{Reader, Shared};
-use super::{Config, Fetch, KeySource, Log, Mistake, OpenInference, Plugins, StoreSettings, Telemetry};
+use super::{Config, EngineSettings, Fetch, KeySource, Log, Mistake, OpenInference, Plugins, StoreSettings, Telemetry};
 use crate::logging::{self, LogFormat};
 
 /// Sources and sinks each: more belong into a broker's topic structure.
@@ -59,6 +59,7 @@ pub(super) fn config(text: &str, shared: &Shared) -> Result<Option<Config>, Mist
     let store = top.section("store").map(store).unwrap_or_default();
     let fetch = top.section("fetch").map(fetch).unwrap_or_default();
     let plugins = top.section("plugins").map(plugins).unwrap_or_default();
+    let engines = top.section("engines").map(engines).unwrap_or_default();
     let log = top.section("log").map(log).unwrap_or_default();
     top.finish();
     let (Some(device), Some(fleet), Some(hardware)) = (device, fleet, hardware) else {
@@ -83,8 +84,18 @@ pub(super) fn config(text: &str, shared: &Shared) -> Result<Option<Config>, Mist
         store,
         fetch,
         plugins,
+        engines,
         log,
     }))
+}
+
+fn engines(mut section: Reader<'_>) -> EngineSettings {
+    let engines = EngineSettings {
+        // What isn't there is told when it is opened: the agent serves without it.
+        onnxruntime: section.path("onnxruntime"),
+    };
+    section.finish();
+    engines
 }
 
 /// `*` is every class in a manifest, and no device's own.

@@ -128,6 +128,17 @@ fn all_mistakes_are_told_in_one_pass() {
 }
 
 #[test]
+fn an_engine_whose_library_is_not_there_is_no_mistake() {
+    let folder = folder();
+    let config = load(&folder, &format!("{MINIMAL}[engines]\nonnxruntime = \"lib/ort.so\"\n")).unwrap();
+    assert_eq!(config.engines.onnxruntime, Some(folder.path().join("lib/ort.so")));
+    check_mistakes(
+        &format!("{MINIMAL}[engines]\nonnxrt = 1\n"),
+        &[("engines.onnxrt", "is unknown; known here are onnxruntime")],
+    );
+}
+
+#[test]
 fn what_is_not_toml_is_told_with_its_place() {
     let found = load(&folder(), "device = \"press-01\"\nfleet = plant-a\n").unwrap_err();
     assert_eq!(found.len(), 1);
@@ -448,6 +459,7 @@ fn the_examples_defaults_are_the_codes() {
         "grpc_listen",
         "client_ca",
         "token_file",
+        "onnxruntime",
     ];
     let text = uncommented();
     let (whole, ..) = parse(&text);

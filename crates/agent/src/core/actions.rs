@@ -171,6 +171,7 @@ impl Core {
             generation: generation.number,
             store: Arc::clone(&self.setup.store),
             host: Arc::clone(&self.setup.host),
+            engines: self.setup.engines.clone(),
             trust: self.setup.trust.now(),
             purpose,
         };

@@ -15,10 +15,10 @@ use crate::telemetry::Telemetry;
 use crate::trust::SharedTrust;
 use floorhand_bundle::{DeviceId, HardwareClass, SecretKey};
 use floorhand_lifecycle::{Event, Machine, State};
-use floorhand_pipeline::{Host, Loaded};
+use floorhand_pipeline::{Engines, Host, Loaded};
 use floorhand_protocol::{Answer, Severity};
 use floorhand_store::Store;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     pub(crate) boot_id: u64,
     pub(crate) store: Arc<Store>,
     pub(crate) host: Arc<Host>,
+    pub(crate) engines: Engines,
     /// Loads generations: with the engines, on a thread of its own.
     pub(crate) load: Arc<Load>,
     pub(crate) machine: Machine,
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     pub(super) topics: Topics,
     /// When it was last tried to give up what nobody carries on.
     pub(super) leftover_ms: u64,
+    /// What runs the model of each generation that was loaded.
+    pub(super) running_in: BTreeMap<u64, String>,
 }
 
 /// Starts the thread.
@@ -106,6 +109,7 @@ impl Core {
             root_told_ms: None,
             topics: Topics::default(),
             leftover_ms: 0,
+            running_in: BTreeMap::new(),
         }
     }
 
@@ -198,6 +202,9 @@ impl Core {
             tracing::debug!(generation, "a generation was loaded that is not wanted any more");
             return;
         }
+        if let Ok(loaded) = &result {
+            self.tell_engine(loaded);
+        }
         match (purpose, result) {
             (Purpose::Stage, Ok(loaded)) => {
                 let gates = loaded.gates.clone();
@@ -222,6 +229,22 @@ impl Core {
         if self.setup.machine.unserved().is_some() {
             // Nothing more comes of waiting for it.
             self.setup.booting.send_replace(true);
+        }
+    }
+
+    /// Notes what runs a generation's model, and tells where that isn't what the bundle would rather have.
+    fn tell_engine(&mut self, loaded: &Loaded) {
+        let state = self.setup.machine.state();
+        let kept: Vec<u64> = state.generations().map(|generation| generation.number).collect();
+        self.running_in.retain(|number, _| kept.contains(number));
+        let engine = loaded.pipeline.engine();
+        self.running_in.insert(loaded.generation, engine.to_owned());
+        for passed_over in loaded.pipeline.passed_over() {
+            let (wanted, reason) = (passed_over.engine.as_str(), &passed_over.reason);
+            tracing::warn!(bundle = %loaded.bundle.short(), engine, wanted, reason, "the model runs in another engine");
+            let message = format!("bundle {} runs in {engine}: {reason}", loaded.bundle.short());
+            let telemetry = &self.setup.telemetry;
+            telemetry.event("engine-passed-over", Severity::Warning, wanted, message);
         }
     }
 

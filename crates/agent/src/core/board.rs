@@ -2,6 +2,7 @@
 
 use floorhand_lifecycle::State;
 use floorhand_protocol::Deployment;
+use std::collections::BTreeMap;
 
 /// What the core knew when it last looked.
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ pub(crate) struct Board {
     pub(crate) trial: Option<(u64, u64)>,
     /// The active generation can't be loaded: nothing serves.
     pub(crate) unserved: bool,
+    /// What runs the model of each generation that was loaded, by its number.
+    pub(crate) running_in: BTreeMap<u64, String>,
+    /// The engines that this device offers.
+    pub(crate) engines: Vec<String>,
     /// The trust root that counts.
     pub(crate) root_version: u64,
     /// When it ends, in milliseconds since 1970 UTC.
@@ -28,6 +33,8 @@ impl Board {
             deployment: Deployment::Idle,
             trial: None,
             unserved: false,
+            running_in: BTreeMap::new(),
+            engines: Vec::new(),
             root_version: 0,
             root_expires_ms: 0,
         }

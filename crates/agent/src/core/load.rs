@@ -3,7 +3,7 @@
 use super::{CoreSender, Message, Purpose};
 use crate::trust::Trust;
 use floorhand_bundle::{ComponentName, Manifest, Verified};
-use floorhand_pipeline::{Host, Loaded, Pipeline, run_golden};
+use floorhand_pipeline::{Engines, Host, Loaded, Pipeline, run_golden};
 use floorhand_store::Store;
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ pub(crate) struct Task {
     pub(super) generation: u64,
     pub(super) store: Arc<Store>,
     pub(super) host: Arc<Host>,
+    pub(super) engines: Engines,
     pub(super) trust: Arc<Trust>,
     pub(super) purpose: Purpose,
 }
@@ -49,9 +50,11 @@ impl Task {
             .check_named_outputs(&manifest.golden, &manifest.gates)
             .map_err(|error| error.to_string())?;
         let report = run_golden(&mut tried, &manifest.golden, &cases).map_err(|error| error.to_string())?;
+        let pipeline_engine = tried.engine().to_owned();
         drop(tried);
         tracing::info!(
             generation = self.generation,
+            engine = pipeline_engine,
             cases = report.cases,
             largest_difference = report.largest_difference,
             "golden cases passed"
@@ -73,7 +76,7 @@ impl Task {
         manifest: &Manifest,
         read: &mut dyn FnMut(&ComponentName) -> Result<Vec<u8>, String>,
     ) -> Result<Pipeline, String> {
-        Pipeline::load(&manifest.pipeline, read, &self.host).map_err(|error| error.to_string())
+        Pipeline::load_among(&manifest.pipeline, read, &self.host, &self.engines).map_err(|error| error.to_string())
     }
 
     /// A component's bytes, hashed again: a disk forgets.

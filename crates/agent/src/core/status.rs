@@ -3,6 +3,7 @@
 use super::assembly::Core;
 use super::board::Board;
 use crate::clock::{monotonic_ms, system_ms};
+use crate::engines;
 use floorhand_lifecycle::Generation;
 use floorhand_protocol::{Hello, Running, Up};
 use serde_json::json;
@@ -17,6 +18,8 @@ impl Core {
             deployment: self.setup.machine.deployment(),
             trial: self.setup.machine.trial_progress(),
             unserved: self.setup.machine.unserved().is_some(),
+            running_in: self.running_in.clone(),
+            engines: engines::status(&self.setup.engines),
             root_version: newest.version,
             root_expires_ms: newest.expires_ms,
         };
@@ -31,6 +34,8 @@ impl Core {
             "agent": crate::version().to_string(),
             "uptime_s": monotonic_ms() / 1000,
             "active": state.active.as_ref().map(named),
+            "engine": state.active.as_ref().and_then(|active| self.running_in.get(&active.number)),
+            "engines": engines::status(&self.setup.engines),
             "serves": state.active.is_some() && self.setup.machine.unserved().is_none(),
             "previous": state.previous.as_ref().map(named),
             "candidate": state.candidate.as_ref().map(|candidate| named(&candidate.generation)),

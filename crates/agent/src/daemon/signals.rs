@@ -11,6 +11,7 @@ use crate::notify::{self, Heartbeat};
 use crate::serving::{Message as ServeMessage, ServeSender, Totals};
 use crate::telemetry::Telemetry;
 use floorhand_lifecycle::Generation;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -229,10 +230,17 @@ impl Desk {
             fleet_connected: self.fleet.as_ref().map(crate::fleet::Fleet::is_connected),
             plant_connected: self.plant.as_ref().map(floorhand_transport::Client::is_connected),
             mode: state.mode,
-            active: state.active.as_ref().map(running),
+            engines: board.engines.clone(),
+            active: state.active.as_ref().map(|active| running(active, &board.running_in)),
             unserved: board.unserved,
-            previous: state.previous.as_ref().map(running),
-            candidate: state.candidate.as_ref().map(|candidate| running(&candidate.generation)),
+            previous: state
+                .previous
+                .as_ref()
+                .map(|previous| running(previous, &board.running_in)),
+            candidate: state
+                .candidate
+                .as_ref()
+                .map(|candidate| running(&candidate.generation, &board.running_in)),
             deployment: deployment(board.deployment).to_owned(),
             trial: board.trial.map(|(seen, needed)| local::Trial { seen, needed }),
             seq: state.seq,
@@ -266,12 +274,13 @@ impl Desk {
     }
 }
 
-fn running(generation: &Generation) -> local::Running {
+fn running(generation: &Generation, engines: &BTreeMap<u64, String>) -> local::Running {
     local::Running {
         generation: generation.number,
         bundle: generation.bundle.digest.to_string(),
         name: generation.bundle.name.to_string(),
         version: generation.bundle.version.to_string(),
+        engine: engines.get(&generation.number).cloned().unwrap_or_default(),
     }
 }
 

@@ -37,6 +37,9 @@ impl fmt::Display for Status {
             "plant broker",
             connected(self.plant_connected, "no samples or results pass through it"),
         )?;
+        if !self.engines.is_empty() {
+            lines.line("engines", self.engines.join(", "))?;
+        }
         self.bundles(&mut lines)?;
         self.counts(&mut lines)?;
         for (index, error) in self.last_errors.iter().rev().enumerate() {
@@ -127,7 +130,11 @@ impl fmt::Display for Running {
             f,
             "{} {} (generation {}, {digest})",
             self.name, self.version, self.generation
-        )
+        )?;
+        match self.engine.as_str() {
+            "" => Ok(()),
+            engine => write!(f, " in {engine}"),
+        }
     }
 }
 
@@ -217,6 +224,7 @@ mod tests {
             bundle: "1f2e3d4c5b6a".repeat(5) + "abcd",
             name: "bearing".to_owned(),
             version: version.to_owned(),
+            engine: if generation == 3 { "onnxruntime 1.31.1" } else { "" }.to_owned(),
         };
         let mut status = Status {
             agent: "0.1.0".to_owned(),
@@ -227,6 +235,7 @@ mod tests {
             uptime_s: 11_530,
             pid: 812,
             fleet_connected: Some(false),
+            engines: vec!["onnxruntime 1.31.1".to_owned(), "tract".to_owned()],
             active: Some(running(3, "1.1.0")),
             candidate: Some(running(4, "1.2.0")),
             trial: Some(Trial { seen: 37, needed: 200 }),
@@ -261,7 +270,8 @@ device         press-01 of fleet plant-a (gateway-x86)
 agent          0.1.0, up for 3 h 12 min (process 812, boot 00c0ffee00c0ffee)
 hub            not connected, trying again; the agent goes on without it
 plant broker   not configured
-runs           bearing 1.1.0 (generation 3, 1f2e3d4c5b6a)
+engines        onnxruntime 1.31.1, tract
+runs           bearing 1.1.0 (generation 3, 1f2e3d4c5b6a) in onnxruntime 1.31.1
 tries          bearing 1.2.0 (generation 4, 1f2e3d4c5b6a): 37 of 200 samples passed
 trust root     2, expired or about to
 deployment     in its trial

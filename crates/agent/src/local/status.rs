@@ -33,6 +33,8 @@ pub(crate) struct Status {
     pub(crate) plant_connected: Option<bool>,
     /// Whether it works on samples.
     pub(crate) mode: Mode,
+    /// The engines that it offers to bundles, and those that it would and can't.
+    pub(crate) engines: Vec<String>,
     /// What serves.
     pub(crate) active: Option<Running>,
     /// What was committed can't be loaded: nothing serves until it is fetched again.
@@ -86,6 +88,8 @@ pub(crate) struct Running {
     pub(crate) name: String,
     /// The bundle's version.
     pub(crate) version: String,
+    /// What runs its model, with its version; empty while it isn't loaded, and from an agent that doesn't tell.
+    pub(crate) engine: String,
 }
 
 /// A trial, in samples.

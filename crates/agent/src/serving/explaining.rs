@@ -63,6 +63,7 @@ struct Task {
     explainer: SharedExplainer,
     of: Of,
     why: Why,
+    to_sinks: bool,
 }
 
 enum Of {
@@ -114,6 +115,8 @@ impl Why {
 /// What came of one that nobody asked for.
 pub(crate) struct Explained {
     pub(super) object: Value,
+    /// Whether sinks are given it.
+    pub(super) to_sinks: bool,
     /// What the hub is told of a finding's.
     pub(super) record: Option<Box<floorhand_protocol::Explanation>>,
 }
@@ -174,8 +177,8 @@ fn finding(when: ExplainWhen, processed: &Processed) -> Option<String> {
 }
 
 impl Server {
-    /// Has a sample explained that has been served, if it is one of those that are.
-    pub(super) fn explain(&mut self, sample: &Sample, processed: &Processed) {
+    /// Has a sample explained that has been served, if it is one of those that are. `to_sinks`: its result went there, too.
+    pub(super) fn explain(&mut self, sample: &Sample, processed: &Processed, to_sinks: bool) {
         let Some(active) = self.serving.active() else { return };
         let (Some(explainer), Outcome::Result(_)) = (active.pipeline.explainer(), &processed.outcome) else {
             return;
@@ -203,6 +206,7 @@ impl Server {
             explainer: explainer.clone(),
             of: Of::Features(features, sample.tensors.clone(), head),
             why,
+            to_sinks,
         };
         self.hand_over(task);
     }
@@ -235,6 +239,7 @@ impl Server {
             explainer: explainer.clone(),
             of: Of::Samples(samples, active.bundle),
             why: Why::Asked(reply),
+            to_sinks: false,
         };
         self.hand_over(task);
     }
@@ -242,9 +247,15 @@ impl Server {
     /// Gives what was explained to the sinks, and what explains a finding to the hub.
     pub(super) fn explained(&mut self, explained: Result<Explained, String>) {
         match explained {
-            Ok(Explained { object, record }) => {
+            Ok(Explained {
+                object,
+                to_sinks,
+                record,
+            }) => {
                 self.window.count("explanations", 1);
-                self.write(Kind::Explanation, &object);
+                if to_sinks {
+                    self.write(Kind::Explanation, &object);
+                }
                 if let Some(record) = record {
                     self.setup.telemetry.report(RecordBody::Explanation(*record));
                 }
@@ -282,7 +293,12 @@ fn run(tasks: &Receiver<Task>, back: &mpsc::WeakSender<Message>) {
         tracing::warn!(%error, "samples are explained at the priority at which they are served");
     }
     for task in tasks {
-        let Task { explainer, of, why } = task;
+        let Task {
+            explainer,
+            of,
+            why,
+            to_sinks,
+        } = task;
         let explained = explain(&explainer, of, why.text());
         let message = match why {
             Why::Asked(reply) => {
@@ -291,6 +307,7 @@ fn run(tasks: &Receiver<Task>, back: &mpsc::WeakSender<Message>) {
             }
             Why::Finding(_) | Why::Every => explained.map(|(object, found)| Explained {
                 object,
+                to_sinks,
                 record: match why {
                     Why::Finding(finding) => Some(Box::new(record(&found, finding))),
                     Why::Every | Why::Asked(_) => None,

@@ -54,7 +54,7 @@ const TABLES: &[Keys] = &[
     Keys {
         table: "model",
         required: &["file"],
-        optional: &["allow_nan"],
+        optional: &["allow_nan", "engines"],
     },
     Keys {
         table: "postprocess",

@@ -54,7 +54,7 @@ impl Contents {
                 load(folder, &recipe, reference)
             }
         };
-        Self::assembled(recipe.assemble(&mut load, engine::model_signature)?)
+        Self::assembled(recipe.assemble(&mut load, |onnx| engine::model_signature(onnx, &recipe.model.engines))?)
     }
 
     fn assembled(Assembly { manifest, blobs }: Assembly) -> Result<Self> {
@@ -125,7 +125,7 @@ pub fn read_archive(path: &Path) -> Result<Archive> {
 pub fn assemble(folder: &Path) -> Result<Assembly> {
     let recipe = recipe(folder)?;
     let mut load = |reference: &str| load(folder, &recipe, reference);
-    Ok(recipe.assemble(&mut load, engine::model_signature)?)
+    Ok(recipe.assemble(&mut load, |onnx| engine::model_signature(onnx, &recipe.model.engines))?)
 }
 
 /// The folder's `bundle.toml`.

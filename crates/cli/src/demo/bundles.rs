@@ -32,7 +32,10 @@ pub(super) fn assemble(number: usize) -> Result<Assembly> {
             .map(<[u8]>::to_vec)
             .ok_or_else(|| format!("{name}: no such file")),
     };
-    Ok(Recipe::parse(text)?.assemble(&mut load, crate::engine::model_signature)?)
+    let recipe = Recipe::parse(text)?;
+    Ok(recipe.assemble(&mut load, |onnx| {
+        crate::engine::model_signature(onnx, &recipe.model.engines)
+    })?)
 }
 
 /// The archive of an assembly, signed.

@@ -14,7 +14,7 @@ use crate::output::{Output, Tone};
 use crate::{engine, root, time};
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use floorhand_bundle::Digest;
+use floorhand_bundle::{Digest, EngineName};
 use floorhand_pipeline::{
     Decoded, Outcome, Pipeline, Processed, ResultHead, Sample, StageEvent, StageEventKind, finding_json, result_json,
 };
@@ -38,7 +38,8 @@ Example: floorhand run my-bundle/ --input shift-7.csv --output results.jsonl
 
 A sample's time and id are taken from columns or fields `time_ms` and `id`, where the file has them; otherwise its \
 time is that of its arrival, as on a device. A bundle with a decoder takes messages instead: every line, the whole file, or \
-recorded ones with their topics (--format). The exit code is 1 when there is no sample, when not one could be worked \
+recorded ones with their topics (--format). The library of ONNX Runtime, for bundles that \
+ask for it, is named in FLOORHAND_ONNXRUNTIME. The exit code is 1 when there is no sample, when not one could be worked \
 with, and when the input breaks off.")]
 pub struct RunArgs {
     /// The bundle: a .fhb file, or a folder with bundle.toml
@@ -66,6 +67,10 @@ pub struct RunArgs {
     /// A fleet's trust root, under which the bundle has to be signed
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
+    /// The engine that runs the model, whatever the bundle says: tract or onnxruntime [default: the first that the bundle
+    /// names which is there]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<EngineName>,
     /// Samples a second, to see it as it would go live [default: as fast as it can]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
@@ -92,15 +97,22 @@ pub fn run(args: &RunArgs, out: &Output) -> Result<ExitCode> {
         "loading {} {}",
         contents.manifest.name, contents.manifest.version
     ));
-    let pipeline = engine::load(&contents, &host);
+    let pipeline = match &args.engine {
+        Some(name) => engine::load_in(&contents, &host, name),
+        None => engine::load(&contents, &host),
+    };
     waiting.finish_and_clear();
     let mut pipeline = pipeline?;
+    for passed_over in pipeline.passed_over() {
+        let (name, reason) = (&passed_over.engine, &passed_over.reason);
+        out.note(&format!("not in {name}, in {}: {reason}", pipeline.engine()));
+    }
     pipeline.warm_up().context("model can't be run")?;
     if args.explain {
         explained::check(&pipeline)?;
     }
     let mut input = Feed::open(args, &pipeline)?;
-    let mut run = Run::new(args, contents.digest, input.length(), out)?;
+    let mut run = Run::new(args, contents.digest, &pipeline, input.length(), out)?;
     let read = run.take_all(&mut input, &mut pipeline);
     // Whatever the input is, what it gave so far is written and counted.
     let ended = run.end(&mut pipeline);
@@ -160,6 +172,8 @@ struct Run<'a> {
     args: &'a RunArgs,
     out: &'a Output,
     bundle: Digest,
+    /// What runs the model, where the bundle leaves a choice.
+    engine: Option<String>,
     results: Box<dyn Write>,
     findings: Option<BufWriter<File>>,
     explanations: Option<BufWriter<File>>,
@@ -169,7 +183,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a RunArgs, bundle: Digest, length: Option<u64>, out: &'a Output) -> Result<Self> {
+    fn new(
+        args: &'a RunArgs,
+        bundle: Digest,
+        pipeline: &Pipeline,
+        length: Option<u64>,
+        out: &'a Output,
+    ) -> Result<Self> {
         let to_terminal = is_standard(&args.output) && std::io::stdout().is_terminal();
         // Results that scroll by are progress enough, and a bar between them is none.
         let bar = match length.filter(|_| !to_terminal) {
@@ -182,6 +202,7 @@ impl<'a> Run<'a> {
             args,
             out,
             bundle,
+            engine: pipeline.chosen_engine().map(str::to_owned),
             results: writer(&args.output, &args.input)?,
             findings: args
                 .findings
@@ -285,12 +306,14 @@ impl<'a> Run<'a> {
 
     fn write(&mut self, sample: &Sample, processed: Processed) -> Result<()> {
         let sequence = processed.sequence;
+        let engine = self.engine.clone();
         let head = ResultHead {
             id: &sample.id,
             key: sample.key.as_deref(),
             time_ms: sample.time_ms(),
             sequence,
             bundle: self.bundle,
+            engine: engine.as_deref(),
         };
         self.faults(&format!("sample {sequence}"), &processed.events);
         for found in &processed.findings {

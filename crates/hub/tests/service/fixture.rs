@@ -72,6 +72,7 @@ pub(crate) fn bundle() -> (Vec<u8>, Manifest) {
                 component: "model.onnx".parse().unwrap(),
                 signature: Signature::default(),
                 allow_nan: false,
+                engines: Vec::new(),
             },
             postprocess: vec![],
             monitors: vec![],

@@ -1,18 +1,18 @@
 //! Cases that were recorded from ONNX Runtime: a model, its inputs, its outputs.
 
-use base64::Engine;
-use floorhand_inference::{LoadOptions, Model};
+use base64::Engine as _;
+use floorhand_inference::{Engine, LoadOptions};
 use floorhand_tensor::{Datatype, Tensor};
 use serde_json::Value;
 
-/// Runs each case's model on its inputs. Floats may differ by `tolerance` (of a case's name) of the largest of a tensor,
+/// Runs each case's model on its inputs, in this engine. Floats may differ by `tolerance` (of a case's name) of the largest of a tensor,
 /// anything else not at all.
-pub(crate) fn check(cases: &str, at_least: usize, tolerance: impl Fn(&str) -> f64) {
+pub(crate) fn check(engine: &dyn Engine, cases: &str, at_least: usize, tolerance: impl Fn(&str) -> f64) {
     let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
     let mut wrong = Vec::new();
     for case in &cases {
         let name = case["name"].as_str().unwrap();
-        if let Err(problem) = run(case, tolerance(name)) {
+        if let Err(problem) = run(engine, case, tolerance(name)) {
             wrong.push(format!("{name}: {problem}"));
         }
     }
@@ -26,12 +26,15 @@ pub(crate) fn check(cases: &str, at_least: usize, tolerance: impl Fn(&str) -> f6
     assert!(cases.len() >= at_least, "only {} cases were compared", cases.len());
 }
 
-fn run(case: &Value, tolerance: f64) -> Result<(), String> {
+fn run(engine: &dyn Engine, case: &Value, tolerance: f64) -> Result<(), String> {
     let (inputs, expected) = (tensors(case, "inputs"), tensors(case, "outputs"));
     let bytes = base64::engine::general_purpose::STANDARD.decode(case["model"].as_str().unwrap());
     let shape = |input: &Tensor| (input.name().to_owned(), input.shape().to_vec());
     let shapes = inputs.iter().map(shape).collect();
-    let mut model = Model::load(&bytes.unwrap(), &LoadOptions { shapes }).map_err(|error| error.to_string())?;
+    let options = LoadOptions { shapes };
+    let mut model = engine
+        .load(&bytes.unwrap(), &options)
+        .map_err(|error| error.to_string())?;
     let answers = model.run(&inputs).map_err(|error| error.to_string())?;
     if model.run(&inputs).as_ref() != Ok(&answers) && !answers.iter().any(has_nan) {
         return Err("the second answer is another than the first".to_owned());

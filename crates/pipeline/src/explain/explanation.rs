@@ -237,6 +237,7 @@ mod tests {
             time_ms: 5,
             sequence: 7,
             bundle: Digest::of(b"b"),
+            engine: None,
         };
         let text = explanation_json(&head, "drift/psi", &explanation(2)).to_string();
         let expected = format!(

@@ -55,7 +55,6 @@ impl SharedExplainer {
     }
 
     /// The explainer, once nobody else asks it.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Explainer> {
         // Each question begins with nothing of the one before.
         self.explainer.lock().unwrap_or_else(PoisonError::into_inner)

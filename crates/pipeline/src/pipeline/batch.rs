@@ -59,8 +59,9 @@ impl Pipeline {
     /// would be one by one; its time is its own in the stages and its share in the model. `now_ms` as for
     /// [`process`](Self::process).
     pub fn process_many(&mut self, samples: &[Sample], now_ms: u64) -> Vec<Processed> {
+        self.features.clear();
         if samples.len() < 2 || self.runs_one_by_one() {
-            return samples.iter().map(|sample| self.process(sample, now_ms)).collect();
+            return samples.iter().map(|sample| self.process_one(sample, now_ms)).collect();
         }
         let mut rows: Vec<Row<'_>> = samples.iter().map(|sample| self.begin(sample)).collect();
         for row in &mut rows {
@@ -192,6 +193,7 @@ impl Pipeline {
             ..
         } = &mut row;
         let findings = self.observe(sample, seen, context, now_ms, ended.is_err(), events);
+        self.keep_features(*sequence, seen);
         let outputs = seen.outputs.take();
         let (sequence, events) = (*sequence, std::mem::take(events));
         row.spends(started);

@@ -155,6 +155,7 @@ pub(crate) fn pipeline(host: &Host, guest: &guests::Processor<'_>, on_break: OnB
             component: "model.onnx".parse().unwrap(),
             signature,
             allow_nan: false,
+            engines: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

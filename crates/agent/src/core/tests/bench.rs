@@ -14,6 +14,7 @@ use crate::telemetry::Telemetry;
 use crate::trust::{SharedTrust, Trust};
 use floorhand_bundle::Digest;
 use floorhand_lifecycle::{Device, Machine, State, TrialSample};
+use floorhand_pipeline::Engines;
 use floorhand_protocol::{Answer, ChunkMessage, Fetch, Hello, Outcome, RecordBody, Up};
 use floorhand_store::{Disk, Store, StoreError, StoreOptions};
 use std::path::Path;
@@ -103,6 +104,7 @@ impl Bench {
             boot_id: 1,
             store: Arc::new(store),
             host: Arc::clone(&WORLD.host),
+            engines: Engines::default(),
             load: Arc::new(load),
             machine: Machine::new(machine_device, state),
             fleet: Some(Fleet::keeping(fleet(), device(), Arc::clone(&kept))),

@@ -106,6 +106,7 @@ impl World {
                 component: "model.onnx".parse().unwrap(),
                 signature,
                 allow_nan: false,
+                engines: Vec::new(),
             },
             postprocess: Vec::new(),
             monitors: Vec::new(),

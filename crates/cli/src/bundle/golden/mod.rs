@@ -146,6 +146,7 @@ fn tensors(tensors: &[Tensor]) -> Map<String, Value> {
         time_ms: 0,
         sequence: 0,
         bundle: Digest::of(b""),
+        engine: None,
     };
     match result_json(&head, tensors).get_mut("outputs").map(Value::take) {
         Some(Value::Object(values)) => values,
