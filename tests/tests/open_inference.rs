@@ -7,6 +7,8 @@ use floorhand_tests::{Agent, PATIENCE, Plant, Site, python, rows, wait_for, work
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -41,7 +43,7 @@ impl Asked {
             python,
         };
         asked.agent.start()?;
-        asked.agent.wait_until("start", |_| true)?;
+        asked.agent.wait_until("start", |status| !status.is_null())?;
         Ok(Some(asked))
     }
 
@@ -182,6 +184,28 @@ fn a_port_that_is_taken_is_told_at_the_start() -> Result<()> {
     let log = agent.log();
     let said = format!("`open_inference.grpc_listen` is {address}, which can't be listened on");
     ensure!(log.contains(&said), "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_socket_in_the_file_system_is_for_the_agents_own_group() -> Result<()> {
+    let site = Site::new()?;
+    let path = site.path("infer.sock");
+    let listen = format!("unix:{}", path.display());
+    let mut agent = site.device("press-1", &json!({ "open_inference": { "http_listen": listen } }))?;
+    // Twice: what the first leaves is replaced.
+    for _ in 0..2 {
+        agent.start()?;
+        agent.wait_until("start", |status| !status.is_null())?;
+        let mut stream = UnixStream::connect(&path)?;
+        stream.write_all(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        ensure!(status_of(&answer) == "HTTP/1.1 200 OK", "{}", status_of(&answer));
+        let mode = std::fs::metadata(&path)?.permissions().mode();
+        ensure!(mode & 0o777 == 0o660, "{mode:o}");
+        agent.stop()?;
+    }
     Ok(())
 }
 

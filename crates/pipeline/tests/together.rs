@@ -1,6 +1,6 @@
 //! Samples that go through a pipeline together have the answers that they have one by one.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 use floorhand_bundle::{Digest, Disagreement, Gates, InputSpec, ModelSpec, PipelineSpec, StageSpec};
 use floorhand_pipeline::{

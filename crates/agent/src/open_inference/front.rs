@@ -14,11 +14,14 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, ORIGIN};
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+/// Longer than any body of a call that isn't an inference.
+pub(super) const MAX_SMALL_BODY_BYTES: usize = 4096;
 /// What is shorter is read and written faster than another thread is asked to.
 const AWAY_BYTES: usize = 64 << 10;
 
@@ -93,7 +96,7 @@ impl Front {
     /// away, as far as it is not much longer: a client that is still sending doesn't hear the answer.
     pub(crate) async fn read<B>(&self, headers: &HeaderMap, mut body: B, most: usize) -> Result<Taken, Error>
     where
-        B: Body<Data = bytes::Bytes, Error = hyper::Error> + Unpin,
+        B: Body<Data = bytes::Bytes, Error: Display> + Unpin,
     {
         let by = Instant::now() + self.timeout;
         let claimed = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -139,10 +142,19 @@ impl Front {
         }
     }
 
-    /// Runs an inference.
-    pub(crate) async fn infer(&self, request: InferRequest, held: Held) -> Result<Answered, Error> {
+    /// A place among the requests that wait, if there is one. Before a body is decoded: that takes a thread, too.
+    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Error> {
         let permit = Arc::clone(&self.waiting).try_acquire_owned();
-        let permit = permit.map_err(|_| overloaded())?;
+        permit.map_err(|_| overloaded())
+    }
+
+    /// Runs an inference.
+    pub(crate) async fn infer(
+        &self,
+        request: InferRequest,
+        held: Held,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Answered, Error> {
         let options = Options::of(&request)?;
         let rows = match self.catalogue.ready(&request.model) {
             Ok(model) => rows::plan(&request, &model.inputs, &model.outputs)?.rows,
@@ -187,5 +199,101 @@ pub(crate) async fn away<T: Send + 'static>(
 fn overloaded() -> Error {
     Error::Overloaded {
         retry_after_s: Some(RETRY_AFTER_S),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serving;
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper::header::HeaderValue;
+
+    fn front(section: &OpenInference) -> Front {
+        Front::new(section, Arc::default(), serving::queue().0).unwrap()
+    }
+
+    /// What comes of a body of so many bytes: how many were taken, or the status, and when to come again.
+    async fn read(
+        front: &Front,
+        bytes: usize,
+        most: usize,
+        claimed: &'static str,
+    ) -> Result<usize, (u16, Option<u32>)> {
+        let mut headers = HeaderMap::new();
+        if !claimed.is_empty() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static(claimed));
+        }
+        let body = Full::new(Bytes::from(vec![0; bytes]));
+        let taken = front.read(&headers, body, most).await;
+        taken
+            .map(|taken| taken.bytes.len())
+            .map_err(|error| (error.http_status(), error.retry_after_s()))
+    }
+
+    #[tokio::test]
+    async fn bodies_have_an_end_each_and_together() {
+        let front = front(&OpenInference {
+            max_memory_bytes: 100,
+            ..OpenInference::default()
+        });
+        assert_eq!(read(&front, 60, 60, "").await, Ok(60));
+        assert_eq!(read(&front, 61, 60, "").await, Err((413, None)));
+        assert_eq!(read(&front, 0, 60, "61").await, Err((413, None)), "by what is claimed");
+        assert_eq!(read(&front, 0, 60, "99999").await, Err((413, None)));
+        assert_eq!(
+            read(&front, 101, 200, "").await,
+            Err((503, Some(1))),
+            "more than there is room for"
+        );
+        let body = Full::new(Bytes::from(vec![0; 60]));
+        let held = front.read(&HeaderMap::new(), body, 60).await.map_err(|_| ()).unwrap();
+        assert_eq!(read(&front, 41, 60, "").await, Err((503, Some(1))));
+        drop(held);
+        assert_eq!(read(&front, 41, 60, "").await, Ok(41));
+    }
+
+    #[test]
+    fn places_have_an_end() {
+        let front = front(&OpenInference {
+            max_waiting: 2,
+            ..OpenInference::default()
+        });
+        let _one = front.enter().unwrap();
+        let other = front.enter().unwrap();
+        let error = front.enter().unwrap_err();
+        assert_eq!((error.http_status(), error.retry_after_s()), (503, Some(1)));
+        drop(other);
+        assert!(front.enter().is_ok());
+    }
+
+    #[test]
+    fn who_asks_is_known_by_the_token() {
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "0123456789abcdef\n").unwrap();
+        let open = front(&OpenInference::default());
+        let closed = front(&OpenInference {
+            token_file: Some(token.path().to_owned()),
+            ..OpenInference::default()
+        });
+        for (name, value, to_open, to_closed) in [
+            ("x", "y", 200, 401),
+            ("authorization", "Bearer 0123456789abcdef", 200, 200),
+            ("authorization", "bearer 0123456789abcdef", 200, 200),
+            ("authorization", "Bearer 0123456789abcde", 200, 401),
+            ("authorization", "Basic 0123456789abcdef", 200, 401),
+            ("authorization", "0123456789abcdef", 200, 401),
+            ("origin", "http://127.0.0.1:8000", 403, 403),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            let status = |front: &Front| front.admit(&headers).map_or_else(|error| error.http_status(), |()| 200);
+            assert_eq!(
+                (status(&open), status(&closed)),
+                (to_open, to_closed),
+                "{name}: {value}"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The protocol over gRPC: one message in, one out, on HTTP/2.
 
-use super::front::{Front, Taken, away};
+use super::front::{Front, MAX_SMALL_BODY_BYTES, Taken, away};
 use super::job::Answered;
 use super::reply::Reply;
 use super::room::Held;
@@ -13,7 +13,10 @@ use http_body::Body;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::sync::OwnedSemaphorePermit;
 
+/// The method whose messages are long.
+const INFER: &str = "/ModelInfer";
 /// In front of each message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 const GRPC: &str = "application/grpc";
@@ -74,15 +77,24 @@ where
         return Err(Error::Path { path });
     }
     let limits = front.limits;
-    let most = limits.body_bytes.saturating_add(PREFIX_BYTES);
-    let Taken { bytes, held } = front.read(&head.headers, body, most).await?;
-    let read = move || {
-        let message = message(&bytes, limits.body_bytes)?;
-        decode(&path, message, &limits)
+    let is_infer = path.ends_with(INFER);
+    let most = if is_infer {
+        limits.body_bytes
+    } else {
+        MAX_SMALL_BODY_BYTES
     };
+    let taken = front
+        .read(&head.headers, body, most.saturating_add(PREFIX_BYTES))
+        .await?;
+    let Taken { bytes, held } = taken;
+    let permit = is_infer.then(|| front.enter()).transpose()?;
+    let read = move || decode(&path, message(&bytes, most)?, &limits);
     let catalogue = &front.catalogue;
     match away(held.bytes(), read).await?? {
-        Incoming::Infer(request) => infer(front, request, held).await,
+        Incoming::Infer(request) => {
+            let permit = permit.map_or_else(|| front.enter(), Ok)?;
+            infer(front, request, held, permit).await
+        }
         Incoming::Call(Call::Live) => Ok(encode_readiness(true)),
         Incoming::Call(Call::Ready) => Ok(encode_readiness(catalogue.is_ready())),
         Incoming::Call(Call::ServerMetadata) => Ok(encode_server_metadata(&front.server())),
@@ -98,12 +110,17 @@ where
     }
 }
 
-async fn infer(front: &Front, request: InferRequest, held: Held) -> Result<Vec<u8>, Error> {
+async fn infer(
+    front: &Front,
+    request: InferRequest,
+    held: Held,
+    permit: OwnedSemaphorePermit,
+) -> Result<Vec<u8>, Error> {
     let Answered {
         request,
         version,
         outputs,
-    } = front.infer(request, held).await?;
+    } = front.infer(request, held, permit).await?;
     let bytes = outputs.iter().map(|output| output.data().len()).sum();
     let encode = move || Ok(encode_infer(request.respond(Some(version), outputs, &Labels::new())?));
     away(bytes, encode).await?

@@ -1,6 +1,6 @@
 //! The protocol over HTTP/1.1.
 
-use super::front::{Front, Taken, away};
+use super::front::{Front, MAX_SMALL_BODY_BYTES, Taken, away};
 use super::job::Answered;
 use super::reply::Reply;
 use floorhand_open_inference::http::{HEADER_LENGTH, Head, HttpAnswer, decode_infer, encode_infer};
@@ -8,9 +8,6 @@ use floorhand_open_inference::{Call, Error, IndexRequest, Labels, ModelRef};
 use http_body::Body;
 use hyper::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response, StatusCode};
-
-/// Longer than any body of a call that isn't an inference.
-const MAX_SMALL_BODY_BYTES: usize = 4096;
 
 /// Answers a request.
 pub(super) async fn answer<B>(front: &Front, request: Request<B>) -> Response<Reply>
@@ -61,6 +58,7 @@ where
 
 async fn infer(front: &Front, model: ModelRef, headers: HeaderMap, taken: Taken) -> Result<HttpAnswer, Error> {
     let Taken { bytes, held } = taken;
+    let permit = front.enter()?;
     let limits = front.limits;
     let decode = move || {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
@@ -75,7 +73,7 @@ async fn infer(front: &Front, model: ModelRef, headers: HeaderMap, taken: Taken)
         request,
         version,
         outputs,
-    } = front.infer(request, held).await?;
+    } = front.infer(request, held, permit).await?;
     let bytes = outputs.iter().map(|output| output.data().len()).sum();
     let encode = move || {
         let response = request.respond(Some(version), outputs, &Labels::new())?;

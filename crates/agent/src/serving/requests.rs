@@ -122,13 +122,6 @@ impl Server {
     /// A request that nothing answers. A candidate without anything beside it sees its samples all the same: they may be all
     /// that it will ever see.
     fn unanswered(&mut self, job: &Job, catalogue: &Catalogue) {
-        if self.mode == Mode::Paused {
-            self.setup.totals.came_from(SOURCE);
-            self.came(job.rows);
-            self.window.count("paused-samples", job.rows as u64);
-            self.serving.miss();
-            return;
-        }
         let Some(candidate) = self.serving.candidate().filter(|_| catalogue.tries_alone()) else {
             return;
         };

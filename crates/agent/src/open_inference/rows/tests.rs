@@ -66,17 +66,17 @@ fn a_batch_is_samples_along_the_first_dimension() {
     let (y_one, y_row, y_scalar) = (spec("y", &[1, 2]), spec("y", &[2]), spec("y", &[]));
     let x = |shape: &[u64]| vec![counting("x", shape)];
     // The first dimension is 1, and stands for the batch.
-    assert_eq!(check(&[one.clone()], x(&[1, 2]), &y_one, &[1, 2]), 1);
-    assert_eq!(check(&[one.clone()], x(&[1, 2]), &y_row, &[1, 2]), 1);
-    assert_eq!(check(&[one.clone()], x(&[3, 2]), &y_one, &[3, 2]), 3);
-    assert_eq!(check(&[one.clone()], x(&[3, 2]), &y_row, &[3, 2]), 3);
+    assert_eq!(check(std::slice::from_ref(&one), x(&[1, 2]), &y_one, &[1, 2]), 1);
+    assert_eq!(check(std::slice::from_ref(&one), x(&[1, 2]), &y_row, &[1, 2]), 1);
+    assert_eq!(check(std::slice::from_ref(&one), x(&[3, 2]), &y_one, &[3, 2]), 3);
+    assert_eq!(check(std::slice::from_ref(&one), x(&[3, 2]), &y_row, &[3, 2]), 3);
     // One more in front.
-    assert_eq!(check(&[one.clone()], x(&[3, 1, 2]), &y_one, &[3, 1, 2]), 3);
-    assert_eq!(check(&[row.clone()], x(&[2]), &y_row, &[2]), 1);
-    assert_eq!(check(&[row.clone()], x(&[2]), &y_one, &[1, 2]), 1);
-    assert_eq!(check(&[row.clone()], x(&[1, 2]), &y_row, &[1, 2]), 1);
-    assert_eq!(check(&[row.clone()], x(&[3, 2]), &y_one, &[3, 2]), 3);
-    assert_eq!(check(&[scalar.clone()], x(&[4]), &y_scalar, &[4]), 4);
+    assert_eq!(check(std::slice::from_ref(&one), x(&[3, 1, 2]), &y_one, &[3, 1, 2]), 3);
+    assert_eq!(check(std::slice::from_ref(&row), x(&[2]), &y_row, &[2]), 1);
+    assert_eq!(check(std::slice::from_ref(&row), x(&[2]), &y_one, &[1, 2]), 1);
+    assert_eq!(check(std::slice::from_ref(&row), x(&[1, 2]), &y_row, &[1, 2]), 1);
+    assert_eq!(check(std::slice::from_ref(&row), x(&[3, 2]), &y_one, &[3, 2]), 3);
+    assert_eq!(check(std::slice::from_ref(&scalar), x(&[4]), &y_scalar, &[4]), 4);
     assert_eq!(check(&[scalar], x(&[]), &y_scalar, &[]), 1);
     // Several inputs, each as the metadata shows it, and each exactly.
     let z = spec("z", &[3]);
@@ -88,7 +88,7 @@ fn a_batch_is_samples_along_the_first_dimension() {
     assert_eq!(check(&[row, z], both(&[2], &[3]), &y_row, &[2]), 1);
     // A size that is open is the sample's own.
     let open = spec("x", &[-1]);
-    assert_eq!(check(&[open.clone()], x(&[5]), &spec("y", &[5]), &[5]), 1);
+    assert_eq!(check(std::slice::from_ref(&open), x(&[5]), &spec("y", &[5]), &[5]), 1);
     assert_eq!(check(&[open], x(&[2, 5]), &spec("y", &[5]), &[2, 5]), 2);
 }
 
@@ -96,7 +96,7 @@ fn a_batch_is_samples_along_the_first_dimension() {
 fn texts_are_taken_apart_by_their_own_lengths() {
     let spec = TensorSpec::new("x", Datatype::Bytes, vec![Dim::Fixed(1), Dim::Fixed(2)]);
     let texts = Tensor::from_elements("x", vec![2, 2], &["", "longer", "b", "cc"]).unwrap();
-    let (inputs, request) = (inputs(&[spec.clone()]), request(vec![texts.clone()]));
+    let (inputs, request) = (inputs(std::slice::from_ref(&spec)), request(vec![texts.clone()]));
     let plan = plan(&request, &inputs, &[]).unwrap();
     let samples = split(&request, &inputs, plan).unwrap();
     assert_eq!(samples[1][0].elements().unwrap(), [b"b".as_slice(), b"cc"]);
@@ -113,18 +113,26 @@ fn what_is_no_batch_is_refused_with_the_tensor() {
     let (one, row) = (spec("x", &[1, 2]), spec("x", &[2]));
     let x = |shape: &[u64]| vec![counting("x", shape)];
     check(
-        &[one.clone()],
+        std::slice::from_ref(&one),
         x(&[3, 3]),
         r#"tensor "x" has shape [3, 3], expected [-1, 2]"#,
     );
-    check(&[one.clone()], x(&[2]), r#"tensor "x" has shape [2], expected [1, 2]"#);
-    check(&[row.clone()], x(&[3]), r#"tensor "x" has shape [3], expected [2]"#);
     check(
-        &[row.clone()],
+        std::slice::from_ref(&one),
+        x(&[2]),
+        r#"tensor "x" has shape [2], expected [1, 2]"#,
+    );
+    check(
+        std::slice::from_ref(&row),
+        x(&[3]),
+        r#"tensor "x" has shape [3], expected [2]"#,
+    );
+    check(
+        std::slice::from_ref(&row),
         x(&[1, 1, 2]),
         r#"tensor "x" has shape [1, 1, 2], expected [2]"#,
     );
-    check(&[row.clone()], x(&[0, 2]), r#"input "x" has no samples"#);
+    check(std::slice::from_ref(&row), x(&[0, 2]), r#"input "x" has no samples"#);
     let both = vec![counting("x", &[2, 2]), counting("z", &[3, 2])];
     let said = r#"input "z" has 3 samples, and "x" has 2"#;
     check(&[row.clone(), spec("z", &[2])], both, said);
