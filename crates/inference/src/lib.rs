@@ -37,6 +37,7 @@ mod engine;
 mod error;
 mod examine;
 mod external;
+mod float_twin;
 mod model;
 mod operators;
 mod rewrite;
@@ -48,6 +49,7 @@ pub use engine::{Engine, Session, Tract};
 pub use error::InferenceError;
 pub use examine::{Examined, examine};
 pub use external::inline_external_data;
+pub use float_twin::float_twin;
 pub use model::{LoadOptions, Model};
 
 /// The versions of ONNX's operator set that models may be written for. Below the seventh its operators broadcast by other

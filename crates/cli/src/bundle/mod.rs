@@ -2,6 +2,7 @@
 //!
 //! Nothing is signed, and nothing counts as verified, whose golden cases have not been run. There is no way around that.
 
+mod advice;
 mod describe;
 mod golden;
 mod inspect;

@@ -1,7 +1,7 @@
 //! `floorhand bundle pack`: a folder becomes one file.
 
-use super::describe;
 use super::golden::{self, GoldenArgs};
+use super::{advice, describe};
 use crate::contents::Contents;
 use crate::output::Output;
 use crate::unlock::UnlockArgs;
@@ -36,6 +36,7 @@ pub(super) fn run(args: &PackArgs, out: &Output) -> Result<()> {
     golden::make(&args.dir, &args.golden, out)?;
     let mut contents = Contents::of_folder(&args.dir)?;
     engine::check(&contents, out)?;
+    advice::tell(&contents, out);
     let signing: Vec<&dyn Signer> = signers.iter().map(|signer| signer.as_ref()).collect();
     let manifest = contents.manifest.seal(&signing).context("manifest can't be signed")?;
     contents.signers = signing.iter().map(|key| key.public().id()).collect();
