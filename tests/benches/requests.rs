@@ -14,7 +14,7 @@ use floorhand_bundle::{Archive, Manifest};
 use floorhand_pipeline::{Host, HostConfig, Pipeline, Sample};
 use floorhand_tensor::Tensor;
 use floorhand_testkit::free_port;
-use floorhand_tests::{Agent, PATIENCE, Site, wait_for, workspace};
+use floorhand_tests::{Agent, PATIENCE, Site, wait_for};
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

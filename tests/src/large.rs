@@ -41,6 +41,25 @@ impl Site {
         archive.write(fs::File::create(&file)?)?;
         Ok((file, blob))
     }
+
+    /// A packed bundle with another model in place of its own, signed anew with what it said of the other.
+    ///
+    /// # Errors
+    /// When a file can't be read or written.
+    pub fn with_model(&self, packed: &Path, onnx: &[u8]) -> Result<PathBuf> {
+        let mut archive = Archive::read(fs::File::open(packed)?)?;
+        let (mut manifest, _, _) = Manifest::inspect_unverified(&archive.manifest)?;
+        let blob = BlobRef::of(onnx);
+        let is_model = |component: &&mut Component| component.role == ComponentRole::Model;
+        let model = manifest.components.iter_mut().find(is_model);
+        let before = std::mem::replace(&mut model.context("no model")?.blob, blob.clone());
+        archive.manifest = manifest.seal(&[&self.secret("release")?])?;
+        archive.blobs.remove(&before.sha256);
+        archive.blobs.insert(blob.sha256, onnx.to_vec());
+        let file = packed.with_extension("model.fhb");
+        archive.write(fs::File::create(&file)?)?;
+        Ok(file)
+    }
 }
 
 impl Hub {

@@ -1,6 +1,8 @@
 //! Explanations end to end: of models that people train, against the definition and against `shap`, by the program; and on a device, where a
 //! finding is explained to its sinks and to the hub, and whoever stands at the box may ask.
 
+#![expect(clippy::indexing_slicing, reason = "JSON that isn't there is null")]
+
 use anyhow::{Context as _, Result, ensure};
 use floorhand_tests::{Agent, Hub, PATIENCE, Site, python, run, run_ok, say, wait_for, workspace};
 use serde_json::{Value, json};
@@ -8,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Of a row's largest contribution: tract and ONNX Runtime compute in 32 bits, and a contribution is a difference of answers.
+/// Of the larger of a row's answer and its largest contribution: tract and ONNX Runtime compute in 32 bits, and a contribution is
+/// a difference of answers, with their rounding.
 const TOLERANCE: f64 = 1e-5;
 
 fn text(path: &Path) -> String {

@@ -22,12 +22,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inference", &["tensor"]),
     // An engine of `inference`, which examines a model before ONNX Runtime has it.
     ("onnxruntime", &["inference", "tensor"]),
-    ("plugin-host", &["tensor"]),
+    // Both let the program's own worker do what may end a process: compile a plugin, load a model for the first time.
+    ("worker", &[]),
+    ("plugin-host", &["tensor", "worker"]),
     ("store", &["bundle"]),
     ("transport", &[]),
     (
         "pipeline",
-        &["inference", "plugin-host", "bundle", "tensor", "explanation"],
+        &["inference", "plugin-host", "bundle", "tensor", "explanation", "worker"],
     ),
     (
         "agent",

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use floorhand_pipeline::Compiler;
+use floorhand_pipeline::{Compiler, Program};
 
 use crate::exit;
 
@@ -18,7 +18,9 @@ const STATE: &str = "/var/lib/floorhand";
 const MAX_INSTANCE_BYTES: usize = 32;
 
 /// The argument by which the program knows that it is to compile a plugin and nothing else.
-const WORKER: &str = "__compile-plugin";
+const COMPILER: &str = "__compile-plugin";
+/// The same for loading a model to see what it takes.
+const PROBE: &str = "__probe-model";
 
 /// The daemon on the device: takes signed bundles, serves them, watches them, rolls them back.
 ///
@@ -83,8 +85,11 @@ pub enum Command {
     /// Get this device's identity from its hub, with a token: keys are made here, and the certificate is brought.
     Enroll(EnrollArgs),
     /// Compile a plugin: the agent starts itself for it, with limits of its own.
-    #[command(name = WORKER, hide = true)]
+    #[command(name = COMPILER, hide = true)]
     CompilePlugin,
+    /// Load a model to see what it takes: the agent starts itself for it, with limits of its own.
+    #[command(name = PROBE, hide = true)]
+    ProbeModel,
 }
 
 /// `floorhand-agent enroll`
@@ -167,16 +172,22 @@ impl Args {
 
     /// Plugins are compiled by this very program in a process of its own.
     pub(crate) fn compiler(&self) -> Compiler {
+        let Program { exe, args } = self.worker(COMPILER);
+        Compiler::Subprocess { exe, args }
+    }
+
+    /// Models are loaded for the first time by this very program in a process of its own.
+    pub(crate) fn probe(&self) -> Program {
+        self.worker(PROBE)
+    }
+
+    fn worker(&self, command: &'static str) -> Program {
         // The first is this file's name at start; the second is this program even when its file was replaced by an upgrade.
         let exe = std::env::current_exe().ok().filter(|exe| exe.is_file());
-        Compiler::Subprocess {
+        let args = self.carried_by.into_iter().chain([command]).map(OsString::from);
+        Program {
             exe: exe.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
-            args: self
-                .carried_by
-                .into_iter()
-                .chain([WORKER])
-                .map(OsString::from)
-                .collect(),
+            args: args.collect(),
         }
     }
 }

@@ -21,7 +21,9 @@ use crate::trust::{SharedTrust, Trust};
 use crate::{doctor, engines, enroll, logging, renewal, sources};
 use floorhand_bundle::{SecretKey, TrustRoot, Verified};
 use floorhand_lifecycle::{Device, Machine, State};
-use floorhand_pipeline::{CacheConfig, CompileLimits, Compiler, Engines, Host, HostConfig};
+use floorhand_pipeline::{
+    CacheConfig, CompileLimits, Compiler, Engines, Host, HostConfig, ModelLimits, Probe, Program,
+};
 use floorhand_store::{BatchLimits, Spool, Store};
 use floorhand_transport::{Client, Incoming};
 use std::path::{Path, PathBuf};
@@ -49,6 +51,7 @@ pub fn run(args: Args) -> ExitCode {
     let place = args.place();
     match &args.command {
         Some(Command::CompilePlugin) => return floorhand_pipeline::compile_worker(),
+        Some(Command::ProbeModel) => return floorhand_pipeline::probe_worker(),
         Some(Command::Enroll(enroll)) => return enroll::run(enroll, &place, args.json),
         Some(Command::Doctor { json }) => return doctor::run(&place.config, *json),
         _ => {}
@@ -62,11 +65,23 @@ pub fn run(args: Args) -> ExitCode {
         Some(Command::Explain { sample }) => report::explain(&config, sample.as_deref(), args.json),
         Some(Command::Import { bundle }) => report::import(&config, &bundle, args.json),
         _ if args.check => report::checked(&place.config, args.json),
-        _ => serve(&place.config, config, args.compiler()),
+        _ => {
+            let workers = Workers {
+                compiler: args.compiler(),
+                probe: args.probe(),
+            };
+            serve(&place.config, config, workers)
+        }
     }
 }
 
-fn serve(path: &Path, config: Config, compiler: Compiler) -> ExitCode {
+/// This program, to be started again for what may end a process.
+struct Workers {
+    compiler: Compiler,
+    probe: Program,
+}
+
+fn serve(path: &Path, config: Config, workers: Workers) -> ExitCode {
     let log = match logging::init(&config.log.filter, config.log.format) {
         Ok(log) => log,
         Err(error) => return Exit::Configuration.say(&error),
@@ -79,7 +94,7 @@ fn serve(path: &Path, config: Config, compiler: Compiler) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Exit::Failure.say(&error),
     };
-    match runtime.block_on(Daemon::start(path, config, compiler, log)) {
+    match runtime.block_on(Daemon::start(path, config, workers, log)) {
         Ok(mut daemon) => {
             runtime.block_on(daemon.run_until_stopped());
             runtime.shutdown_timeout(Duration::from_secs(1));
@@ -119,18 +134,24 @@ struct Prepared {
     spool: Spool,
     host: Arc<Host>,
     engines: Engines,
+    probe: Arc<Probe>,
 }
 
-fn prepare(config: &Config, compiler: Compiler, boot_id: u64) -> Result<Prepared, Failed> {
+fn prepare(config: &Config, workers: Workers, boot_id: u64) -> Result<Prepared, Failed> {
     let Storage { store, state, spool } =
         storage::open(config, boot_id).map_err(|problem| (Exit::StateDirectory, problem))?;
-    let host = host(config, compiler)?;
+    let host = host(config, workers.compiler)?;
+    let limits = ModelLimits {
+        memory_bytes: config.models.memory_bytes,
+        load_ms: u32::try_from(config.models.load_timeout_s * 1000).unwrap_or(u32::MAX),
+    };
     Ok(Prepared {
         store: Arc::new(store),
         state,
         spool,
         host: Arc::new(host),
         engines: engines::open(&config.engines),
+        probe: Arc::new(Probe::new(workers.probe, limits)),
     })
 }
 
@@ -292,6 +313,7 @@ struct CoreParts {
     store: Arc<Store>,
     host: Arc<Host>,
     engines: Engines,
+    probe: Arc<Probe>,
     state: State,
     fleet: Option<Fleet>,
     serving: ServeSender,
@@ -316,6 +338,8 @@ impl CoreParts {
             store: self.store,
             host: self.host,
             engines: self.engines,
+            batches: config.open_inference.is_some(),
+            probe: Some(self.probe),
             load: Arc::new(core::load_on_a_thread),
             machine: Machine::new(device, self.state),
             fleet: self.fleet,
@@ -334,7 +358,7 @@ impl CoreParts {
 }
 
 impl Daemon {
-    async fn start(path: &Path, config: Config, compiler: Compiler, log: LogHandle) -> Result<Self, Failed> {
+    async fn start(path: &Path, config: Config, workers: Workers, log: LogHandle) -> Result<Self, Failed> {
         let boot_id = crate::random::u64();
         let (root, key) = load_trust(&config).map_err(|problem| (Exit::Configuration, problem))?;
         let Prepared {
@@ -343,7 +367,8 @@ impl Daemon {
             spool,
             host,
             engines,
-        } = prepare(&config, compiler, boot_id)?;
+            probe,
+        } = prepare(&config, workers, boot_id)?;
         let shared = Shared {
             boot_id,
             trust: SharedTrust::new(taken_roots(root, &state, &store)),
@@ -356,8 +381,8 @@ impl Daemon {
             serving_beat: Heartbeat::new("serving", monotonic_ms()),
             telemetry_beat: Heartbeat::new("telemetry", monotonic_ms()),
         };
-        let listeners = Listeners::bind(config.open_inference.as_ref()).await;
-        let listeners = listeners.map_err(|problem| (Exit::Configuration, problem))?;
+        let refused = |problem| (Exit::Configuration, problem);
+        let listeners = Listeners::bind(config.open_inference.as_ref()).await.map_err(refused)?;
         let Connections { fleet, plant } = connect(&config, boot_id).await?;
         let (fleet, fleet_incoming) = fleet.unzip();
         let (plant, plant_incoming) = plant.unzip();
@@ -370,6 +395,7 @@ impl Daemon {
             store,
             host,
             engines,
+            probe,
             state,
             fleet: fleet.clone(),
             serving: serving.clone(),
@@ -379,10 +405,8 @@ impl Daemon {
             booting,
         };
         core::start(parts.setup(&config, &shared), core_queue).map_err(io)?;
-        let path = path.to_owned();
-        let stop_sources = Arc::default();
         let daemon = Self {
-            path,
+            path: path.to_owned(),
             config,
             log,
             core,
@@ -391,7 +415,7 @@ impl Daemon {
             fleet,
             plant,
             shared,
-            stop_sources,
+            stop_sources: Arc::default(),
             plant_incoming,
             booted,
         };

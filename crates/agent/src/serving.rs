@@ -194,6 +194,19 @@ impl Sampling {
     }
 }
 
+/// Gives a generation's memory back on a thread that no sample waits for: of a large model that takes milliseconds.
+fn unload(loaded: Option<Loaded>) {
+    let Some(loaded) = loaded else { return };
+    let generation = loaded.generation;
+    // Where no thread can be had the closure is dropped here, and the generation with it.
+    let spawned = std::thread::Builder::new()
+        .name("unload".to_owned())
+        .spawn(move || drop(loaded));
+    if let Err(error) = spawned {
+        tracing::debug!(generation, %error, "no thread to unload on");
+    }
+}
+
 struct Server {
     setup: Setup,
     serving: Serving,
@@ -254,10 +267,10 @@ impl Server {
             Message::SourceError { source, problem } => {
                 self.event("source-error", &source, &problem);
             }
-            Message::Activate(loaded) => drop(self.serving.activate(*loaded)),
-            Message::Try(loaded) => drop(self.serving.try_candidate(*loaded)),
-            Message::Promote => drop(self.serving.promote()),
-            Message::DropCandidate => drop(self.serving.drop_candidate()),
+            Message::Activate(loaded) => unload(self.serving.activate(*loaded)),
+            Message::Try(loaded) => unload(self.serving.try_candidate(*loaded)),
+            Message::Promote => unload(self.serving.promote()),
+            Message::DropCandidate => unload(self.serving.drop_candidate()),
             Message::SetMode(mode) => self.mode = mode,
             Message::SetParameters(parameters) => self.sampling.ppm = parameters.sampling_ppm,
             Message::SetInterval(interval_ms) => self.setup.interval_ms = interval_ms,

@@ -60,7 +60,7 @@ pub use keys::{KeyError, KeyId, PublicKey, SecretKey};
 pub use lineage::Lineage;
 pub use manifest::{
     Component, ComponentRole, InputSpec, MAX_MANIFEST_BYTES, Manifest, ModelSpec, OnBreak, PipelineSpec, StageLimits,
-    StageSpec,
+    StageSpec, StateSpec,
 };
 pub use names::{BundleName, ComponentName, DeviceId, EngineName, FleetId, HardwareClass, NameError, StageName};
 pub use recipe::{

@@ -25,6 +25,10 @@ const CRITICAL_DECODER: &str = "pipeline.decoder";
 const CRITICAL_ENGINES: &str = "pipeline.model.engines";
 /// More engines than there are.
 const MAX_ENGINES: usize = 8;
+/// What a manifest whose model has a state lists as critical. An agent that knew none would ask samples for it.
+const CRITICAL_STATE: &str = "pipeline.model.state";
+/// More tensors of a model's state than any has: a layer has two.
+const MAX_STATE: usize = 64;
 /// More stages of one kind than any pipeline has.
 const MAX_STAGES: usize = 32;
 
@@ -120,10 +124,14 @@ impl PipelineSpec {
     /// The fields of it that a manifest has to list as critical: a reader that passed them over would run something else.
     #[must_use]
     pub fn critical(&self) -> Vec<String> {
-        let decoder = self.decoder.iter().map(|_| CRITICAL_DECODER.to_owned());
         let elsewhere = !self.model.engines().contains(&EngineName::tract());
-        let engines = elsewhere.then(|| CRITICAL_ENGINES.to_owned());
-        decoder.chain(engines).collect()
+        let fields = [
+            (CRITICAL_DECODER, self.decoder.is_some()),
+            (CRITICAL_ENGINES, elsewhere),
+            (CRITICAL_STATE, !self.model.state.is_empty()),
+        ];
+        let there = fields.into_iter().filter(|(_, is_there)| *is_there);
+        there.map(|(field, _)| field.to_owned()).collect()
     }
 }
 
@@ -152,6 +160,18 @@ pub struct ModelSpec {
     /// The engines that may run it, in the order of preference. Empty: tract alone; see [`ModelSpec::engines`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engines: Vec<EngineName>,
+    /// Which outputs of a sample are inputs of the next one. They are no part of what a sample gives or of a result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<StateSpec>,
+}
+
+/// A tensor that a model hands itself from sample to sample, as recurrent layers do. It begins with zeros.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateSpec {
+    /// The model's input.
+    pub input: String,
+    /// The output of the same type and shape.
+    pub output: String,
 }
 
 impl ModelSpec {
@@ -163,6 +183,54 @@ impl ModelSpec {
         } else {
             self.engines.clone()
         }
+    }
+
+    /// What the model takes of a sample and gives for it: its signature without its state.
+    #[must_use]
+    pub fn signature_of_a_sample(&self) -> Signature {
+        let without = |specs: &[TensorSpec], name: fn(&StateSpec) -> &String| {
+            let is_state = |spec: &&TensorSpec| self.state.iter().any(|state| *name(state) == spec.name);
+            specs.iter().filter(|spec| !is_state(spec)).cloned().collect()
+        };
+        Signature {
+            inputs: without(&self.signature.inputs, |state| &state.input),
+            outputs: without(&self.signature.outputs, |state| &state.output),
+        }
+    }
+
+    /// Whether the state is made of inputs and outputs that there are, and that fit.
+    pub fn check_state(&self) -> Result<(), String> {
+        fn find<'s>(kind: &str, specs: &'s [TensorSpec], name: &str) -> Result<&'s TensorSpec, String> {
+            specs.iter().find(|spec| spec.name == name).ok_or_else(|| {
+                let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+                format!(
+                    "model.state names the {kind} {name:?}, and the model's are {}",
+                    known.join(", ")
+                )
+            })
+        }
+        if self.state.len() > MAX_STATE {
+            return Err(format!("model.state has more than {MAX_STATE} tensors"));
+        }
+        let (mut inputs, mut outputs) = (BTreeSet::new(), BTreeSet::new());
+        for StateSpec { input, output } in &self.state {
+            let twice = [(&mut inputs, input), (&mut outputs, output)];
+            for (seen, name) in twice {
+                if !seen.insert(name) {
+                    return Err(format!("model.state names {name:?} twice"));
+                }
+            }
+            let to = find("input", &self.signature.inputs, input)?;
+            let from = find("output", &self.signature.outputs, output)?;
+            let fits = (to.datatype, &to.shape) == (from.datatype, &from.shape);
+            if !fits || to.fixed_len().is_none() || to.datatype.size().is_none() {
+                return Err(format!(
+                    "model.state feeds {output:?} ({from}) to {input:?} ({to}); they have to be numbers of the same type and \
+                     fixed shape"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -263,7 +331,8 @@ impl Manifest {
 
     /// What every manifest has to hold, whoever signed it.
     fn check(&self) -> Result<(), DocumentError> {
-        check_critical("manifest", &self.critical, &[CRITICAL_DECODER, CRITICAL_ENGINES])?;
+        let known = [CRITICAL_DECODER, CRITICAL_ENGINES, CRITICAL_STATE];
+        check_critical("manifest", &self.critical, &known)?;
         for component in &self.components {
             component.blob.check()?;
         }
@@ -274,10 +343,17 @@ impl Manifest {
         self.check_critical_listed().map_err(refused)?;
         self.check_names().map_err(refused)?;
         self.check_references().map_err(refused)?;
+        self.pipeline.model.check_state().map_err(refused)?;
         self.gates.check().map_err(|problem| refused(problem.to_owned()))?;
         self.golden.check().map_err(|problem| refused(problem.to_owned()))?;
         let explain = self.pipeline.explain.as_ref().map_or(Ok(()), ExplainSpec::check);
         explain.map_err(refused)?;
+        if self.pipeline.explain.is_some() && !self.pipeline.model.state.is_empty() {
+            return Err(refused(
+                "a model with a state can't be explained: its answer hangs on the samples before; leave out explain or model.state"
+                    .to_owned(),
+            ));
+        }
         if self.floor > self.release_counter {
             return Err(refused(format!(
                 "floor {} is above release_counter {}: no device could run it twice",

@@ -8,7 +8,7 @@ use crate::explain::ExplainSpec;
 use crate::gates::{Gates, Golden};
 use crate::lineage::Lineage;
 use crate::manifest::{
-    Component, ComponentRole, InputSpec, Manifest, ModelSpec, OnBreak, PipelineSpec, StageLimits, StageSpec,
+    Component, ComponentRole, InputSpec, Manifest, ModelSpec, OnBreak, PipelineSpec, StageLimits, StageSpec, StateSpec,
 };
 use crate::names::{BundleName, ComponentName, EngineName, HardwareClass, StageName};
 use floorhand_tensor::{Datatype, Dim, Signature, TensorSpec};
@@ -134,6 +134,9 @@ pub struct RecipeModel {
     /// The engines that may run it, the one to be preferred first. Left out: tract.
     #[serde(default)]
     pub engines: Vec<EngineName>,
+    /// `[[model.state]]`: which outputs are inputs of the next sample.
+    #[serde(default)]
+    pub state: Vec<StateSpec>,
 }
 
 impl RecipeModel {
@@ -272,6 +275,7 @@ impl Recipe {
                 signature,
                 allow_nan: self.model.allow_nan,
                 engines,
+                state: self.model.state.clone(),
             },
             postprocess,
             monitors,
@@ -617,6 +621,73 @@ mod tests {
         for part in expected {
             assert!(error.contains(part), "{part:?} is not in {error:?}");
         }
+    }
+
+    fn with_state(state: &str) -> Result<Assembly, RecipeError> {
+        let spec = |name: &str, size| TensorSpec::new(name, Datatype::Fp32, vec![Dim::Fixed(1), Dim::Fixed(size)]);
+        let signature = Signature {
+            inputs: vec![spec("x", 2), spec("h", 4), spec("c", 4)],
+            outputs: vec![spec("y", 1), spec("hn", 4), spec("cn", 4), spec("wide", 8)],
+        };
+        let text = TEXT.replace("[golden]", &format!("{state}\n[golden]"));
+        Recipe::parse(&text)?.assemble(
+            &mut |name| {
+                let cases = name == "golden.jsonl";
+                Ok(if cases {
+                    b"{}".to_vec()
+                } else {
+                    name.as_bytes().to_vec()
+                })
+            },
+            |_| Ok(signature),
+        )
+    }
+
+    #[test]
+    fn a_state_is_critical_to_whoever_reads_the_manifest() {
+        let state = "[[model.state]]\ninput = 'h'\noutput = 'hn'\n[[model.state]]\ninput = 'c'\noutput = 'cn'";
+        let mut manifest = with_state(state).unwrap().manifest;
+        assert_eq!(manifest.critical, ["pipeline.model.state"]);
+        let names = |state: &StateSpec| format!("{} {}", state.input, state.output);
+        let state: Vec<String> = manifest.pipeline.model.state.iter().map(names).collect();
+        assert_eq!(state, ["h hn", "c cn"]);
+        let model = manifest.pipeline.model.signature_of_a_sample();
+        let names = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (names(&model.inputs), names(&model.outputs)),
+            (vec!["x".to_owned()], vec!["y".to_owned(), "wide".to_owned()])
+        );
+        let bytes = manifest.encode().unwrap();
+        let read = crate::cbor::decode::<Manifest>("manifest", &bytes, bytes.len()).unwrap();
+        assert_eq!(read, manifest);
+        manifest.critical.clear();
+        let error = manifest.encode().unwrap_err().to_string();
+        assert!(
+            error.contains("has pipeline.model.state and doesn't list it as critical"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_state_has_to_fit() {
+        let check = |state: &str, expected: &str| {
+            let error = with_state(state).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+        };
+        let of = |input: &str, output: &str| format!("[[model.state]]\ninput = '{input}'\noutput = '{output}'\n");
+        check(&of("g", "hn"), r#"names the input "g", and the model's are x, h, c"#);
+        check(
+            &of("h", "gn"),
+            r#"names the output "gn", and the model's are y, hn, cn, wide"#,
+        );
+        check(&of("h", "wide"), r#"feeds "wide" (FP32[1, 8]) to "h" (FP32[1, 4])"#);
+        check(&(of("h", "hn") + &of("h", "cn")), r#"names "h" twice"#);
+        check(&(of("h", "hn") + &of("c", "hn")), r#"names "hn" twice"#);
+        check("[[model.state]]\ninput = 'h'", "missing field `output`");
+        check(
+            &format!("{}size = 3", of("h", "hn")),
+            "unknown key `model.state.0.size`",
+        );
     }
 
     #[test]

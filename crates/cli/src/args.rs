@@ -72,6 +72,9 @@ pub enum Command {
     /// What the agent starts to compile a plugin away from itself.
     #[command(name = "__compile-plugin", hide = true)]
     CompilePlugin,
+    /// What the agent, and `bundle` and `run`, start to load a model away from themselves.
+    #[command(name = "__probe-model", hide = true)]
+    ProbeModel,
 }
 
 /// `floorhand hub`

@@ -6,18 +6,38 @@ use crate::output::{Output, Tone};
 use crate::schema;
 use anyhow::{Context, Result};
 use floorhand_bundle::{ComponentName, EngineName};
-use floorhand_pipeline::{Engine, Engines, GoldenReport, Host, HostConfig, LoadOptions, Pipeline};
+use floorhand_pipeline::{
+    Engine, Engines, GoldenReport, Host, HostConfig, LoadOptions, ModelLimits, Pipeline, Probe, Probed, Program,
+};
 use floorhand_tensor::Signature;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-pub use floorhand_pipeline::{compile_worker, inline_external_data};
+pub use floorhand_pipeline::{compile_worker, inline_external_data, probe_worker};
 
 /// Names the library of ONNX Runtime, for bundles that ask for it.
 pub const ONNXRUNTIME: &str = "FLOORHAND_ONNXRUNTIME";
 
+/// What loads models in a process of its own, once it is known that this process is the program that can.
+static APART: OnceLock<Arc<Probe>> = OnceLock::new();
+
+/// From now on a model is loaded in a process of its own before it is loaded here, within the limits that devices have unless
+/// they are configured otherwise: what would be too much for them is told when it is packed.
+pub fn load_models_apart() {
+    let exe = std::env::current_exe().ok().filter(|exe| exe.is_file());
+    let program = Program {
+        exe: exe.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+        args: vec!["__probe-model".into()],
+    };
+    APART.get_or_init(|| Arc::new(Probe::new(program, ModelLimits::default())));
+}
+
 /// The engines of this machine: tract, and ONNX Runtime where its library is named.
 pub fn engines() -> Engines {
-    let engines = Engines::default();
+    let mut engines = Engines::default();
+    if let Some(probe) = APART.get() {
+        engines = engines.with(EngineName::tract(), Ok(Arc::new(Probed(Arc::clone(probe)))));
+    }
     match std::env::var_os(ONNXRUNTIME).filter(|path| !path.is_empty()) {
         Some(path) => engines.with(EngineName::onnxruntime(), onnxruntime(path.as_ref())),
         None => engines.with(
@@ -46,7 +66,13 @@ fn onnxruntime(_: &std::path::Path) -> Result<Arc<dyn Engine>, String> {
 /// every shape. Open dimensions are taken as 1.
 pub fn model_signature(onnx: &[u8], wanted: &[EngineName]) -> Result<Signature, String> {
     if wanted.is_empty() || wanted.contains(&EngineName::tract()) {
-        return floorhand_pipeline::model_signature(onnx);
+        let Some(probe) = APART.get() else {
+            return floorhand_pipeline::model_signature(onnx);
+        };
+        let verdict = probe.model(onnx, &LoadOptions::default());
+        return verdict
+            .map(|verdict| verdict.signature)
+            .map_err(|error| error.to_string());
     }
     let engines = engines();
     let mut reasons = Vec::new();

@@ -57,6 +57,7 @@ fn dispatch(command: Command, out: &Output) -> anyhow::Result<ExitCode> {
     let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
     if matches!(command, Command::Run(_) | Command::Bundle(_) | Command::Plugin(_)) {
         log::start();
+        engine::load_models_apart();
     }
     match command {
         Command::Keys(command) => done(keys::run(&command, out)),
@@ -74,6 +75,7 @@ fn dispatch(command: Command, out: &Output) -> anyhow::Result<ExitCode> {
         Command::Broker(args) => Ok(floorhand_hub::broker::run(&args)),
         Command::Completions { shell } => done(completions(shell)),
         Command::CompilePlugin => Ok(engine::compile_worker()),
+        Command::ProbeModel => Ok(engine::probe_worker()),
     }
 }
 

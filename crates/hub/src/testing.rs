@@ -175,6 +175,7 @@ pub(crate) fn manifest(version: &str, release_counter: u64) -> (Manifest, BTreeM
                 signature: Signature::default(),
                 allow_nan: false,
                 engines: Vec::new(),
+                state: Vec::new(),
             },
             postprocess: vec![],
             monitors: vec![],

@@ -47,10 +47,17 @@ pub(crate) fn versions(ir_version: i64, imports: &[OperatorSetIdProto]) -> Resul
 /// Checks a graph and all graphs inside it. Their depth is bounded by the protobuf decoder.
 pub(crate) fn graph(graph: &GraphProto, onnx: &Onnx) -> Result<(), InferenceError> {
     graph.initializer.iter().try_for_each(tensor)?;
-    if let Some(sparse) = graph.sparse_initializer.first() {
-        return Err(is_sparse(sparse));
-    }
+    graph.sparse_initializer.first().map_or(Ok(()), is_sparse)?;
     graph.node.iter().try_for_each(|node| check_node(node, onnx))
+}
+
+/// Refuses a tensor whose dimensions say nothing of the bytes that it has.
+fn is_sparse(sparse: &SparseTensorProto) -> Result<(), InferenceError> {
+    let name = sparse.values.as_ref().map(|values| values.name.clone());
+    Err(InferenceError::Interface {
+        tensor: name.unwrap_or_default(),
+        problem: "is sparse, which is not supported; store it dense".to_owned(),
+    })
 }
 
 fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
@@ -79,8 +86,7 @@ fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
 /// Checks the tensors of a graph and of all graphs inside it, whatever its operators are.
 pub(crate) fn data(graph: &GraphProto) -> Result<(), InferenceError> {
     graph.initializer.iter().try_for_each(tensor)?;
-    let sparse = graph.sparse_initializer.first();
-    sparse.map_or(Ok(()), |sparse| Err(is_sparse(sparse)))?;
+    graph.sparse_initializer.first().map_or(Ok(()), is_sparse)?;
     let attributes = graph.node.iter().flat_map(|node| &node.attribute);
     attributes.into_iter().try_for_each(attribute_data)
 }
@@ -89,16 +95,8 @@ pub(crate) fn data(graph: &GraphProto) -> Result<(), InferenceError> {
 pub(crate) fn attribute_data(attribute: &AttributeProto) -> Result<(), InferenceError> {
     attribute.t.iter().chain(&attribute.tensors).try_for_each(tensor)?;
     let mut sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
-    sparse.next().map_or(Ok(()), |sparse| Err(is_sparse(sparse)))?;
+    sparse.next().map_or(Ok(()), is_sparse)?;
     attribute.g.iter().chain(&attribute.graphs).try_for_each(data)
-}
-
-fn is_sparse(sparse: &SparseTensorProto) -> InferenceError {
-    let values = sparse.values.as_ref();
-    InferenceError::Interface {
-        tensor: values.map(|values| values.name.clone()).unwrap_or_default(),
-        problem: "is sparse, which is not supported; store it dense".to_owned(),
-    }
 }
 
 /// What to do about an operator that there isn't.
@@ -147,6 +145,8 @@ fn permutation(node: &NodeProto) -> Result<(), InferenceError> {
 }
 
 fn check_attribute(attribute: &AttributeProto, onnx: &Onnx) -> Result<(), InferenceError> {
+    let sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
+    sparse.take(1).try_for_each(is_sparse)?;
     attribute.t.iter().chain(&attribute.tensors).try_for_each(tensor)?;
     attribute
         .g

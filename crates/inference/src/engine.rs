@@ -36,6 +36,12 @@ pub trait Session: Debug + Send {
 
     /// Prepares for the first sample.
     fn warm_up(&mut self) -> Result<(), InferenceError>;
+
+    /// Prepares for several samples at once, so that the first such call needn't; or, where there won't be any, gives back what is
+    /// kept for them. Whatever was said, [`Session::run_batch`] answers.
+    fn expect_batches(&mut self, expected: bool) {
+        let _ = expected;
+    }
 }
 
 /// tract with the operators of our own: the engine that every device has.
@@ -71,5 +77,9 @@ impl Session for Model {
 
     fn warm_up(&mut self) -> Result<(), InferenceError> {
         Self::warm_up(self)
+    }
+
+    fn expect_batches(&mut self, expected: bool) {
+        Self::expect_batches(self, expected);
     }
 }

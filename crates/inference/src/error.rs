@@ -104,6 +104,9 @@ pub enum InferenceError {
         /// The panic's message.
         reason: String,
     },
+    /// A process of its own that loaded the model first has refused it, in its words, or came to its limits.
+    #[error("{0}")]
+    Probe(String),
     /// Another engine than tract has no answer.
     #[error("{engine}: {reason}")]
     Engine {

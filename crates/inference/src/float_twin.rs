@@ -23,15 +23,12 @@ fn pass_through(graph: &mut GraphProto) -> bool {
     let mut constant: BTreeSet<String> = initializers.collect();
     let made = graph.node.iter().filter(|node| node.op_type == "Constant");
     constant.extend(made.flat_map(|node| node.output.iter().cloned()));
-    let (mut quantised, mut stored) = (false, BTreeSet::new());
+    let mut quantised = false;
     for node in &mut graph.node {
         let is_weight = node.input.first().is_some_and(|input| constant.contains(input));
         match node.op_type.as_str() {
-            "QuantizeLinear" if !is_weight => {
-                quantised = true;
-                stored.extend(node.output.first().cloned());
-            }
-            "DequantizeLinear" if !is_weight => stored.extend(node.input.first().cloned()),
+            "QuantizeLinear" if !is_weight => quantised = true,
+            "DequantizeLinear" if !is_weight => {}
             _ => continue,
         }
         "Identity".clone_into(&mut node.op_type);
@@ -40,13 +37,17 @@ fn pass_through(graph: &mut GraphProto) -> bool {
         node.input.truncate(1);
     }
     graph.value_info.clear();
-    let ends = graph.input.iter_mut().chain(&mut graph.output);
-    ends.filter(|end| stored.contains(&end.name)).for_each(make_float);
+    // Between an end and its quantisation may stand what only moves numbers.
+    graph.input.iter_mut().chain(&mut graph.output).for_each(make_float);
     quantised
 }
 
+/// An input or output in the type of quantised numbers becomes one of floats.
 fn make_float(end: &mut ValueInfoProto) {
-    if let Some(TypeValue::TensorType(tensor)) = end.r#type.as_mut().and_then(|of| of.value.as_mut()) {
+    let stored = [DataType::Int8, DataType::Uint8, DataType::Int16, DataType::Uint16];
+    if let Some(TypeValue::TensorType(tensor)) = end.r#type.as_mut().and_then(|of| of.value.as_mut())
+        && stored.iter().any(|datatype| *datatype as i32 == tensor.elem_type)
+    {
         tensor.elem_type = DataType::Float as i32;
     }
 }

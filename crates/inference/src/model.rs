@@ -150,6 +150,12 @@ impl Model {
         answers
     }
 
+    /// Plans for several samples now, where the model can be; or forgets that it can, and with it a copy of its weights.
+    pub fn expect_batches(&mut self, expected: bool) {
+        let plan = if expected { self.plan_for_several() } else { None };
+        self.batch = plan.map_or(Batch::Never, Batch::Planned);
+    }
+
     /// Whether several samples are run together, which the first batch shows.
     #[must_use]
     pub fn runs_together(&self) -> bool {

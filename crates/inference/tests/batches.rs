@@ -204,7 +204,6 @@ fn samples_that_act_on_each_other_are_run_one_by_one() {
         ),
     ];
     for (name, graph) in cases {
-        println!("{name}");
         let mut model = load(graph);
         answers_alike(&mut model, &rows(70));
         assert!(!model.runs_together(), "{name}");
@@ -300,7 +299,6 @@ fn tree_ensembles_and_texts_answer_alike() {
             texts += usize::from(model.runs_together() && samples[0].iter().any(|tensor| tensor.elements().is_ok()));
         }
     }
-    println!("{models} models, {texts} of texts");
     assert!(models >= 60 && texts >= 3, "{models} models, {texts} of texts");
 }
 

@@ -6,7 +6,7 @@
 mod onnx;
 mod recorded;
 
-use floorhand_inference::{LoadOptions, Model};
+use floorhand_inference::{LoadOptions, Model, Tract};
 use floorhand_tensor::Tensor;
 use onnx::Size;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -18,7 +18,7 @@ const CASES: &str = include_str!("branches.json");
 
 #[test]
 fn answers_are_those_of_onnx_runtime() {
-    recorded::check(CASES, 25, |_| 1e-6);
+    recorded::check(&Tract, CASES, 25, |_| 1e-6);
 }
 
 /// A graph inside a node, whose one output is `output`.

@@ -10,7 +10,7 @@ use onnx::Size;
 use prost::Message;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, StringStringEntryProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, SparseTensorProto, StringStringEntryProto, TensorProto};
 
 /// Two inputs, two outputs: y0 = relu(x0 + 2 x1 + 0.5), y1 = relu(-x0 + 1).
 fn small(batch: Size) -> GraphProto {
@@ -211,6 +211,106 @@ fn huge_claims_are_refused_before_they_are_believed() {
         matches!(&error, InferenceError::Claim { tensor, .. } if tensor == "x"),
         "{error}"
     );
+}
+
+const CLAIMED: i64 = 2 << 30;
+const NEEDS: &str = r#"tensor "claim" of dimensions [536870912] needs more than 134217728 bytes"#;
+
+/// A tensor that claims two gigabytes and has 16 bytes.
+fn claim() -> TensorProto {
+    onnx::weights("claim", &[CLAIMED / 4], &[0.0; 4])
+}
+
+/// The same, of which all but one number are zeros that aren't stored.
+fn sparse_claim() -> SparseTensorProto {
+    SparseTensorProto {
+        values: Some(onnx::weights("claim", &[1], &[1.0])),
+        indices: None,
+        dims: vec![CLAIMED / 4],
+    }
+}
+
+fn attribute(name: &str, kind: AttributeType) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: kind as i32,
+        ..Default::default()
+    }
+}
+
+/// A small model with a change is refused with this message.
+fn refused(message: &str, change: impl FnOnce(&mut GraphProto)) {
+    let mut graph = small(Size::Is(1));
+    change(&mut graph);
+    let error = load(graph).unwrap_err().to_string();
+    assert!(error.contains(message), "{error}");
+}
+
+#[test]
+fn gigabytes_are_refused_where_they_are_claimed_as_weights() {
+    refused(NEEDS, |graph| graph.initializer.push(claim()));
+    // Without bytes, in fields of its type.
+    refused(NEEDS, |graph| {
+        let mut typed = claim();
+        typed.float_data = vec![0.0; 4];
+        typed.raw_data.clear();
+        graph.initializer.push(typed);
+    });
+    refused(r#"tensor "claim" is kept in an external file"#, |graph| {
+        let mut outside = claim();
+        outside.data_location = Some(DataLocation::External as i32);
+        graph.initializer.push(outside);
+    });
+    let sparse = r#""claim" is sparse, which is not supported; store it dense"#;
+    refused(sparse, |graph| graph.sparse_initializer.push(sparse_claim()));
+}
+
+#[test]
+fn gigabytes_are_refused_where_they_are_claimed_inside_a_node() {
+    let constant = |attribute: AttributeProto| {
+        let mut node = onnx::node("constant", "Constant", &[], "k");
+        node.attribute = vec![attribute];
+        node
+    };
+    refused(NEEDS, |graph| {
+        let value = AttributeProto {
+            t: Some(claim()),
+            ..attribute("value", AttributeType::Tensor)
+        };
+        graph.node.insert(0, constant(value));
+    });
+    let sparse = r#""claim" is sparse, which is not supported; store it dense"#;
+    refused(sparse, |graph| {
+        let value = AttributeProto {
+            sparse_tensor: Some(sparse_claim()),
+            ..attribute("sparse_value", AttributeType::SparseTensor)
+        };
+        graph.node.insert(0, constant(value));
+    });
+    // In the branch that is taken, and in one that isn't looked at.
+    let inside = || GraphProto {
+        node: vec![onnx::node("", "Add", &["h", "claim"], "r")],
+        initializer: vec![claim()],
+        output: vec![onnx::value("r", DataType::Float, &[])],
+        ..Default::default()
+    };
+    refused(NEEDS, |graph| {
+        let mut node = onnx::node("choice", "If", &["yes"], "y");
+        node.attribute = ["then_branch", "else_branch"]
+            .into_iter()
+            .map(|name| AttributeProto {
+                g: Some(inside()),
+                ..attribute(name, AttributeType::Graph)
+            })
+            .collect();
+        graph.node[1] = node;
+        graph.initializer.push(TensorProto {
+            name: "yes".to_owned(),
+            data_type: DataType::Bool as i32,
+            raw_data: vec![1],
+            ..Default::default()
+        });
+    });
 }
 
 #[test]

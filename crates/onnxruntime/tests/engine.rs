@@ -1,6 +1,10 @@
 //! ONNX Runtime as an engine: what it answers, what is refused, and libraries that are none.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it skips"
+)]
 
 #[path = "../../inference/tests/onnx/mod.rs"]
 mod onnx;

@@ -1,7 +1,6 @@
 //! The fuzzers' seeds are what `examples/seeds.rs` makes of the recorded requests.
 
 #[path = "../examples/seeds.rs"]
-#[expect(clippy::indexing_slicing, reason = "JSON that isn't there is null")]
 mod seeds;
 
 use std::path::Path;

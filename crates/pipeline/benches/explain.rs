@@ -17,6 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// The latencies of samples in nanoseconds: alone, beside explaining at the lowest priority, and at the same one, each with
+/// explanations a second.
+type Round = (Vec<u64>, (Vec<u64>, f64), (Vec<u64>, f64));
+
 const VALUES: u64 = 640;
 const ROUNDS: usize = 7;
 const SAMPLES: usize = 400;
@@ -48,6 +52,8 @@ fn load() -> Pipeline {
         }],
         preprocess: Vec::new(),
         model: ModelSpec {
+            state: Vec::new(),
+            engines: Vec::new(),
             component: "model.onnx".parse().unwrap(),
             signature,
             allow_nan: false,
@@ -152,7 +158,7 @@ fn main() {
     let of = |percent: usize| median(rounds.iter().map(|(alone, ..)| percentile(alone, percent)).collect());
     println!("alone: p50 {:.0} us, p99 {:.0} us", of(50), of(99));
     for (what, at_low) in [("lowest priority", true), ("same priority", false)] {
-        let round = |(alone, low, same): &(Vec<u64>, (Vec<u64>, f64), (Vec<u64>, f64)), percent: usize| {
+        let round = |(alone, low, same): &Round, percent: usize| {
             let beside = if at_low { &low.0 } else { &same.0 };
             percentile(beside, percent) / percentile(alone, percent).max(1.0)
         };

@@ -82,6 +82,7 @@ fn spec(onnx: &[u8]) -> PipelineSpec {
             signature,
             allow_nan: false,
             engines: Vec::new(),
+            state: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: vec![stage("drift", "drift-psi.wasm", drift, &["reference.json"])],

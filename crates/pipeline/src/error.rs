@@ -55,6 +55,14 @@ pub enum LoadError {
         /// The plugin's or the host's reason.
         source: Box<PluginError>,
     },
+    /// A model's state that isn't of its inputs and outputs.
+    #[error("model {component}: {problem}")]
+    State {
+        /// The component.
+        component: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Stages that don't fit together.
     #[error("stages don't fit: {0}")]
     Fit(#[from] TensorError),

@@ -55,6 +55,10 @@ impl Session for Held {
         self.check(answer)
     }
 
+    fn expect_batches(&mut self, expected: bool) {
+        self.session.expect_batches(expected);
+    }
+
     fn share(&self) -> Option<Box<dyn Session>> {
         let session = self.session.share()?;
         Some(Box::new(Self {

@@ -39,9 +39,11 @@ mod golden;
 mod held;
 mod loading;
 mod pipeline;
+mod probe;
 mod recorded;
 mod serving;
 mod stage;
+mod state;
 
 pub use breaker::Breaker;
 pub use decoding::Decoded;
@@ -56,9 +58,11 @@ pub use floorhand_plugin_host::{
     CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Message, Phase, Severity,
     Stats as HostStats, compile_worker,
 };
+pub use floorhand_worker::Program;
 pub use golden::{GoldenError, GoldenReport, explain_golden, run_golden};
 pub use loading::model_signature;
 pub use pipeline::{Outcome, Pipeline, Processed, StageFinding};
+pub use probe::{ModelLimits, Probe, Probed, Verdict, probe_worker};
 pub use recorded::RecordedMessage;
 pub use serving::{Loaded, Served, Serving, Step, Trial, Underway};
 pub use stage::{StageEvent, StageEventKind, StageTelemetry};

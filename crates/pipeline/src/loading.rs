@@ -3,6 +3,7 @@
 use crate::error::LoadError;
 use crate::held::Held;
 use crate::stage::{Read, Stage};
+use crate::state::State;
 use floorhand_bundle::{InputSpec, ModelSpec, StageSpec};
 use floorhand_inference::{Engine, LoadOptions, Model, Session};
 use floorhand_plugin_host::{Field, Given, Host, Origin, Processor};
@@ -83,12 +84,7 @@ pub(crate) fn load_model(
         component: component.clone(),
         problem,
     })?;
-    let shapes = spec
-        .signature
-        .inputs
-        .iter()
-        .filter_map(|input| Some((input.name.clone(), sizes(input)?)))
-        .collect();
+    let shapes = spec.signature.inputs.iter().filter_map(named_sizes).collect();
     let model = engine
         .load(&onnx, &LoadOptions { shapes })
         .map_err(|error| LoadError::Model {
@@ -108,10 +104,20 @@ pub(crate) fn load_model(
     })
 }
 
-/// The sizes of a shape that is fixed throughout.
-fn sizes(spec: &TensorSpec) -> Option<Vec<u64>> {
+/// What a model takes of a sample and gives for it, and its state where it has one.
+pub(crate) fn load_state(spec: &ModelSpec) -> Result<(Signature, Option<State>), LoadError> {
+    spec.check_state().map_err(|problem| LoadError::State {
+        component: spec.component.to_string(),
+        problem,
+    })?;
+    Ok((spec.signature_of_a_sample(), State::of(spec)?))
+}
+
+/// A tensor's name and the sizes of its shape, if that is fixed throughout.
+pub(crate) fn named_sizes(spec: &TensorSpec) -> Option<(String, Vec<u64>)> {
     let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
-    spec.shape.iter().map(size).collect()
+    let sizes: Option<Vec<u64>> = spec.shape.iter().map(size).collect();
+    Some((spec.name.clone(), sizes?))
 }
 
 fn signature_text(signature: &Signature) -> String {

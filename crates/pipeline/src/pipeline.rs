@@ -7,8 +7,9 @@ use crate::engines::{Chosen, Engines, PassedOver};
 use crate::error::{LoadError, SampleError};
 use crate::explain::{Explainer, SharedExplainer};
 use crate::gaps::Missing;
-use crate::loading::{check_chain, given_input, given_plain, load_model, load_stages};
+use crate::loading::{check_chain, given_input, given_plain, load_model, load_stages, load_state};
 use crate::stage::{Stage, StageEvent, StageTelemetry};
+use crate::state::State;
 use floorhand_bundle::{Gates, Golden, InputSpec, PipelineSpec};
 use floorhand_inference::{Engine, Session};
 use floorhand_plugin_host::{Context, Finding, Given, Host, Message, Monitor, Origin, Processor};
@@ -71,6 +72,9 @@ pub struct Pipeline {
     /// Whether the bundle says which engines may run its model.
     names_engine: bool,
     passed_over: Vec<PassedOver>,
+    /// What the model takes of a sample and gives for it: all but its state.
+    interface: Signature,
+    state: Option<State>,
     allow_nan: bool,
     postprocess: Vec<Stage<Processor>>,
     monitors: Vec<Stage<Monitor>>,
@@ -141,6 +145,7 @@ impl Pipeline {
             engine,
             passed_over,
         } = chosen;
+        let (interface, state) = load_state(&spec.model)?;
         let inputs: Vec<Given> = spec.inputs.iter().map(given_input).collect();
         let decoder = spec
             .decoder
@@ -148,7 +153,7 @@ impl Pipeline {
             .map(|stage| Decoding::load(stage, read, host, &inputs, &spec.inputs))
             .transpose()?;
         let (preprocess, features) = load_stages(&spec.preprocess, read, host, inputs.clone())?;
-        let prediction = model.signature().outputs.iter().cloned().map(given_plain).collect();
+        let prediction = interface.outputs.iter().cloned().map(given_plain).collect();
         let (postprocess, output) = load_stages(&spec.postprocess, read, host, Vec::clone(&prediction))?;
         let watchable = [
             (Origin::Input, inputs),
@@ -188,6 +193,8 @@ impl Pipeline {
             engine: engine.name().to_owned(),
             names_engine: !spec.model.engines.is_empty(),
             passed_over,
+            interface,
+            state,
             allow_nan: spec.model.allow_nan,
             postprocess,
             monitors,
@@ -229,9 +236,7 @@ impl Pipeline {
     pub fn outputs(&self) -> &[TensorSpec] {
         self.postprocess
             .last()
-            .map_or(&self.model.signature().outputs, |stage| {
-                &stage.plugin.signature().outputs
-            })
+            .map_or(&self.interface.outputs, |stage| &stage.plugin.signature().outputs)
     }
 
     /// What explains its answers, where the bundle declares that.
@@ -368,6 +373,11 @@ impl Pipeline {
         self.monitors.iter_mut().for_each(|stage| stage.miss(missing));
     }
 
+    /// Prepares the model for several samples at once, or, where only one comes at a time, gives back what it keeps for that.
+    pub fn expect_batches(&mut self, expected: bool) {
+        self.model.expect_batches(expected && !self.runs_one_by_one());
+    }
+
     /// Runs the model once on zeros.
     pub fn warm_up(&mut self) -> Result<(), SampleError> {
         self.model
@@ -378,6 +388,10 @@ impl Pipeline {
     /// What the plugins counted and measured since the last time.
     pub fn take_telemetry(&mut self) -> StageTelemetry {
         let mut telemetry = StageTelemetry::default();
+        let dropped = self.state.as_mut().map_or(0, State::take_dropped);
+        if dropped > 0 {
+            telemetry.counters.push(("model/dropped-states".to_owned(), dropped));
+        }
         if let Some(decoder) = &mut self.decoder {
             decoder.collect_telemetry(&mut telemetry);
         }
@@ -433,8 +447,14 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A sample failed: the stages from this one on, counted through preprocessing and postprocessing, don't see it.
+    /// A sample failed: the stages from this one on, counted through preprocessing and postprocessing, don't see it. Nor does
+    /// the model between the two, where that isn't behind it.
     fn miss_behind(&mut self, stage: usize, missing: Missing<'_>) {
+        if stage <= self.preprocess.len()
+            && let Some(state) = &mut self.state
+        {
+            state.miss(missing);
+        }
         let stages = self.preprocess.iter_mut().chain(&mut self.postprocess);
         stages.skip(stage).for_each(|stage| stage.miss(missing));
     }
@@ -467,14 +487,22 @@ impl Pipeline {
         if !self.allow_nan {
             finite("input", features, MISSING).map_err(|error| error.with_field_of(sample, &self.inputs))?;
         }
+        let (key, mut with_state) = (sample.key.as_deref(), None);
+        if let Some(state) = &mut self.state {
+            with_state = Some(state.before(key, features));
+        }
+        let given = with_state.as_deref().unwrap_or(features);
         let outputs = self
             .model
-            .run(features)
+            .run(given)
             .map_err(|error| SampleError::Model(error.to_string()))?;
         if !self.allow_nan {
             finite("output", &outputs, OVERFLOW)?;
         }
-        Ok(outputs)
+        Ok(match &mut self.state {
+            Some(state) => state.keep(key, outputs),
+            None => outputs,
+        })
     }
 
     fn observe(
@@ -523,7 +551,7 @@ impl Pipeline {
     fn check_fit(&self) -> Result<(), LoadError> {
         let inputs: Vec<TensorSpec> = self.inputs.iter().map(|input| input.tensor.clone()).collect();
         let (features, producer) = check_chain(&self.preprocess, inputs.clone(), "the sample")?;
-        let model = self.model.signature();
+        let model = &self.interface;
         model.check_fed_by("the model", &features, &producer)?;
         let (outputs, _) = check_chain(&self.postprocess, model.outputs.clone(), "the model")?;
         for stage in &self.monitors {

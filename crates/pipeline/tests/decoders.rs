@@ -39,6 +39,7 @@ fn stage(name: &str, plugin: &str, config: &Value) -> StageSpec {
 fn spec(decoder: StageSpec, monitors: Vec<StageSpec>) -> PipelineSpec {
     let signature = model_signature(&file("tests/skab/fixture/bundle/model.onnx")).unwrap();
     PipelineSpec {
+        explain: None,
         decoder: Some(decoder),
         inputs: vec![InputSpec {
             tensor: signature.inputs[0].clone(),
@@ -50,6 +51,7 @@ fn spec(decoder: StageSpec, monitors: Vec<StageSpec>) -> PipelineSpec {
             signature,
             allow_nan: false,
             engines: Vec::new(),
+            state: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors,

@@ -1,6 +1,11 @@
 //! Explanations through a pipeline and its engine: exact where they can be, additive always, and what is refused.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "these are tests"
+)]
 
 use floorhand_bundle::{ExplainSpec, InputSpec, ModelSpec, PipelineSpec, StageSpec};
 use floorhand_pipeline::{
@@ -32,6 +37,8 @@ fn spec(explain: &Value) -> PipelineSpec {
             json!({"input": "sensors", "output": "x", "asset": "scaler.json"}),
         )],
         model: ModelSpec {
+            state: Vec::new(),
+            engines: Vec::new(),
             component: "model.onnx".parse().unwrap(),
             signature: model_signature(&onnx).unwrap(),
             allow_nan: false,

@@ -18,6 +18,7 @@ fn file(path: &str) -> Vec<u8> {
 fn serving() -> Serving {
     let onnx = file("tests/skab/fixture/bundle/model.onnx");
     let spec = PipelineSpec {
+        explain: None,
         decoder: None,
         inputs: vec![InputSpec {
             tensor: TensorSpec::new("signal", Datatype::Fp32, vec![Dim::Fixed(1), Dim::Fixed(4)]),
@@ -36,6 +37,7 @@ fn serving() -> Serving {
             signature: model_signature(&onnx).unwrap(),
             allow_nan: false,
             engines: Vec::new(),
+            state: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

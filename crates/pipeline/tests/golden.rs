@@ -15,6 +15,7 @@ fn fixture(name: &str) -> Vec<u8> {
 fn pipeline() -> Pipeline {
     let signature = model_signature(&fixture("model.onnx")).unwrap();
     let spec = PipelineSpec {
+        explain: None,
         decoder: None,
         inputs: vec![InputSpec {
             tensor: signature.inputs.first().unwrap().clone(),
@@ -26,6 +27,7 @@ fn pipeline() -> Pipeline {
             signature,
             allow_nan: false,
             engines: Vec::new(),
+            state: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

@@ -30,6 +30,7 @@ fn loaded(generation: u64, prefix: &str) -> Loaded {
             signature,
             allow_nan: false,
             engines: Vec::new(),
+            state: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

@@ -81,6 +81,7 @@ fn spec() -> PipelineSpec {
     let features = signature.inputs.first().unwrap().name.clone();
     let fields: Vec<String> = (0..8).map(|at| format!("f{at}")).collect();
     PipelineSpec {
+        explain: None,
         decoder: None,
         inputs: vec![InputSpec {
             tensor: TensorSpec::new("signal", Datatype::Fp32, row(4)),
@@ -93,6 +94,8 @@ fn spec() -> PipelineSpec {
                     "output_shape": [1, 8], "max_keys": 3}),
         )],
         model: ModelSpec {
+            state: Vec::new(),
+            engines: Vec::new(),
             component: "model.onnx".parse().unwrap(),
             signature,
             allow_nan: false,

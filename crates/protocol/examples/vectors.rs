@@ -245,6 +245,7 @@ fn pipeline() -> Result<PipelineSpec> {
             },
             allow_nan: false,
             engines: Vec::new(),
+            state: Vec::new(),
         },
         postprocess: vec![],
         monitors: vec![],

@@ -75,6 +75,8 @@ pub struct Config {
     pub plugins: Plugins,
     /// What runs models beside tract.
     pub engines: EngineSettings,
+    /// What loading a model may take.
+    pub models: Models,
     /// The agent's own log.
     pub log: Log,
 }
@@ -148,6 +150,18 @@ pub struct EngineSettings {
     pub onnxruntime: Option<PathBuf>,
 }
 
+/// What loading a model may take: section `[models]`. A new model is loaded within it, in a process of its own, before this
+/// one loads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Models {
+    /// Address space of the process that loads a new model first, in bytes; some 100 MiB of it are the agent's program. 128
+    /// MiB to 64 GiB. Default: 1,073,741,824 (1 GiB), three times the largest model with room for what is computed.
+    pub memory_bytes: u64,
+    /// Seconds that loading a model and running it once may take. 1 to 3,600. Default: 60, for a large model on a small
+    /// device: on most it is less than one.
+    pub load_timeout_s: u64,
+}
+
 /// The agent's own log: section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Log {
@@ -197,6 +211,15 @@ impl Default for Plugins {
             compile_memory_bytes: 1 << 30,
             compile_timeout_s: 60,
             cache_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Default for Models {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            load_timeout_s: 60,
         }
     }
 }

@@ -7,7 +7,9 @@ use floorhand_transport::Qos;
 use super::connections::{FleetConnection, PlantConnection};
 use super::flows::{FileFormat, FileSource, JsonlSink, MqttSink, MqttSource, SampleFormat, Sink, Source};
 use super::read::{Reader, Shared};
-use super::{Config, EngineSettings, Fetch, KeySource, Log, Mistake, OpenInference, Plugins, StoreSettings, Telemetry};
+use super::{
+    Config, EngineSettings, Fetch, KeySource, Log, Mistake, Models, OpenInference, Plugins, StoreSettings, Telemetry,
+};
 use crate::logging::{self, LogFormat};
 
 /// Sources and sinks each: more belong into a broker's topic structure.
@@ -60,6 +62,7 @@ pub(super) fn config(text: &str, shared: &Shared) -> Result<Option<Config>, Mist
     let fetch = top.section("fetch").map(fetch).unwrap_or_default();
     let plugins = top.section("plugins").map(plugins).unwrap_or_default();
     let engines = top.section("engines").map(engines).unwrap_or_default();
+    let models = top.section("models").map(models).unwrap_or_default();
     let log = top.section("log").map(log).unwrap_or_default();
     top.finish();
     let (Some(device), Some(fleet), Some(hardware)) = (device, fleet, hardware) else {
@@ -85,6 +88,7 @@ pub(super) fn config(text: &str, shared: &Shared) -> Result<Option<Config>, Mist
         fetch,
         plugins,
         engines,
+        models,
         log,
     }))
 }
@@ -331,6 +335,17 @@ fn plugins(mut section: Reader<'_>) -> Plugins {
     };
     section.finish();
     plugins
+}
+
+fn models(mut section: Reader<'_>) -> Models {
+    let default = Models::default();
+    let mut number = |key, range, default| section.number(key, &range).unwrap_or(default);
+    let models = Models {
+        memory_bytes: number("memory_bytes", 128 * MIB..=64 * GIB, default.memory_bytes),
+        load_timeout_s: number("load_timeout_s", 1..=3600, default.load_timeout_s),
+    };
+    section.finish();
+    models
 }
 
 fn log(mut section: Reader<'_>) -> Log {

@@ -172,6 +172,8 @@ impl Core {
             store: Arc::clone(&self.setup.store),
             host: Arc::clone(&self.setup.host),
             engines: self.setup.engines.clone(),
+            batches: self.setup.batches,
+            probe: self.setup.probe.clone(),
             trust: self.setup.trust.now(),
             purpose,
         };

@@ -15,7 +15,7 @@ use crate::telemetry::Telemetry;
 use crate::trust::SharedTrust;
 use floorhand_bundle::{DeviceId, HardwareClass, SecretKey};
 use floorhand_lifecycle::{Event, Machine, State};
-use floorhand_pipeline::{Engines, Host, Loaded};
+use floorhand_pipeline::{Engines, Host, Loaded, Probe};
 use floorhand_protocol::{Answer, Severity};
 use floorhand_store::Store;
 use std::collections::{BTreeMap, VecDeque};
@@ -39,6 +39,10 @@ pub(crate) struct Setup {
     pub(crate) store: Arc<Store>,
     pub(crate) host: Arc<Host>,
     pub(crate) engines: Engines,
+    /// Whether requests will come that hold several samples.
+    pub(crate) batches: bool,
+    /// Loads new models in a process of its own first; a test may have none.
+    pub(crate) probe: Option<Arc<Probe>>,
     /// Loads generations: with the engines, on a thread of its own.
     pub(crate) load: Arc<Load>,
     pub(crate) machine: Machine,

@@ -367,7 +367,7 @@ mod tests {
             device: None,
             hardware: "generic".parse().unwrap(),
             hub_ca: hub_ca.map(Path::to_owned),
-            out: "/nowhere".into(),
+            out: Some("/nowhere".into()),
         };
         let token = EnrolmentToken {
             secret: floorhand_bundle::SecretKey::from_seed(&[1; 32]),

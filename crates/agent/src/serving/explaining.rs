@@ -70,7 +70,7 @@ enum Of {
     /// What the model was given for a sample that was served, and the sample's own tensors.
     Features(Vec<Tensor>, Vec<Tensor>, Head),
     /// Samples that nobody serves, the last of which is explained.
-    Samples(Vec<Value>, Digest),
+    Samples(Vec<Value>, Digest, Option<String>),
 }
 
 /// By what a sample is known.
@@ -80,6 +80,7 @@ struct Head {
     time_ms: u64,
     sequence: u64,
     bundle: Digest,
+    engine: Option<String>,
 }
 
 impl Head {
@@ -90,6 +91,7 @@ impl Head {
             time_ms: self.time_ms,
             sequence: self.sequence,
             bundle: self.bundle,
+            engine: self.engine.as_deref(),
         }
     }
 }
@@ -149,17 +151,19 @@ impl Explaining {
     }
 
     /// Hands a task over; gives back one that finds no room, and why.
-    fn hand_over(&mut self, task: Task) -> Result<(), (Task, String)> {
+    fn hand_over(&mut self, task: Task) -> Result<(), Box<(Task, String)>> {
         let queue = match &self.queue {
             Some(queue) => queue,
             None => match start(self.back.clone()) {
                 Ok(queue) => self.queue.insert(queue),
-                Err(error) => return Err((task, format!("failed to start a thread: {error}"))),
+                Err(error) => return Err(Box::new((task, format!("failed to start a thread: {error}")))),
             },
         };
-        queue.try_send(task).map_err(|error| match error {
-            TrySendError::Full(task) => (task, "others wait to be explained; try again later".to_owned()),
-            TrySendError::Disconnected(task) => (task, "the thread that explains has ended".to_owned()),
+        queue.try_send(task).map_err(|error| {
+            Box::new(match error {
+                TrySendError::Full(task) => (task, "others wait to be explained; try again later".to_owned()),
+                TrySendError::Disconnected(task) => (task, "the thread that explains has ended".to_owned()),
+            })
         })
     }
 }
@@ -201,6 +205,7 @@ impl Server {
             time_ms: sample.time_ms(),
             sequence: processed.sequence,
             bundle: active.bundle,
+            engine: active.pipeline.chosen_engine().map(str::to_owned),
         };
         let task = Task {
             explainer: explainer.clone(),
@@ -235,9 +240,10 @@ impl Server {
             self.explaining.next = Some(reply);
             return;
         }
+        let engine = active.pipeline.chosen_engine().map(str::to_owned);
         let task = Task {
             explainer: explainer.clone(),
-            of: Of::Samples(samples, active.bundle),
+            of: Of::Samples(samples, active.bundle, engine),
             why: Why::Asked(reply),
             to_sinks: false,
         };
@@ -268,9 +274,10 @@ impl Server {
     }
 
     fn hand_over(&mut self, task: Task) {
-        let Err((task, problem)) = self.explaining.hand_over(task) else {
+        let Err(refused) = self.explaining.hand_over(task) else {
             return;
         };
+        let (task, problem) = *refused;
         match task.why {
             Why::Asked(reply) => drop(reply.send(Err(problem))),
             Why::Finding(_) | Why::Every => self.window.count("explanations-dropped", 1),
@@ -332,7 +339,7 @@ fn explain(explainer: &SharedExplainer, of: Of, why: &str) -> Result<(Value, Fou
             let explained = explainer.explain_features(&features, &given, &mut time_left);
             explained.map(|explanation| (head, explanation))
         }
-        Of::Samples(samples, bundle) => {
+        Of::Samples(samples, bundle, engine) => {
             let explained = explainer.explain_json(&samples, &mut time_left);
             explained.map(|(sample, explanation)| {
                 let head = Head {
@@ -341,6 +348,7 @@ fn explain(explainer: &SharedExplainer, of: Of, why: &str) -> Result<(Value, Fou
                     key: sample.key,
                     sequence: samples.len() as u64 - 1,
                     bundle,
+                    engine,
                 };
                 (head, explanation)
             })

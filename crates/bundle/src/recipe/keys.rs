@@ -54,7 +54,7 @@ const TABLES: &[Keys] = &[
     Keys {
         table: "model",
         required: &["file"],
-        optional: &["allow_nan", "engines"],
+        optional: &["allow_nan", "engines", "state"],
     },
     Keys {
         table: "postprocess",

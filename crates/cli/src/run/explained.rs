@@ -39,6 +39,7 @@ impl Run<'_> {
             time_ms: sample.time_ms(),
             sequence,
             bundle: self.bundle,
+            engine: pipeline.chosen_engine(),
         };
         let object = explanation_json(&head, "request", &explanation);
         match &mut self.explanations {

@@ -73,6 +73,7 @@ pub(crate) fn bundle() -> (Vec<u8>, Manifest) {
                 signature: Signature::default(),
                 allow_nan: false,
                 engines: Vec::new(),
+                state: Vec::new(),
             },
             postprocess: vec![],
             monitors: vec![],

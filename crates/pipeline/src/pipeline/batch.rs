@@ -72,9 +72,9 @@ impl Pipeline {
     }
 
     /// Whether what one sample leaves in the model is what the next one finds there, so that it can't run for several at
-    /// once. No model of today has such a state.
-    fn runs_one_by_one(&self) -> bool {
-        false
+    /// once.
+    pub(super) const fn runs_one_by_one(&self) -> bool {
+        self.state.is_some()
     }
 
     fn begin<'s>(&mut self, sample: &'s Sample) -> Row<'s> {

@@ -135,6 +135,7 @@ pub(crate) fn pipeline(host: &Host, guest: &guests::Processor<'_>, on_break: OnB
         ..signature.inputs.first().unwrap().clone()
     };
     let spec = PipelineSpec {
+        explain: None,
         decoder: None,
         inputs: vec![InputSpec {
             tensor: x,
@@ -156,6 +157,7 @@ pub(crate) fn pipeline(host: &Host, guest: &guests::Processor<'_>, on_break: OnB
             signature,
             allow_nan: false,
             engines: Vec::new(),
+            state: Vec::new(),
         },
         postprocess: Vec::new(),
         monitors: Vec::new(),

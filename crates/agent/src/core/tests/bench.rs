@@ -105,6 +105,8 @@ impl Bench {
             store: Arc::new(store),
             host: Arc::clone(&WORLD.host),
             engines: Engines::default(),
+            batches: false,
+            probe: None,
             load: Arc::new(load),
             machine: Machine::new(machine_device, state),
             fleet: Some(Fleet::keeping(fleet(), device(), Arc::clone(&kept))),

@@ -107,6 +107,7 @@ impl World {
                 signature,
                 allow_nan: false,
                 engines: Vec::new(),
+                state: Vec::new(),
             },
             postprocess: Vec::new(),
             monitors: Vec::new(),

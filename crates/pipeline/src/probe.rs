@@ -1,0 +1,205 @@
+//! Loading a model for the first time: in a process of its own, within limits on memory and time.
+//!
+//! An engine that analyses and optimises a model can't be interrupted, and what it takes for that isn't known before. So a
+//! [worker](floorhand_worker) loads the model and runs it once. What comes back is the signature, the memory and the time,
+//! or why it is refused; only then is it loaded in this process. Tells nothing of a model that this process has loaded before:
+//! whoever asks decides which are probed.
+
+use floorhand_bundle::Digest;
+use floorhand_inference::{Engine, InferenceError, LoadOptions, MAX_MODEL_BYTES, Session, Tract};
+use floorhand_tensor::Signature;
+use floorhand_worker::{Limits, Program, Work, WorkerError};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// What a worker is told that it is for.
+const WORK: &Work = b"fhmodel1";
+
+/// A verdict names every tensor of a signature, each of some tens of bytes; refusals go another way.
+const MAX_VERDICT: u64 = 1 << 20;
+
+/// The shapes that go in front of a model.
+const MAX_SHAPES: usize = 1 << 20;
+
+/// What an engine, or the runtime, says that gets no memory.
+const NO_MEMORY: [&str; 3] = ["failed to allocate", "memory allocation of", "Cannot allocate memory"];
+
+/// Verdicts that are kept: those of a bundle that is being packed and run.
+const KEPT: usize = 8;
+
+/// What loading a model may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelLimits {
+    /// Address space of the process that loads it first, in bytes. Default: 1 GiB. A model may have 128 MiB, of which three
+    /// copies exist at once while it loads, and 128 MiB a tensor; the program itself has some 100 MiB of address space.
+    pub memory_bytes: u64,
+    /// Time, on the clock and of the CPU, in milliseconds. Default: 60,000. Models for devices load within a second, and
+    /// within some seconds on the smallest.
+    pub load_ms: u32,
+}
+
+impl Default for ModelLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            load_ms: 60_000,
+        }
+    }
+}
+
+/// What came of loading a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What the model takes and gives.
+    pub signature: Signature,
+    /// The most memory that the process had resident, in bytes.
+    pub peak_bytes: u64,
+    /// The time from the model's bytes to its first answer, in milliseconds.
+    pub load_ms: u64,
+}
+
+/// Loads models in a process of its own.
+#[derive(Debug)]
+pub struct Probe {
+    program: Program,
+    limits: ModelLimits,
+    passed: Mutex<VecDeque<(Digest, Verdict)>>,
+}
+
+impl Probe {
+    /// One whose `program` calls [`probe_worker`].
+    #[must_use]
+    pub fn new(program: Program, limits: ModelLimits) -> Self {
+        Self {
+            program,
+            limits,
+            passed: Mutex::default(),
+        }
+    }
+
+    /// What becomes of a model that is loaded. The last ones that passed are remembered.
+    pub fn model(&self, onnx: &[u8], options: &LoadOptions) -> Result<Verdict, InferenceError> {
+        if onnx.len() > MAX_MODEL_BYTES {
+            return Err(InferenceError::ModelTooLarge { bytes: onnx.len() });
+        }
+        let digest = Digest::of(onnx);
+        if let Some(verdict) = self.passed(digest, options) {
+            return Ok(verdict);
+        }
+        let shapes = serde_json::to_vec(&options.shapes).unwrap_or_default();
+        let length = u32::try_from(shapes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let limits = Limits {
+            memory_bytes: self.limits.memory_bytes,
+            time_ms: self.limits.load_ms,
+            answer_bytes: MAX_VERDICT,
+        };
+        let answer = floorhand_worker::run(&self.program, WORK, &limits, &[&length, &shapes, onnx]);
+        let answer = answer.map_err(|error| self.refusal(error))?;
+        let verdict: Verdict = serde_json::from_slice(&answer).map_err(|error| {
+            InferenceError::Probe(format!("load the model: its worker said something else: {error}"))
+        })?;
+        tracing::debug!(
+            peak_bytes = verdict.peak_bytes,
+            load_ms = verdict.load_ms,
+            "a model can be loaded"
+        );
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.push_front((digest, verdict.clone()));
+        passed.truncate(KEPT);
+        Ok(verdict)
+    }
+
+    fn passed(&self, digest: Digest, options: &LoadOptions) -> Option<Verdict> {
+        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |verdict: &Verdict| {
+            let sizes: BTreeMap<_, _> = verdict
+                .signature
+                .inputs
+                .iter()
+                .filter_map(crate::loading::named_sizes)
+                .collect();
+            options
+                .shapes
+                .iter()
+                .all(|(name, shape)| sizes.get(name) == Some(shape))
+        };
+        let (_, verdict) = passed
+            .iter()
+            .find(|(known, verdict)| *known == digest && same(verdict))?;
+        Some(verdict.clone())
+    }
+
+    fn refusal(&self, error: WorkerError) -> InferenceError {
+        let ModelLimits { memory_bytes, load_ms } = self.limits;
+        let slow = || {
+            InferenceError::Probe(format!(
+                "load the model: it isn't done after {} s, which loading a model may take (load_timeout_s); make it \
+                 smaller, or allow it more",
+                load_ms.div_ceil(1000)
+            ))
+        };
+        let large = |reason: &str| {
+            InferenceError::Probe(format!(
+                "load the model: it needs more memory than the {} MiB that loading a model may take (memory_bytes); make it \
+                 smaller, or allow it more ({reason})",
+                memory_bytes >> 20
+            ))
+        };
+        match error {
+            WorkerError::Refused(reason) if NO_MEMORY.iter().any(|words| reason.contains(words)) => large(&reason),
+            WorkerError::Refused(reason) => InferenceError::Probe(reason),
+            WorkerError::Timeout { .. } => slow(),
+            // What a limit on CPU time ends says nothing.
+            WorkerError::Ended { said, .. } if said.is_empty() => slow(),
+            WorkerError::Ended { status, said } => large(&format!("{status}: {said}")),
+            other => InferenceError::Probe(format!("load the model: {other}")),
+        }
+    }
+}
+
+/// tract behind a [`Probe`]: a model is loaded in this process once one of its own has loaded it.
+#[derive(Debug)]
+pub struct Probed(pub Arc<Probe>);
+
+impl Engine for Probed {
+    fn name(&self) -> &str {
+        Tract.name()
+    }
+
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, InferenceError> {
+        self.0.model(onnx, options)?;
+        Tract.load(onnx, options)
+    }
+}
+
+/// What a worker process does: loads the model that it is handed and runs it once, within the limits in front of it.
+#[must_use]
+pub fn probe_worker() -> ExitCode {
+    let most = MAX_MODEL_BYTES + MAX_SHAPES + size_of::<u32>();
+    floorhand_worker::serve(WORK, most as u64, |input| {
+        // A panic of the engine's comes back as its refusal; a report of it in front would be what the parent reads.
+        std::panic::set_hook(Box::new(|_| {}));
+        let started = Instant::now();
+        let (shapes, onnx) = parts(&input).ok_or_else(|| "no model".to_owned())?;
+        let shapes = serde_json::from_slice(shapes).map_err(|error| error.to_string())?;
+        let mut model = Tract
+            .load(onnx, &LoadOptions { shapes })
+            .map_err(|error| error.to_string())?;
+        model.warm_up().map_err(|error| error.to_string())?;
+        let verdict = Verdict {
+            signature: model.signature().clone(),
+            peak_bytes: floorhand_worker::peak_memory_bytes().unwrap_or(0),
+            load_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        serde_json::to_vec(&verdict).map_err(|error| error.to_string())
+    })
+}
+
+/// The shapes and the model, which stand behind the shapes' length.
+fn parts(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = input.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+}
