@@ -1,13 +1,14 @@
-//! The fuzzers' seeds are what `examples/seeds.rs` makes of the recorded requests.
+//! The fuzzers' seeds are what `examples/inference_seeds.rs` makes of the recorded requests.
 
-#[path = "../examples/seeds.rs"]
+#[path = "../examples/inference_seeds.rs"]
 mod seeds;
 
 use std::path::Path;
 
 #[test]
 fn the_fuzzers_seeds_are_what_the_code_makes() {
-    const AGAIN: &str = "write them again: cargo run -p floorhand-open-inference --example seeds -- tests/fuzz/seeds";
+    const AGAIN: &str =
+        "write them again: cargo run -p floorhand-open-inference --example inference_seeds -- tests/fuzz/seeds";
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/seeds");
     let made = seeds::all().unwrap();
     for (path, bytes) in &made {

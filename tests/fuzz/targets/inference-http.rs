@@ -21,7 +21,9 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((front, body)) = bytes.split_first_chunk::<2>() else {
         return;
     };
-    let length = u16::from_be_bytes(*front).checked_sub(1).map(|length| length.to_string());
+    let length = u16::from_be_bytes(*front)
+        .checked_sub(1)
+        .map(|length| length.to_string());
     let head = Head {
         header_length: length.as_deref(),
         content_encoding: None,
