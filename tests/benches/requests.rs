@@ -14,6 +14,9 @@ use floorhand_bundle::{Archive, Manifest};
 use floorhand_pipeline::{Host, HostConfig, Pipeline, Sample};
 use floorhand_tensor::Tensor;
 use floorhand_testkit::free_port;
+use floorhand_tests::http2::{
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, WINDOW_UPDATE, frame, grpc_head,
+};
 use floorhand_tests::{Agent, PATIENCE, Site, wait_for};
 use serde_json::json;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -266,38 +269,4 @@ fn varint(mut value: usize) -> Vec<u8> {
     }
     bytes.push(value as u8);
     bytes
-}
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let [_, length @ ..] = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
-    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// The head of an inference, in HPACK without compression.
-fn grpc_head() -> Vec<u8> {
-    let literal = |name: &str, value: &str| {
-        let length = |text: &str| u8::try_from(text.len()).unwrap_or(127);
-        [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
-    };
-    [
-        literal(":method", "POST"),
-        literal(":scheme", "http"),
-        literal(":path", "/inference.GRPCInferenceService/ModelInfer"),
-        literal(":authority", "x"),
-        literal("content-type", "application/grpc"),
-        literal("te", "trailers"),
-    ]
-    .concat()
 }

@@ -11,6 +11,7 @@
 )]
 
 mod agent;
+pub mod http2;
 mod large;
 mod plant;
 mod program;

@@ -3,6 +3,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_testkit::{Mosquitto, MosquittoConfig, Pki, free_port};
+use floorhand_tests::http2::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RESET, SETTINGS, frame, grpc_head,
+};
 use floorhand_tests::{Agent, PATIENCE, Plant, Site, python, rows, wait_for, workspace};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -223,39 +226,6 @@ fn exchange(address: &str, sent: &[u8]) -> Result<Vec<u8>> {
 fn status_of(answer: &[u8]) -> String {
     let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
     String::from_utf8_lossy(line).into_owned()
-}
-
-/// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
-    let [_, length @ ..] = length;
-    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// The head of a gRPC call, in HPACK without compression.
-fn grpc_head() -> Vec<u8> {
-    let literal = |name: &str, value: &str| {
-        let length = |text: &str| u8::try_from(text.len()).unwrap_or(127);
-        [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
-    };
-    [
-        literal(":method", "POST"),
-        literal(":scheme", "http"),
-        literal(":path", "/inference.GRPCInferenceService/ModelInfer"),
-        literal(":authority", "x"),
-        literal("content-type", "application/grpc"),
-        literal("te", "trailers"),
-    ]
-    .concat()
 }
 
 /// Clients of HTTP/1.1 that mean no good.

@@ -30,7 +30,7 @@ pub(crate) struct Budget {
     pub(crate) memory_bytes: u64,
     /// The bytes that it may use; `None`: as many as there are.
     pub(crate) memory_limit_bytes: Option<u64>,
-    /// How often it stood at that limit since its group was made.
+    /// How often the group stood at that limit whose limit it is, since that was made: with it what else is in the group.
     pub(crate) memory_limit_hits: u64,
     /// How many of its processes the kernel ended for want of memory since then.
     pub(crate) ended_for_memory: u64,
@@ -68,24 +68,26 @@ impl ControlGroup {
     pub(crate) fn budget(&self) -> Budget {
         let own = |file: &str| self.folders.first().and_then(|folder| read(&folder.join(file)));
         let events = own("memory.events").unwrap_or_default();
+        let limit = |folder: &PathBuf| read(&folder.join("memory.max"))?.trim().parse::<u64>().ok();
+        // The kernel counts a hit in the group whose limit it is, and not in those inside.
+        let limits = self.folders.iter().filter_map(|folder| Some((limit(folder)?, folder)));
+        let limiting = limits.min();
+        let hits = limiting.and_then(|(_, folder)| read(&folder.join("memory.events")));
         let processors = own("cpu.stat").unwrap_or_default();
+        let quotas = self
+            .folders
+            .iter()
+            .filter_map(|folder| quota_millis(&read(&folder.join("cpu.max"))?));
         Budget {
             memory_bytes: own("memory.current")
                 .and_then(|text| text.trim().parse().ok())
                 .unwrap_or(0),
-            memory_limit_bytes: self.least(|folder| read(&folder.join("memory.max"))?.trim().parse().ok()),
-            memory_limit_hits: named(&events, "max"),
+            memory_limit_bytes: limiting.map(|(bytes, _)| bytes),
+            memory_limit_hits: hits.map_or(0, |events| named(&events, "max")),
             ended_for_memory: named(&events, "oom_kill"),
-            cpu_limit: self
-                .least(|folder| quota_millis(&read(&folder.join("cpu.max"))?))
-                .map(|millis| f64::from(millis) / 1000.0),
+            cpu_limit: quotas.min().map(|millis| f64::from(millis) / 1000.0),
             throttled_ms: named(&processors, "throttled_usec") / 1000,
         }
-    }
-
-    /// The least of what the groups around it say.
-    fn least<T: Ord>(&self, limit: impl Fn(&Path) -> Option<T>) -> Option<T> {
-        self.folders.iter().filter_map(|folder| limit(folder)).min()
     }
 }
 
@@ -131,6 +133,7 @@ mod tests {
         let root = group(&[
             ("memory.current", "9000000000\n"),
             (&format!("{slice}/memory.max"), "200000000\n"),
+            (&format!("{slice}/memory.events"), "max 21\noom_kill 5\n"),
             (&format!("{slice}/cpu.max"), "25000 100000\n"),
             (&file("memory.current"), "50000000\n"),
             (&file("memory.max"), "300000000\n"),
@@ -148,7 +151,7 @@ mod tests {
         let expected = Budget {
             memory_bytes: 50_000_000,
             memory_limit_bytes: Some(200_000_000),
-            memory_limit_hits: 17,
+            memory_limit_hits: 21,
             ended_for_memory: 2,
             cpu_limit: Some(0.25),
             throttled_ms: 2500,

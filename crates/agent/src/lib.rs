@@ -7,6 +7,8 @@
 //! | core | the lifecycle machine, the store | touches a sample |
 //! | serving | the pipelines, the sinks | waits for the hub |
 //! | telemetry | the spool | is waited for by the others |
+//! | explaining, from the first explanation on | a session of its own | is waited for by the others |
+//! | unload, one for each generation that was replaced | the generation | is waited for by the others |
 //! | load, one for each generation that is loaded | nothing | |
 //! | the runtime's two | the connections, the local socket, the Open Inference Protocol's listeners, the signals | blocks |
 //!

@@ -48,16 +48,17 @@ impl Task {
         let manifest = manifest(&self.store, &self.trust, self.generation, self.purpose)?;
         let mut read = |name: &ComponentName| self.component(&manifest, name);
         let cases = read(&manifest.golden.component)?;
-        let mut tried = match &self.probe {
+        let engines = match &self.probe {
             // What was committed has been loaded before. Another agent may need more for it, but without it nothing serves,
             // and if it ends this process again and again the generation before takes over.
             Some(probe) if self.purpose == Purpose::Stage => {
                 let probed = Arc::new(Probed(Arc::clone(probe)));
-                let engines = self.engines.clone().with(EngineName::tract(), Ok(probed));
-                self.pipeline(&manifest, &mut read, &engines)?
+                self.engines.clone().with(EngineName::tract(), Ok(probed))
             }
-            _ => self.pipeline(&manifest, &mut read, &self.engines)?,
+            _ => self.engines.clone(),
         };
+        // The same engines both times: what serves is in the engine that has given the golden answers.
+        let mut tried = self.pipeline(&manifest, &mut read, &engines)?;
         tried
             .check_named_outputs(&manifest.golden, &manifest.gates)
             .map_err(|error| error.to_string())?;
@@ -71,7 +72,7 @@ impl Task {
             largest_difference = report.largest_difference,
             "golden cases passed"
         );
-        let mut pipeline = self.pipeline(&manifest, &mut read, &self.engines)?;
+        let mut pipeline = self.pipeline(&manifest, &mut read, &engines)?;
         pipeline.warm_up().map_err(|error| error.to_string())?;
         pipeline.expect_batches(self.batches);
         Ok(Loaded {

@@ -10,8 +10,8 @@ use floorhand_pipeline::{Loaded, Serving};
 use floorhand_tensor::{Signature, TensorSpec};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Format and engine, as others name them.
-const PLATFORM: &str = "onnx_tract";
+/// Format and engine, as others name them: Triton's name, and one like it.
+const PLATFORMS: [&str; 2] = ["onnxruntime_onnx", "onnx_tract"];
 /// When to come again: what is being loaded or committed takes seconds, what waits in a queue less.
 pub(crate) const RETRY_AFTER_S: u32 = 1;
 
@@ -20,6 +20,7 @@ pub(crate) const RETRY_AFTER_S: u32 = 1;
 pub(crate) struct Model {
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) platform: &'static str,
     pub(crate) inputs: Vec<InputSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
 }
@@ -29,6 +30,7 @@ impl Model {
         Self {
             name: loaded.name.to_string(),
             version: loaded.version.to_string(),
+            platform: platform(loaded.pipeline.engine()),
             inputs: loaded.pipeline.inputs().to_vec(),
             outputs: loaded.pipeline.outputs().to_vec(),
         }
@@ -39,7 +41,17 @@ impl Model {
             inputs: self.inputs.iter().map(|input| shown(&input.tensor)).collect(),
             outputs: self.outputs.iter().map(shown).collect(),
         };
-        ModelMetadata::new(&self.name, vec![self.version.clone()], PLATFORM, &signature)
+        ModelMetadata::new(&self.name, vec![self.version.clone()], self.platform, &signature)
+    }
+}
+
+/// By what an engine calls itself, as `onnxruntime 1.31.1`.
+fn platform(engine: &str) -> &'static str {
+    let [onnxruntime, tract] = PLATFORMS;
+    if engine.starts_with("onnxruntime") {
+        onnxruntime
+    } else {
+        tract
     }
 }
 
@@ -226,6 +238,7 @@ mod tests {
         let model = |(name, version): (&str, &str)| Model {
             name: name.to_owned(),
             version: version.to_owned(),
+            platform: platform("tract"),
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
@@ -263,6 +276,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_platform_is_that_of_the_engine() {
+        assert_eq!(platform("tract"), "onnx_tract");
+        assert_eq!(platform("onnxruntime 1.31.1"), "onnxruntime_onnx");
     }
 
     #[test]

@@ -134,6 +134,7 @@ impl Front {
             }
             if let Some(error) = &refused {
                 taken.bytes = BytesMut::new();
+                taken.held = self.room.share();
                 dropped = dropped.saturating_add(data.len());
                 if dropped > most {
                     return Err(error.clone());

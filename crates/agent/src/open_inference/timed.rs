@@ -11,22 +11,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// When something last came on a connection, and how many requests of it are worked on.
+/// When something last came or went on a connection, and how many requests of it are worked on.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    read_ms: AtomicU64,
+    last_ms: AtomicU64,
     working: AtomicUsize,
 }
 
 impl Activity {
-    /// Whether nothing has come for so long, and nothing is worked on.
+    /// Whether nothing has come or gone for so long, and nothing is worked on.
     pub(super) fn is_idle(&self, for_ms: u64) -> bool {
         self.working.load(Ordering::Relaxed) == 0
-            && monotonic_ms().saturating_sub(self.read_ms.load(Ordering::Relaxed)) >= for_ms
+            && monotonic_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed)) >= for_ms
     }
 
-    pub(super) fn came(&self) {
-        self.read_ms.store(monotonic_ms(), Ordering::Relaxed);
+    pub(super) fn moved(&self) {
+        self.last_ms.store(monotonic_ms(), Ordering::Relaxed);
     }
 
     /// Counts a request until what is returned is dropped.
@@ -42,7 +42,7 @@ pub(super) struct Working(Arc<Activity>);
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.came();
+        self.0.moved();
         self.0.working.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -58,12 +58,18 @@ pub(super) struct Timed<S> {
 
 impl<S> Timed<S> {
     pub(super) fn new(stream: S, activity: Arc<Activity>, within: Duration) -> Self {
-        activity.came();
+        activity.moved();
         Self {
             stream,
             activity,
             within,
             stalled: None,
+        }
+    }
+
+    fn note_written(&self, polled: &Poll<io::Result<usize>>) {
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            self.activity.moved();
         }
     }
 
@@ -97,7 +103,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.activity.came();
+            self.activity.moved();
         }
         polled
     }
@@ -106,6 +112,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_written(&polled);
         self.checked(context, polled)
     }
 
@@ -115,6 +122,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.note_written(&polled);
         self.checked(context, polled)
     }
 

@@ -136,12 +136,13 @@ impl Explaining {
 
     /// Why this sample is to be explained, if it is.
     fn why(&mut self, spec: &ExplainSpec, processed: &Processed) -> Option<Why> {
-        if let Some(reply) = self.next.take() {
-            return Some(Why::Asked(reply));
-        }
         self.results += 1;
+        // A finding is the hub's and the sinks': whoever asks has another sample.
         if let Some(finding) = finding(spec.when, processed) {
             return Some(Why::Finding(finding));
+        }
+        if let Some(reply) = self.next.take().filter(|reply| !reply.is_closed()) {
+            return Some(Why::Asked(reply));
         }
         let due = spec.every.is_some_and(|every| self.results >= every);
         due.then(|| {

@@ -126,7 +126,9 @@ impl Server {
             return;
         };
         let model = Model::of(candidate);
-        if model.name != job.request.model.name {
+        let wanted = &job.request.model;
+        let version_is_meant = wanted.version.as_ref().is_none_or(|version| *version == model.version);
+        if model.name != wanted.name || !version_is_meant {
             return;
         }
         let Ok((_, samples)) = taken_apart(job, &model) else {
@@ -134,9 +136,18 @@ impl Server {
         };
         self.setup.totals.came_from(SOURCE);
         self.came(samples.len());
-        for (_, trial) in self.serving.process_many(samples, monotonic_ms()) {
-            if let Some(trial) = &trial {
-                self.tried(trial, None);
+        let (most, mut samples) = (self.setup.requests.max_batch.max(1), samples.into_iter());
+        while !job.reply.is_closed() {
+            let batch: Vec<Sample> = samples.by_ref().take(most).collect();
+            if batch.is_empty() {
+                return;
+            }
+            let now_ms = monotonic_ms();
+            self.setup.heartbeat.beat(now_ms);
+            for (_, trial) in self.serving.process_many(batch, now_ms) {
+                if let Some(trial) = &trial {
+                    self.tried(trial, None);
+                }
             }
         }
     }
