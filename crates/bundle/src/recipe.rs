@@ -688,6 +688,12 @@ mod tests {
             &format!("{}size = 3", of("h", "hn")),
             "unknown key `model.state.0.size`",
         );
+        let fitting = of("h", "hn") + &of("c", "cn");
+        assert!(with_state(&fitting).is_ok());
+        check(
+            &format!("{fitting}[explain]\nbackground = 'rows.csv'\n"),
+            "a model with a state can't be explained",
+        );
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod model;
 mod operators;
 mod rewrite;
 mod shapes;
+pub mod together;
 
 use std::ops::RangeInclusive;
 

@@ -3,6 +3,7 @@
 use crate::batch::{Batch, Plan};
 use crate::{
     InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, batch, branches, check, convert, operators, rewrite, shapes,
+    together,
 };
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
 use std::any::Any;
@@ -18,15 +19,24 @@ use tract_onnx::prelude::{
     TypedRunnableModel, TypedSimpleState,
 };
 
-/// An empty text: its length alone.
-const PREFIX: usize = 4;
-
 /// How a model is to be loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// The concrete shape of an input, by the input's name. A dimension that is left open, here by not naming the
     /// input, gets the size that another input's shape gives to its name, else 1.
     pub shapes: BTreeMap<String, Vec<u64>>,
+}
+
+impl LoadOptions {
+    /// Every input as a signature has it, where that is fixed throughout.
+    #[must_use]
+    pub fn of(signature: &Signature) -> Self {
+        let inputs = signature.inputs.iter();
+        let shapes = inputs.filter_map(|spec| Some((spec.name.clone(), spec.fixed_shape()?)));
+        Self {
+            shapes: shapes.collect(),
+        }
+    }
 }
 
 /// A model that is ready to run. It may move between threads, and runs on the one that calls it.
@@ -175,7 +185,7 @@ impl Model {
         };
         let made = Plan::make(*model, &self.inputs).inspect_err(|error| tracing::debug!(%error, "no plan for several"));
         let mut plan = Box::new(made.ok()??);
-        for rows in batch::random_rows(&self.signature) {
+        for rows in together::random_rows(&self.signature) {
             let rows: Vec<&[Tensor]> = rows.iter().map(Vec::as_slice).collect();
             // To some numbers, such as places in a table that ends before them, a model has no answer.
             let answered: Vec<&[Tensor]> = rows.into_iter().filter(|row| self.run(row).is_ok()).collect();
@@ -205,7 +215,7 @@ impl Model {
             let reliable = answered
                 .map(|(answer, _)| answer)
                 .zip(&together)
-                .all(|(one, other)| one.as_ref().is_ok_and(|one| batch::alike(one, other)));
+                .all(|(one, other)| one.as_ref().is_ok_and(|one| together::alike(one, other)));
             plan.unproven = plan.unproven.saturating_sub(rows.len());
             return (each, reliable);
         }
@@ -247,21 +257,8 @@ impl Model {
     /// Runs the model once on zeros, so that the first sample finds memory and state in place. That the model has no answer
     /// to zeros, or to empty texts, is no error: golden cases show whether it answers what it is for.
     pub fn warm_up(&mut self) -> Result<(), InferenceError> {
-        let zeros = self.signature.inputs.iter().map(|spec| {
-            let bytes = spec.fixed_len().unwrap_or(0) * spec.datatype.size().unwrap_or(PREFIX) as u64;
-            let shape = spec
-                .shape
-                .iter()
-                .map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 })
-                .collect();
-            Tensor::new(
-                &spec.name,
-                spec.datatype,
-                shape,
-                vec![0; usize::try_from(bytes).unwrap_or(0)],
-            )
-        });
-        let inputs = zeros.collect::<Result<Vec<_>, _>>()?;
+        let inputs = self.signature.inputs.iter().map(TensorSpec::zeros);
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         match self.run(&inputs) {
             Ok(_) | Err(InferenceError::Refused { step: "run", .. }) => Ok(()),
             Err(error) => Err(error),

@@ -1,19 +1,19 @@
 //! Several samples in one run.
 
+use floorhand_inference::together::COMPARED;
 use floorhand_tensor::Tensor;
-use floorhand_tensor::compare::largest_difference;
 
-/// How far a batch's answers may be from those of its samples one by one: rounding, in another order of additions.
-const TOLERANCE: f64 = 1e-5;
 /// The most bytes of one input of a batch: what a single tensor may have.
 const MAX_BYTES: usize = 128 << 20;
 
 /// Whether a model takes several samples as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Batches {
-    /// Its shapes have room for them; whether it keeps them apart isn't known.
-    Unproven,
-    /// It has answered a batch as it answers the samples.
+    /// Its shapes have room for them; nobody has asked yet.
+    Possible,
+    /// It has answered some as it answers each; so many rows are still to be compared.
+    Unproven(usize),
+    /// It answers several as it answers each.
     Proven,
     /// It takes one at a time.
     Never,
@@ -21,19 +21,25 @@ pub(crate) enum Batches {
 
 impl Batches {
     pub(crate) const fn of(possible: bool) -> Self {
-        if possible { Self::Unproven } else { Self::Never }
+        if possible { Self::Possible } else { Self::Never }
+    }
+
+    pub(crate) const fn unproven() -> Self {
+        Self::Unproven(COMPARED)
     }
 
     pub(crate) const fn possible(self) -> bool {
         !matches!(self, Self::Never)
     }
 
-    pub(crate) const fn unproven(self) -> bool {
-        matches!(self, Self::Unproven)
-    }
-
-    pub(crate) const fn judge(&mut self, agree: bool) {
-        *self = if agree { Self::Proven } else { Self::Never };
+    /// Notes that so many rows were answered as one by one, or weren't.
+    pub(crate) const fn compared(&mut self, rows: usize, agree: bool) {
+        *self = match *self {
+            Self::Unproven(left) if agree && rows < left => Self::Unproven(left - rows),
+            Self::Never => Self::Never,
+            _ if agree => Self::Proven,
+            _ => Self::Never,
+        };
     }
 }
 
@@ -71,14 +77,4 @@ pub(crate) fn split(whole: &[Tensor], count: usize) -> Option<Vec<Vec<Tensor>>> 
         outputs.collect::<Option<Vec<_>>>()
     };
     (0..count).map(sample).collect()
-}
-
-/// Whether two answers are the same up to rounding.
-pub(crate) fn agree(batch: &[Tensor], alone: &[Tensor]) -> bool {
-    batch.len() == alone.len()
-        && batch.iter().zip(alone).all(|(batch, alone)| {
-            let alike = batch.shape() == alone.shape() && batch.datatype() == alone.datatype();
-            let numbers = || largest_difference(alone, batch).is_ok_and(|difference| difference <= TOLERANCE);
-            alike && (batch.data() == alone.data() || numbers())
-        })
 }

@@ -2,6 +2,7 @@
 
 use crate::batch::{self, Batches};
 use crate::convert;
+use floorhand_inference::together::{MAX_ROWS, alike, random_rows};
 use floorhand_inference::{Examined, InferenceError, LoadOptions, Session, examine};
 use floorhand_tensor::{Datatype, Dim, Signature, Tensor, TensorError, TensorSpec};
 use ort::environment::Environment;
@@ -12,9 +13,6 @@ use ort::value::{Outlet, ValueType};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// An empty text: its length alone.
-const PREFIX: usize = 4;
-
 /// A model that is ready to run.
 pub(crate) struct Model {
     engine: String,
@@ -22,6 +20,9 @@ pub(crate) struct Model {
     session: ort::session::Session,
     batches: Batches,
 }
+
+/// What came of each of several samples.
+type Answers = Vec<Result<Vec<Tensor>, InferenceError>>;
 
 impl Model {
     pub(crate) fn load(
@@ -77,20 +78,52 @@ impl Model {
         found.collect()
     }
 
-    /// The answer to each sample, of one run if the model takes batches.
-    fn together(&mut self, samples: &[Vec<&Tensor>]) -> Option<Vec<Vec<Tensor>>> {
-        if !self.batches.possible() || samples.len() < 2 {
-            return None;
+    fn each(&mut self, samples: &[Vec<&Tensor>]) -> Answers {
+        samples.iter().map(|inputs| self.one(inputs)).collect()
+    }
+
+    /// The answer to each sample, of one run if the model takes batches. Until it is known to keep samples apart it is run for
+    /// each as well, and they get those answers.
+    fn several(&mut self, samples: &[Vec<&Tensor>]) -> Answers {
+        if samples.len() < 2 || !self.batches.possible() {
+            return self.each(samples);
         }
-        let joined = batch::join(samples)?;
+        let Some(joined) = batch::join(samples) else {
+            return self.each(samples);
+        };
         let joined: Vec<&Tensor> = joined.iter().collect();
-        // One sample that it has no answer to fails all: then they are run one by one.
-        let whole = self.one(&joined).ok()?;
-        let answers = batch::split(&whole, samples.len());
-        if answers.is_none() {
-            self.batches.judge(false);
+        let whole = self.one(&joined).ok();
+        let together = whole.and_then(|whole| batch::split(&whole, samples.len()));
+        let together = match together {
+            Some(together) if self.batches == Batches::Proven => return together.into_iter().map(Ok).collect(),
+            together => together,
+        };
+        let each = self.each(samples);
+        match together {
+            Some(together) => {
+                let mut pairs = each.iter().zip(&together);
+                let agree = pairs.all(|(one, other)| one.as_ref().is_ok_and(|one| alike(one, other)));
+                self.batches.compared(samples.len(), agree);
+            }
+            // One sample that it has no answer to fails all, and says nothing of the rest.
+            None if each.iter().any(Result::is_err) => {}
+            None => self.batches = Batches::Never,
         }
-        answers
+        each
+    }
+
+    /// Tries random rows, the first time that there are several samples.
+    fn prove(&mut self) {
+        if self.batches != Batches::Possible {
+            return;
+        }
+        self.batches = Batches::unproven();
+        for rows in random_rows(&self.signature) {
+            let rows: Vec<Vec<&Tensor>> = rows.iter().map(|row| row.iter().collect()).collect();
+            // To some numbers, such as places in a table that ends before them, a model has no answer.
+            let answered: Vec<_> = rows.into_iter().filter(|row| self.one(row).is_ok()).collect();
+            self.several(&answered);
+        }
     }
 }
 
@@ -104,39 +137,23 @@ impl Session for Model {
         self.one(&inputs)
     }
 
-    fn run_batch(&mut self, samples: &[&[Tensor]]) -> Vec<Result<Vec<Tensor>, InferenceError>> {
+    fn run_batch(&mut self, samples: &[&[Tensor]]) -> Answers {
         let found: Vec<Result<Vec<&Tensor>, TensorError>> = samples.iter().map(|inputs| self.inputs(inputs)).collect();
         let fitting: Vec<Vec<&Tensor>> = found.iter().flatten().cloned().collect();
-        let whole = self.together(&fitting);
-        // The first batch is held against its samples one by one: an open dimension needn't be a batch.
-        if let (Some(answers), true) = (&whole, self.batches.unproven()) {
-            let alone: Vec<_> = fitting.iter().map(|inputs| self.one(inputs)).collect();
-            let mut pairs = answers.iter().zip(&alone);
-            let agree = pairs.all(|(batch, alone)| alone.as_ref().is_ok_and(|alone| batch::agree(batch, alone)));
-            self.batches.judge(agree);
-            return merge(found, alone);
+        if fitting.len() > 1 {
+            self.prove();
         }
-        match whole {
-            Some(answers) => merge(found, answers.into_iter().map(Ok).collect()),
-            None => {
-                let alone = fitting.iter().map(|inputs| self.one(inputs)).collect();
-                merge(found, alone)
-            }
+        let mut answers = Vec::with_capacity(fitting.len());
+        for chunk in fitting.chunks(MAX_ROWS) {
+            answers.extend(self.several(chunk));
         }
+        merge(found, answers)
     }
 
     /// Runs the model once on zeros. That it has no answer to them is no error, as in tract.
     fn warm_up(&mut self) -> Result<(), InferenceError> {
-        let zeros = self.signature.inputs.iter().map(|spec| {
-            let size = spec.datatype.size().unwrap_or(PREFIX) as u64;
-            let bytes = usize::try_from(spec.fixed_len().unwrap_or(0) * size).unwrap_or(0);
-            let sizes = spec
-                .shape
-                .iter()
-                .map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 });
-            Tensor::new(&spec.name, spec.datatype, sizes.collect(), vec![0; bytes])
-        });
-        let inputs = zeros.collect::<Result<Vec<_>, _>>()?;
+        let inputs = self.signature.inputs.iter().map(TensorSpec::zeros);
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         match self.run(&inputs) {
             Ok(_) | Err(InferenceError::Engine { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -149,6 +166,7 @@ impl fmt::Debug for Model {
         f.debug_struct("Model")
             .field("engine", &self.engine)
             .field("signature", &self.signature)
+            .field("batches", &self.batches)
             .finish_non_exhaustive()
     }
 }
@@ -166,10 +184,7 @@ fn builder(environment: &Environment) -> ort::Result<SessionBuilder> {
 }
 
 /// The answers in the places of those that fit.
-fn merge(
-    found: Vec<Result<Vec<&Tensor>, TensorError>>,
-    answers: Vec<Result<Vec<Tensor>, InferenceError>>,
-) -> Vec<Result<Vec<Tensor>, InferenceError>> {
+fn merge(found: Vec<Result<Vec<&Tensor>, TensorError>>, answers: Answers) -> Answers {
     let mut answers = answers.into_iter();
     let place = |found: Result<Vec<&Tensor>, TensorError>| {
         found?;

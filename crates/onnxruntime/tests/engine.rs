@@ -130,16 +130,19 @@ fn a_signature_is_that_of_tract() {
 fn samples_are_run_together_where_the_batch_is_open() {
     let Some(engine) = engine() else { return };
     for batch in [Size::Open("N"), Size::Is(1)] {
+        let is_open = matches!(batch, Size::Open(_));
         let mut session = load(&engine, &dense(batch));
         let alone: Vec<Vec<Tensor>> = (0..5).map(|k| session.run(&[row(k)]).unwrap()).collect();
         let rows: Vec<[Tensor; 1]> = (0..5).map(|k| [row(k)]).collect();
         let samples: Vec<&[Tensor]> = rows.iter().map(<[Tensor; 1]>::as_slice).collect();
-        // The first time is held against single samples.
-        for _ in 0..2 {
+        // The first times are held against single samples.
+        for _ in 0..4 {
             for (batch, alone) in answers(&session.run_batch(&samples)).iter().zip(&alone) {
                 assert!(compare::largest_difference(&alone[0], &batch[0]).unwrap() < 1e-6);
             }
         }
+        let proven = format!("{session:?}").contains("batches: Proven");
+        assert_eq!(proven, is_open, "{session:?}");
         // One that doesn't fit has its own error, and the others their answers.
         let other = [Tensor::from_f32("x", vec![1, 2], &[0.0; 2]).unwrap()];
         let mixed = session.run_batch(&[&rows[0], &other, &rows[1]]);
@@ -174,11 +177,13 @@ fn an_open_dimension_that_is_no_batch_is_found_out() {
     let mut session = load(&engine, &centred());
     let rows: Vec<[Tensor; 1]> = (0..3).map(|k| [row(k)]).collect();
     let samples: Vec<&[Tensor]> = rows.iter().map(<[Tensor; 1]>::as_slice).collect();
-    for _ in 0..2 {
-        for answer in answers(&session.run_batch(&samples)) {
+    // Of equal rows, more than are compared, each answer is right in a batch, too.
+    for samples in [&[samples[1]; 70][..], &samples, &samples] {
+        for answer in answers(&session.run_batch(samples)) {
             assert_eq!(answer[0].to_f32().unwrap(), [0.0; 3]);
         }
     }
+    assert!(format!("{session:?}").contains("batches: Never"), "{session:?}");
 }
 
 #[test]

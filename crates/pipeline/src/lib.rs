@@ -67,6 +67,7 @@ pub use recorded::RecordedMessage;
 pub use serving::{Loaded, Served, Serving, Step, Trial, Underway};
 pub use stage::{StageEvent, StageEventKind, StageTelemetry};
 
+use floorhand_plugin_host::Context;
 use floorhand_tensor::Tensor;
 
 /// Nanoseconds of a millisecond: samples and plugins have the first, sources and records the second.
@@ -90,6 +91,17 @@ impl Sample {
     #[must_use]
     pub const fn time_ms(&self) -> u64 {
         self.time_ns / MS
+    }
+
+    /// What plugins are told of it, the `sequence`-th of a pipeline.
+    fn context(&self, sequence: u64) -> Context {
+        Context {
+            sequence,
+            time_ns: self.time_ns,
+            gap: false,
+            key: self.key.clone(),
+            id: Some(&self.id).filter(|id| !id.is_empty()).cloned(),
+        }
     }
 
     /// Gives a sample without a time of its own that of its arrival, in milliseconds since 1970 UTC.

@@ -7,7 +7,7 @@ use crate::state::State;
 use floorhand_bundle::{InputSpec, ModelSpec, StageSpec};
 use floorhand_inference::{Engine, LoadOptions, Model, Session};
 use floorhand_plugin_host::{Field, Given, Host, Origin, Processor};
-use floorhand_tensor::{Dim, Signature, TensorSpec};
+use floorhand_tensor::{Signature, TensorSpec};
 
 /// Reads a model's signature, every open dimension taken as 1.
 pub fn model_signature(onnx: &[u8]) -> Result<Signature, String> {
@@ -84,9 +84,8 @@ pub(crate) fn load_model(
         component: component.clone(),
         problem,
     })?;
-    let shapes = spec.signature.inputs.iter().filter_map(named_sizes).collect();
     let model = engine
-        .load(&onnx, &LoadOptions { shapes })
+        .load(&onnx, &LoadOptions::of(&spec.signature))
         .map_err(|error| LoadError::Model {
             component: component.clone(),
             source: Box::new(error),
@@ -111,13 +110,6 @@ pub(crate) fn load_state(spec: &ModelSpec) -> Result<(Signature, Option<State>),
         problem,
     })?;
     Ok((spec.signature_of_a_sample(), State::of(spec)?))
-}
-
-/// A tensor's name and the sizes of its shape, if that is fixed throughout.
-pub(crate) fn named_sizes(spec: &TensorSpec) -> Option<(String, Vec<u64>)> {
-    let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
-    let sizes: Option<Vec<u64>> = spec.shape.iter().map(size).collect();
-    Some((spec.name.clone(), sizes?))
 }
 
 fn signature_text(signature: &Signature) -> String {

@@ -311,13 +311,7 @@ impl Pipeline {
         let started = Instant::now();
         let sequence = self.sequence;
         self.sequence += 1;
-        let mut context = Context {
-            sequence,
-            time_ns: sample.time_ns,
-            gap: false,
-            key: sample.key.clone(),
-            id: Some(&sample.id).filter(|id| !id.is_empty()).cloned(),
-        };
+        let mut context = sample.context(sequence);
         let mut events = Vec::new();
         let mut seen = Seen::default();
         let ended = self.run(sample, &mut context, now_ms, &mut events, &mut seen);

@@ -10,7 +10,7 @@ use floorhand_inference::{Engine, InferenceError, LoadOptions, MAX_MODEL_BYTES, 
 use floorhand_tensor::Signature;
 use floorhand_worker::{Limits, Program, Work, WorkerError};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -115,16 +115,9 @@ impl Probe {
     fn passed(&self, digest: Digest, options: &LoadOptions) -> Option<Verdict> {
         let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |verdict: &Verdict| {
-            let sizes: BTreeMap<_, _> = verdict
-                .signature
-                .inputs
-                .iter()
-                .filter_map(crate::loading::named_sizes)
-                .collect();
-            options
-                .shapes
-                .iter()
-                .all(|(name, shape)| sizes.get(name) == Some(shape))
+            let loaded = LoadOptions::of(&verdict.signature).shapes;
+            let mut asked = options.shapes.iter();
+            asked.all(|(name, shape)| loaded.get(name) == Some(shape))
         };
         let (_, verdict) = passed
             .iter()
@@ -189,6 +182,8 @@ pub fn probe_worker() -> ExitCode {
             .load(onnx, &LoadOptions { shapes })
             .map_err(|error| error.to_string())?;
         model.warm_up().map_err(|error| error.to_string())?;
+        // What an agent that takes requests does, too: planning for several is as much work as loading.
+        model.expect_batches(true);
         let verdict = Verdict {
             signature: model.signature().clone(),
             peak_bytes: floorhand_worker::peak_memory_bytes().unwrap_or(0),

@@ -35,16 +35,11 @@ pub(crate) struct State {
 impl State {
     /// The state of a model, none if it has none. `spec` has been checked.
     pub(crate) fn of(spec: &ModelSpec) -> Result<Option<Self>, TensorError> {
-        let zeros = |spec: &TensorSpec| {
-            let (name, shape) = crate::loading::named_sizes(spec).unwrap_or_default();
-            let bytes = spec.fixed_len().unwrap_or(0) * spec.datatype.size().unwrap_or(0) as u64;
-            Tensor::new(name, spec.datatype, shape, vec![0; usize::try_from(bytes).unwrap_or(0)])
-        };
         let inputs = spec.state.iter().filter_map(|state| {
             let mut inputs = spec.signature.inputs.iter();
             inputs.find(|input| input.name == state.input)
         });
-        let zeros = inputs.map(zeros).collect::<Result<Vec<_>, _>>()?;
+        let zeros = inputs.map(TensorSpec::zeros).collect::<Result<Vec<_>, _>>()?;
         if zeros.is_empty() {
             return Ok(None);
         }

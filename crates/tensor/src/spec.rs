@@ -127,6 +127,28 @@ impl TensorSpec {
         })
     }
 
+    /// The sizes of the shape, if every dimension is fixed.
+    #[must_use]
+    pub fn fixed_shape(&self) -> Option<Vec<u64>> {
+        let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+        self.shape.iter().map(size).collect()
+    }
+
+    /// A tensor of zeros, or of empty texts, that fits; an open dimension is 0. Fails where the shape is too large for any.
+    pub fn zeros(&self) -> Result<Tensor, TensorError> {
+        let size = |dim: &Dim| if let Dim::Fixed(size) = dim { *size } else { 0 };
+        let shape: Vec<u64> = self.shape.iter().map(size).collect();
+        let len = self.fixed_len().unwrap_or(0);
+        if len > Tensor::MAX_ELEMENTS {
+            let name = self.name.clone();
+            return Err(TensorError::TooLarge { name, shape });
+        }
+        // An empty text is its length alone.
+        let each = self.datatype.size().unwrap_or(size_of::<u32>());
+        let bytes = usize::try_from(len).unwrap_or(usize::MAX).saturating_mul(each);
+        Tensor::new(&self.name, self.datatype, shape, vec![0; bytes])
+    }
+
     fn shape_text(&self) -> String {
         let sizes: Vec<i64> = self.shape.iter().copied().map(i64::from).collect();
         format!("{sizes:?}")
@@ -188,6 +210,23 @@ mod tests {
         ] {
             assert_eq!(spec(shape).check(&tensor).is_ok(), fits, "{shape:?}");
         }
+    }
+
+    #[test]
+    fn zeros_fit_their_spec() {
+        for shape in [&[2, 3][..], &[], &[0], &[1, -1]] {
+            let zeros = spec(shape).zeros().unwrap();
+            assert!(spec(shape).check(&zeros).is_ok(), "{shape:?}");
+            assert!(zeros.to_f64().unwrap().iter().all(|&value| value == 0.0));
+        }
+        let texts = TensorSpec::new("t", Datatype::Bytes, vec![Dim::Fixed(2)])
+            .zeros()
+            .unwrap();
+        assert_eq!(texts.elements().unwrap(), [b"", b""]);
+        let largest = TensorSpec::new("x", Datatype::Fp64, vec![Dim::Fixed(u64::MAX)]);
+        assert!(matches!(largest.zeros(), Err(TensorError::TooLarge { .. })));
+        assert_eq!(spec(&[2, 3]).fixed_shape(), Some(vec![2, 3]));
+        assert_eq!(spec(&[2, -1]).fixed_shape(), None);
     }
 
     #[test]

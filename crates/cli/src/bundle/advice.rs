@@ -6,7 +6,7 @@ use crate::contents::Contents;
 use crate::engine;
 use crate::output::{Output, Tone};
 use floorhand_pipeline::{Engine, InferenceError, LoadOptions, Session, float_twin};
-use floorhand_tensor::{Dim, Tensor};
+use floorhand_tensor::{Tensor, TensorSpec};
 use std::time::{Duration, Instant};
 
 /// Runs of each of the two models: enough for a median.
@@ -17,7 +17,6 @@ const WITHIN: Duration = Duration::from_millis(400);
 const LEAST_RUNS: usize = 5;
 /// Medians of the same model differ by less on a busy machine.
 const MARGIN: f64 = 1.15;
-const EMPTY_TEXT: usize = 4;
 
 /// Times a quantised model beside its twin in floats, and tells if that is faster.
 pub(super) fn tell(contents: &Contents, out: &Output) {
@@ -29,15 +28,7 @@ pub(super) fn tell(contents: &Contents, out: &Output) {
     let (Some(onnx), Some(runs_it)) = (onnx, runs_it) else {
         return;
     };
-    let sizes = |dims: &[Dim]| {
-        let size = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
-        dims.iter().map(size).collect::<Option<Vec<u64>>>()
-    };
-    let inputs = spec.signature.inputs.iter();
-    let shapes = inputs.filter_map(|input| Some((input.name.clone(), sizes(&input.shape)?)));
-    let options = LoadOptions {
-        shapes: shapes.collect(),
-    };
+    let options = LoadOptions::of(&spec.signature);
     let time = |twin: &[u8]| medians(runs_it.as_ref(), &options, onnx, twin);
     if let Some(advice) = on_quantised(onnx, runs_it.name(), time) {
         out.note_in(Tone::Warn, &advice);
@@ -85,15 +76,7 @@ fn prepared(
 ) -> Result<(Box<dyn Session>, Vec<Tensor>), InferenceError> {
     let mut session = engine.load(onnx, options)?;
     session.warm_up()?;
-    let zeros = session.signature().inputs.iter().map(|spec| {
-        let bytes = spec.fixed_len().unwrap_or(0) * spec.datatype.size().unwrap_or(EMPTY_TEXT) as u64;
-        let sizes = spec
-            .shape
-            .iter()
-            .map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 });
-        let bytes = vec![0; usize::try_from(bytes).unwrap_or(0)];
-        Tensor::new(&spec.name, spec.datatype, sizes.collect(), bytes)
-    });
+    let zeros = session.signature().inputs.iter().map(TensorSpec::zeros);
     let zeros = zeros.collect::<Result<Vec<_>, _>>()?;
     Ok((session, zeros))
 }

@@ -1,8 +1,8 @@
 //! The rows that samples are compared with: the bundle's background, as the model would be given it.
 
 use super::stages::Stages;
+use crate::Sample;
 use crate::decode::{self, CsvDecoder, Line, Lines, MAX_SAMPLE_BYTES, Table};
-use crate::{MS, Sample};
 use floorhand_bundle::InputSpec;
 use floorhand_tensor::Tensor;
 use std::sync::Arc;
@@ -62,9 +62,7 @@ pub(super) fn features(
     let mut features = Vec::new();
     let mut held = 0;
     for (mut sample, number) in samples(bytes, inputs)?.into_iter().zip(1_u64..) {
-        if sample.time_ns == 0 {
-            sample.time_ns = number * 1_000 * MS;
-        }
+        sample.arrived(number * 1_000);
         let made = stages.features(&sample, number - 1);
         let Some(made) = made.map_err(|error| format!("sample {number}: {error}"))? else {
             continue;

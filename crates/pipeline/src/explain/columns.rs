@@ -172,7 +172,12 @@ impl Columns {
                             *count += 1.0;
                         }
                     }
-                    let means: Vec<f64> = sums.iter().map(|(sum, count)| sum / count).collect();
+                    let mean = |(sum, count): &(f64, f64)| match datatype {
+                        // Of truths that which most rows have.
+                        Datatype::Bool => (sum / count).round(),
+                        _ => sum / count,
+                    };
+                    let means: Vec<f64> = sums.iter().map(mean).collect();
                     Part::of(&Tensor::from_f64("mean", datatype, vec![input.len as u64], &means)?)?
                 }
             });

@@ -37,7 +37,8 @@ pub struct Explanation {
     pub contributions: Vec<Contribution>,
     /// How many further features there are, and what they add together.
     pub others: (usize, f64),
-    /// What is left. KernelSHAP: rounding. Occlusion: what features do only together.
+    /// What is left. KernelSHAP: rounding. Occlusion: what features do only together, and what those do that weren't evaluated
+    /// when time was up.
     pub residual: f64,
     /// Coalitions that were evaluated, beside the one of nobody and that of all; of occlusion the groups.
     pub evaluations: usize,

@@ -7,7 +7,7 @@ use crate::error::{LoadError, SampleError};
 use crate::loading::load_stages;
 use crate::stage::{Read, Stage};
 use floorhand_bundle::PipelineSpec;
-use floorhand_plugin_host::{Context, Given, Host, PluginError, Processor};
+use floorhand_plugin_host::{Given, Host, PluginError, Processor};
 use floorhand_tensor::Tensor;
 
 /// A bundle's preprocessing.
@@ -63,13 +63,7 @@ impl Stages {
     /// What the model is given of a sample; none while a window is filling.
     pub(super) fn features(&mut self, sample: &Sample, sequence: u64) -> Result<Option<Vec<Tensor>>, SampleError> {
         self.used = true;
-        let context = Context {
-            sequence,
-            time_ns: sample.time_ns,
-            gap: false,
-            key: sample.key.clone(),
-            id: Some(&sample.id).filter(|id| !id.is_empty()).cloned(),
-        };
+        let context = sample.context(sequence);
         let mut tensors = sample.tensors.clone();
         for stage in &mut self.stages {
             let made = stage.plugin.process(&context, &tensors);

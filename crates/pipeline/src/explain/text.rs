@@ -55,8 +55,13 @@ pub fn explanation_text(explanation: &Value) -> String {
     if text("method") == "occlusion" {
         let _ = writeln!(
             lines,
-            "  {:>10}  what they do only together",
-            signed(number("residual"))
+            "  {:>10}  {}",
+            signed(number("residual")),
+            if is("complete") {
+                "what they do only together"
+            } else {
+                "what they do only together, and those that time was too short for"
+            }
         );
     }
     let how = match (is("complete"), is("exact")) {
@@ -156,5 +161,17 @@ mod tests {
         );
         explanation["complete"] = json!(false);
         assert!(explanation_text(&explanation).contains("cut short after 256 of 256 coalitions"));
+        explanation["method"] = json!("occlusion");
+        let residual = |explanation: &Value| {
+            let text = explanation_text(explanation);
+            text.lines()
+                .find(|line| line.contains("together"))
+                .unwrap()
+                .trim()
+                .to_owned()
+        };
+        assert!(residual(&explanation).ends_with("together, and those that time was too short for"));
+        explanation["complete"] = json!(true);
+        assert_eq!(residual(&explanation), "+1.000e-17  what they do only together");
     }
 }

@@ -83,13 +83,7 @@ impl Pipeline {
         Row {
             sample,
             sequence,
-            context: Context {
-                sequence,
-                time_ns: sample.time_ns,
-                gap: false,
-                key: sample.key.clone(),
-                id: Some(&sample.id).filter(|id| !id.is_empty()).cloned(),
-            },
+            context: sample.context(sequence),
             events: Vec::new(),
             spent: Duration::ZERO,
             seen: Seen::default(),
