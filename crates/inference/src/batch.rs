@@ -5,7 +5,7 @@
 
 use crate::model::{Input, guarded, refused, too_large};
 use crate::together::{COMPARED, MAX_ROWS};
-use crate::{InferenceError, LoadOptions, MAX_TENSOR_BYTES, convert};
+use crate::{InferenceError, LoadOptions, MAX_TENSOR_BYTES, convert, registers};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -155,7 +155,7 @@ impl Plan {
             Some(state) => state,
             None => guarded("run", || self.runnable.spawn())?,
         };
-        let answers = guarded("run", || state.run(values))?;
+        let answers = guarded("run", || registers::run(&mut state, values))?;
         self.state = Some(state);
         let mut results = vec![Vec::with_capacity(signature.outputs.len()); count];
         for (spec, value) in signature.outputs.iter().zip(&answers) {

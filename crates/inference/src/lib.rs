@@ -40,6 +40,7 @@ mod external;
 mod float_twin;
 mod model;
 mod operators;
+mod registers;
 mod rewrite;
 mod shapes;
 pub mod together;

@@ -2,8 +2,8 @@
 
 use crate::batch::{Batch, Plan};
 use crate::{
-    InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, batch, branches, check, convert, operators, rewrite, shapes,
-    together,
+    InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, batch, branches, check, convert, operators, registers, rewrite,
+    shapes, together,
 };
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
 use std::any::Any;
@@ -116,7 +116,7 @@ impl Model {
             Some(state) => state,
             None => guarded("run", || self.plan.spawn())?,
         };
-        let answers = guarded("run", || state.run(values))?;
+        let answers = guarded("run", || registers::run(&mut state, values))?;
         self.state = (!self.remembers).then_some(state);
         let specs = self.signature.outputs.iter();
         specs
