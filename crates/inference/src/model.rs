@@ -83,7 +83,11 @@ impl Model {
         let typed = guarded("translate", || read.into_typed())?;
         check_sizes(&typed)?;
         let (signature, inputs) = interface(&typed, &names)?;
-        let optimised = guarded("optimise", || typed.into_optimized())?;
+        let optimised = guarded("optimise", || {
+            let mut model = typed.into_decluttered()?;
+            operators::depthwise::replace(&mut model)?;
+            model.into_optimized()
+        })?;
         let plan = guarded("plan", || optimised.into_runnable())?;
         tracing::debug!(nodes = plan.model().nodes().len(), "loaded a model");
         let remembers = remembers(&plan)?;

@@ -4,6 +4,7 @@
 //! place of one of tract's names the version of tract that it was held against, so that it can go when tract's is right.
 
 mod activation;
+pub(crate) mod depthwise;
 mod extreme;
 mod kernel;
 pub(crate) mod ml;
