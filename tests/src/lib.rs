@@ -20,7 +20,7 @@ mod site;
 pub use agent::Agent;
 pub use large::noise;
 pub use plant::{Feeding, Plant, rows};
-pub use program::{Ended, Process, floorhand, python, run, run_ok, run_with, wait_for};
+pub use program::{Ended, Process, floorhand, onnxruntime_library, python, run, run_ok, run_with, wait_for};
 pub use site::{FLEET, Hub, Site};
 
 use std::path::{Path, PathBuf};

@@ -137,6 +137,23 @@ pub fn python(imports: &str) -> Option<PathBuf> {
     None
 }
 
+/// Asks a Python where its package onnxruntime has the library.
+const WHERE: &str = "import glob, os, onnxruntime; \
+                     print(glob.glob(os.path.join(os.path.dirname(onnxruntime.__file__), 'capi', 'libonnxruntime.so.*'))[0], end='')";
+
+/// ONNX Runtime's library, as the Python package has it; none without one, as [`python`] says.
+///
+/// # Errors
+/// When the package has none.
+pub fn onnxruntime_library() -> Result<Option<String>> {
+    let Some(python) = python("import onnxruntime") else {
+        return Ok(None);
+    };
+    let asked = Command::new(python).args(["-c", WHERE]).output()?;
+    ensure!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    Ok(Some(String::from_utf8(asked.stdout)?))
+}
+
 /// Looks until there is something to see. It blocks: in an async test call it from the test's own function, which runs
 /// beside the runtime's workers.
 ///

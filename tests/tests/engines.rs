@@ -1,26 +1,11 @@
 //! Bundles that ask for an engine: on a device that offers it, and on one whose library is none.
 
 use anyhow::{Context as _, Result, ensure};
-use floorhand_tests::{Agent, Ended, Hub, Site, python, run_with, wait_for, workspace};
+use floorhand_tests::{Agent, Ended, Hub, Site, onnxruntime_library, run_with, wait_for, workspace};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
-
-/// Asks a Python where its package onnxruntime has the library.
-const ASK: &str = "import glob, os, onnxruntime; \
-                   print(glob.glob(os.path.join(os.path.dirname(onnxruntime.__file__), 'capi', 'libonnxruntime.so.*'))[0], end='')";
-
-/// ONNX Runtime's library, as the Python package has it.
-fn library() -> Result<Option<String>> {
-    let Some(python) = python("import onnxruntime") else {
-        return Ok(None);
-    };
-    let asked = Command::new(python).args(["-c", ASK]).output()?;
-    ensure!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
-    Ok(Some(String::from_utf8(asked.stdout)?))
-}
 
 /// The folder of the bundle of tests/skab as version `major`, whose model may run in these engines.
 fn folder(site: &Site, major: u64, engines: &str) -> Result<PathBuf> {
@@ -92,7 +77,9 @@ fn engine(status: &Value) -> &str {
 
 #[test]
 fn what_a_bundle_asks_for_and_a_device_offers_runs_its_model() -> Result<()> {
-    let Some(library) = library()? else { return Ok(()) };
+    let Some(library) = onnxruntime_library()? else {
+        return Ok(());
+    };
     let site = Site::new()?;
     let either = folder(&site, 1, "\"onnxruntime\", \"tract\"")?;
     let (_, without) = pack(&site, &either, None)?;

@@ -51,7 +51,7 @@ pub fn run(args: Args) -> ExitCode {
     let place = args.place();
     match &args.command {
         Some(Command::CompilePlugin) => return floorhand_pipeline::compile_worker(),
-        Some(Command::ProbeModel) => return floorhand_pipeline::probe_worker(),
+        Some(Command::ProbeModel) => return engines::probe_worker(),
         Some(Command::Enroll(enroll)) => return enroll::run(enroll, &place, args.json),
         Some(Command::Doctor { json }) => return doctor::run(&place.config, *json),
         _ => {}

@@ -6,6 +6,7 @@ use floorhand_bundle::EngineName;
 use floorhand_pipeline::{Engine, Engines};
 use floorhand_protocol::Severity;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Opens what the configuration names. What can't be had is kept with its reason, for the bundles that ask for it.
@@ -29,6 +30,11 @@ fn onnxruntime(library: &Path) -> Result<Arc<dyn Engine>, String> {
 #[cfg(not(feature = "onnxruntime"))]
 fn onnxruntime(_: &Path) -> Result<Arc<dyn Engine>, String> {
     Err("this agent was built without it".to_owned())
+}
+
+/// What this program does as the worker that loads a model first.
+pub(crate) fn probe_worker() -> ExitCode {
+    floorhand_pipeline::probe_worker(onnxruntime)
 }
 
 /// Says which there are, and which can't be had.

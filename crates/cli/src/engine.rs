@@ -7,13 +7,14 @@ use crate::schema;
 use anyhow::{Context, Result};
 use floorhand_bundle::{ComponentName, EngineName};
 use floorhand_pipeline::{
-    Engine, Engines, GoldenReport, Host, HostConfig, LoadOptions, ModelLimits, Pipeline, Probe, Probed, Program,
+    Engine, Engines, GoldenReport, Host, HostConfig, LoadOptions, ModelLimits, Pipeline, Probe, Program,
 };
 use floorhand_tensor::Signature;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
-pub use floorhand_pipeline::{compile_worker, inline_external_data, probe_worker};
+pub use floorhand_pipeline::{compile_worker, inline_external_data};
 
 /// Names the library of ONNX Runtime, for bundles that ask for it.
 pub const ONNXRUNTIME: &str = "FLOORHAND_ONNXRUNTIME";
@@ -34,11 +35,8 @@ pub fn load_models_apart() {
 
 /// The engines of this machine: tract, and ONNX Runtime where its library is named.
 pub fn engines() -> Engines {
-    let mut engines = Engines::default();
-    if let Some(probe) = APART.get() {
-        engines = engines.with(EngineName::tract(), Ok(Arc::new(Probed(Arc::clone(probe)))));
-    }
-    match std::env::var_os(ONNXRUNTIME).filter(|path| !path.is_empty()) {
+    let engines = Engines::default();
+    let engines = match std::env::var_os(ONNXRUNTIME).filter(|path| !path.is_empty()) {
         Some(path) => engines.with(EngineName::onnxruntime(), onnxruntime(path.as_ref())),
         None => engines.with(
             EngineName::onnxruntime(),
@@ -46,7 +44,16 @@ pub fn engines() -> Engines {
                 "name its library in {ONNXRUNTIME}, as /usr/lib/libonnxruntime.so"
             )),
         ),
+    };
+    match APART.get() {
+        Some(probe) => engines.apart(probe),
+        None => engines,
     }
+}
+
+/// What this program does as the worker that loads a model first.
+pub fn probe_worker() -> ExitCode {
+    floorhand_pipeline::probe_worker(onnxruntime)
 }
 
 #[cfg(feature = "onnxruntime")]

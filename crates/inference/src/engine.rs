@@ -3,6 +3,7 @@
 use crate::{InferenceError, LoadOptions, Model};
 use floorhand_tensor::{Signature, Tensor};
 use std::fmt::Debug;
+use std::path::Path;
 
 /// Loads models. Shared between threads; what it loads runs on one at a time.
 pub trait Engine: Debug + Send + Sync {
@@ -11,6 +12,11 @@ pub trait Engine: Debug + Send + Sync {
 
     /// Loads an ONNX model. Keeps nothing of `onnx`.
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, InferenceError>;
+
+    /// The library that another process has to open to have this engine, by its absolute path; none where it is built in.
+    fn library(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// A model that is ready to run, in whatever engine.

@@ -114,6 +114,10 @@ impl Engine for OnnxRuntime {
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, InferenceError> {
         Model::load(&self.name, &self.environment, onnx, options).map(|model| Box::new(model) as Box<dyn Session>)
     }
+
+    fn library(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
 }
 
 impl fmt::Debug for OnnxRuntime {

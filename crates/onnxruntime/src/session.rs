@@ -21,6 +21,9 @@ pub(crate) struct Model {
     batches: Batches,
 }
 
+/// What ONNX Runtime says that gets no memory.
+const NO_MEMORY: [&str; 2] = ["bad_alloc", "Failed to allocate"];
+
 /// What came of each of several samples.
 type Answers = Vec<Result<Vec<Tensor>, InferenceError>>;
 
@@ -150,13 +153,15 @@ impl Session for Model {
         merge(found, answers)
     }
 
-    /// Runs the model once on zeros. That it has no answer to them is no error, as in tract.
+    /// Runs the model once on zeros. That it has no answer to them is no error, as in tract; that there is no memory for one is.
     fn warm_up(&mut self) -> Result<(), InferenceError> {
         let inputs = self.signature.inputs.iter().map(TensorSpec::zeros);
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         match self.run(&inputs) {
-            Ok(_) | Err(InferenceError::Engine { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(InferenceError::Engine { reason, .. }) if !NO_MEMORY.iter().any(|words| reason.contains(words)) => {
+                Ok(())
+            }
+            done => done.map(drop),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::error::LoadError;
 use crate::loading::load_model;
+use crate::probe::{Probe, Probed};
 use crate::stage::Read;
 use floorhand_bundle::{EngineName, ModelSpec};
 use floorhand_inference::{Engine, Session, Tract};
@@ -51,6 +52,25 @@ impl Engines {
     pub fn with(mut self, name: EngineName, engine: Result<Arc<dyn Engine>, String>) -> Self {
         self.offered.insert(name, engine);
         self
+    }
+
+    /// The same engines, each of which a model has to have been loaded in by a process of its own before it is loaded in this one.
+    /// One that another process can't have stays as it is.
+    #[must_use]
+    pub fn apart(self, probe: &Arc<Probe>) -> Self {
+        let apart = |(name, engine): (EngineName, Result<Arc<dyn Engine>, String>)| {
+            let engine = engine.map(|engine| {
+                if name != EngineName::tract() && engine.library().is_none() {
+                    return engine;
+                }
+                let probe = Arc::clone(probe);
+                Arc::new(Probed { probe, engine }) as Arc<dyn Engine>
+            });
+            (name, engine)
+        };
+        Self {
+            offered: self.offered.into_iter().map(apart).collect(),
+        }
     }
 
     /// An engine by its name, or why it isn't there.

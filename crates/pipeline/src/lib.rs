@@ -62,7 +62,7 @@ pub use floorhand_worker::Program;
 pub use golden::{GoldenError, GoldenReport, explain_golden, run_golden};
 pub use loading::model_signature;
 pub use pipeline::{Outcome, Pipeline, Processed, StageFinding};
-pub use probe::{ModelLimits, Probe, Probed, Verdict, probe_worker};
+pub use probe::{ModelLimits, Probe, Verdict, probe_worker};
 pub use recorded::RecordedMessage;
 pub use serving::{Loaded, Served, Serving, Step, Trial, Underway};
 pub use stage::{StageEvent, StageEventKind, StageTelemetry};

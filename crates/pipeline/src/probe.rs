@@ -10,22 +10,29 @@ use floorhand_inference::{Engine, InferenceError, LoadOptions, MAX_MODEL_BYTES, 
 use floorhand_tensor::Signature;
 use floorhand_worker::{Limits, Program, Work, WorkerError};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// What a worker is told that it is for.
-const WORK: &Work = b"fhmodel1";
+const WORK: &Work = b"fhmodel2";
 
 /// A verdict names every tensor of a signature, each of some tens of bytes; refusals go another way.
 const MAX_VERDICT: u64 = 1 << 20;
 
-/// The shapes that go in front of a model.
-const MAX_SHAPES: usize = 1 << 20;
+/// What goes in front of a model, of which shapes are the most.
+const MAX_TASK: usize = 1 << 20;
 
 /// What an engine, or the runtime, says that gets no memory.
-const NO_MEMORY: [&str; 3] = ["failed to allocate", "memory allocation of", "Cannot allocate memory"];
+const NO_MEMORY: [&str; 5] = [
+    "failed to allocate",
+    "Failed to allocate",
+    "bad_alloc",
+    "memory allocation of",
+    "Cannot allocate memory",
+];
 
 /// Verdicts that are kept: those of a bundle that is being packed and run.
 const KEPT: usize = 8;
@@ -66,7 +73,24 @@ pub struct Verdict {
 pub struct Probe {
     program: Program,
     limits: ModelLimits,
-    passed: Mutex<VecDeque<(Digest, Verdict)>>,
+    passed: Mutex<VecDeque<Passed>>,
+}
+
+/// A model that can be loaded, and in what.
+#[derive(Debug)]
+struct Passed {
+    model: Digest,
+    library: Option<PathBuf>,
+    verdict: Verdict,
+}
+
+/// What a worker is told in front of a model.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Task {
+    shapes: BTreeMap<String, Vec<u64>>,
+    /// The library of its engine; without one tract.
+    library: Option<PathBuf>,
 }
 
 impl Probe {
@@ -80,23 +104,39 @@ impl Probe {
         }
     }
 
-    /// What becomes of a model that is loaded. The last ones that passed are remembered.
+    /// What becomes of a model that is loaded in tract. The last ones that passed are remembered.
     pub fn model(&self, onnx: &[u8], options: &LoadOptions) -> Result<Verdict, InferenceError> {
+        self.model_in(None, onnx, options)
+    }
+
+    /// The same in the engine of this library, or in tract without one.
+    pub fn model_in(
+        &self,
+        library: Option<&Path>,
+        onnx: &[u8],
+        options: &LoadOptions,
+    ) -> Result<Verdict, InferenceError> {
         if onnx.len() > MAX_MODEL_BYTES {
             return Err(InferenceError::ModelTooLarge { bytes: onnx.len() });
         }
         let digest = Digest::of(onnx);
-        if let Some(verdict) = self.passed(digest, options) {
+        if let Some(verdict) = self.passed(digest, library, options) {
             return Ok(verdict);
         }
-        let shapes = serde_json::to_vec(&options.shapes).unwrap_or_default();
-        let length = u32::try_from(shapes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let task = Task {
+            shapes: options.shapes.clone(),
+            library: library.map(Path::to_owned),
+        };
+        let task = serde_json::to_vec(&task).map_err(|error| {
+            InferenceError::Probe(format!("load the model: its worker can't be told what to do: {error}"))
+        })?;
+        let length = u32::try_from(task.len()).unwrap_or(u32::MAX).to_le_bytes();
         let limits = Limits {
             memory_bytes: self.limits.memory_bytes,
             time_ms: self.limits.load_ms,
             answer_bytes: MAX_VERDICT,
         };
-        let answer = floorhand_worker::run(&self.program, WORK, &limits, &[&length, &shapes, onnx]);
+        let answer = floorhand_worker::run(&self.program, WORK, &limits, &[&length, &task, onnx]);
         let answer = answer.map_err(|error| self.refusal(error))?;
         let verdict: Verdict = serde_json::from_slice(&answer).map_err(|error| {
             InferenceError::Probe(format!("load the model: its worker said something else: {error}"))
@@ -107,22 +147,26 @@ impl Probe {
             "a model can be loaded"
         );
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.push_front((digest, verdict.clone()));
+        passed.push_front(Passed {
+            model: digest,
+            library: library.map(Path::to_owned),
+            verdict: verdict.clone(),
+        });
         passed.truncate(KEPT);
         Ok(verdict)
     }
 
-    fn passed(&self, digest: Digest, options: &LoadOptions) -> Option<Verdict> {
+    fn passed(&self, model: Digest, library: Option<&Path>, options: &LoadOptions) -> Option<Verdict> {
         let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |verdict: &Verdict| {
             let loaded = LoadOptions::of(&verdict.signature).shapes;
             let mut asked = options.shapes.iter();
             asked.all(|(name, shape)| loaded.get(name) == Some(shape))
         };
-        let (_, verdict) = passed
+        let found = passed
             .iter()
-            .find(|(known, verdict)| *known == digest && same(verdict))?;
-        Some(verdict.clone())
+            .find(|known| known.model == model && known.library.as_deref() == library && same(&known.verdict))?;
+        Some(found.verdict.clone())
     }
 
     fn refusal(&self, error: WorkerError) -> InferenceError {
@@ -153,32 +197,42 @@ impl Probe {
     }
 }
 
-/// tract behind a [`Probe`]: a model is loaded in this process once one of its own has loaded it.
+/// An engine behind a [`Probe`]: a model is loaded in this process once one of its own has loaded it in the same engine.
 #[derive(Debug)]
-pub struct Probed(pub Arc<Probe>);
+pub(crate) struct Probed {
+    pub(crate) probe: Arc<Probe>,
+    /// tract, or one that has a library.
+    pub(crate) engine: Arc<dyn Engine>,
+}
 
 impl Engine for Probed {
     fn name(&self) -> &str {
-        Tract.name()
+        self.engine.name()
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, InferenceError> {
-        self.0.model(onnx, options)?;
-        Tract.load(onnx, options)
+        self.probe.model_in(self.library(), onnx, options)?;
+        self.engine.load(onnx, options)
+    }
+
+    fn library(&self) -> Option<&Path> {
+        self.engine.library()
     }
 }
 
-/// What a worker process does: loads the model that it is handed and runs it once, within the limits in front of it.
+/// What a worker process does: loads the model that it is handed and runs it once, within the limits in front of it. `open`
+/// gives the engine of a library.
 #[must_use]
-pub fn probe_worker() -> ExitCode {
-    let most = MAX_MODEL_BYTES + MAX_SHAPES + size_of::<u32>();
+pub fn probe_worker(open: impl FnOnce(&Path) -> Result<Arc<dyn Engine>, String>) -> ExitCode {
+    let most = MAX_MODEL_BYTES + MAX_TASK + size_of::<u32>();
     floorhand_worker::serve(WORK, most as u64, |input| {
         // A panic of the engine's comes back as its refusal; a report of it in front would be what the parent reads.
         std::panic::set_hook(Box::new(|_| {}));
         let started = Instant::now();
-        let (shapes, onnx) = parts(&input).ok_or_else(|| "no model".to_owned())?;
-        let shapes = serde_json::from_slice(shapes).map_err(|error| error.to_string())?;
-        let mut model = Tract
+        let (task, onnx) = parts(&input).ok_or_else(|| "no model".to_owned())?;
+        let Task { shapes, library } = serde_json::from_slice(task).map_err(|error| error.to_string())?;
+        let engine = library.map_or_else(|| Ok(Arc::new(Tract) as Arc<dyn Engine>), |library| open(&library))?;
+        let mut model = engine
             .load(onnx, &LoadOptions { shapes })
             .map_err(|error| error.to_string())?;
         model.warm_up().map_err(|error| error.to_string())?;
@@ -193,7 +247,7 @@ pub fn probe_worker() -> ExitCode {
     })
 }
 
-/// The shapes and the model, which stand behind the shapes' length.
+/// The task and the model, which stand behind the task's length.
 fn parts(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = input.split_first_chunk()?;
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)

@@ -73,38 +73,61 @@ fn model(mut nodes: Vec<NodeProto>, last: &str, initializer: Vec<TensorProto>) -
     model.encode_to_vec()
 }
 
+/// A constant of 120 MiB made of a few bytes, all of them this number.
+fn filled(name: &str, number: u8) -> NodeProto {
+    let mut fill = node("ConstantOfShape", &["shape"], name);
+    fill.attribute.push(AttributeProto {
+        name: "value".to_owned(),
+        r#type: AttributeType::Tensor as i32,
+        t: Some(TensorProto {
+            dims: vec![1],
+            data_type: DataType::Float as i32,
+            raw_data: f32::from(number).to_le_bytes().to_vec(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+    fill
+}
+
+/// The shape of such a constant, and what is taken of it in the end: the first row.
+fn sizes() -> Vec<TensorProto> {
+    let rows = 120 * (1 << 20) / 32;
+    vec![
+        integers("shape", &[rows, 8]),
+        integers("from", &[0]),
+        integers("to", &[1]),
+    ]
+}
+
+/// 32 constants of 120 MiB that are needed at the same time, in an engine that gives each back when it isn't.
+pub(crate) fn needs_all() -> Vec<u8> {
+    let names: Vec<String> = (0..32).map(|at| format!("filled{at}")).collect();
+    let mut nodes: Vec<NodeProto> = names
+        .iter()
+        .zip(0..)
+        .map(|(name, number)| filled(name, number))
+        .collect();
+    let all: Vec<&str> = std::iter::once("x").chain(names.iter().map(String::as_str)).collect();
+    nodes.push(node("Max", &all, "most"));
+    nodes.push(node("Slice", &["most", "from", "to"], "first"));
+    model(nodes, "first", sizes())
+}
+
 /// Constants of 120 MiB each, none too large by itself, made of a few bytes: each is stretched while the model is read, for
 /// what is made of constants is computed then.
 pub(crate) fn grows() -> Vec<u8> {
     let (mut nodes, mut last) = (Vec::new(), "x".to_owned());
     for at in 0..64 {
-        let (filled, most, next) = (format!("filled{at}"), format!("most{at}"), format!("next{at}"));
-        let mut fill = node("ConstantOfShape", &["shape"], &filled);
-        fill.attribute.push(AttributeProto {
-            name: "value".to_owned(),
-            r#type: AttributeType::Tensor as i32,
-            t: Some(TensorProto {
-                dims: vec![1],
-                data_type: DataType::Float as i32,
-                raw_data: (at as f32).to_le_bytes().to_vec(),
-                ..Default::default()
-            }),
-            ..Default::default()
-        });
-        nodes.push(fill);
-        nodes.push(node("Add", &[&filled, &last], &most));
+        let (constant, most, next) = (format!("filled{at}"), format!("most{at}"), format!("next{at}"));
+        nodes.push(filled(&constant, at));
+        nodes.push(node("Add", &[&constant, &last], &most));
         let mut slice = node("Slice", &[&most, "from", "to"], &next);
         slice.name.clone_from(&next);
         nodes.push(slice);
         last = next;
     }
-    let rows = 120 * (1 << 20) / 32;
-    let stored = vec![
-        integers("shape", &[rows, 8]),
-        integers("from", &[0]),
-        integers("to", &[1]),
-    ];
-    model(nodes, &last, stored)
+    model(nodes, &last, sizes())
 }
 
 /// Tens of thousands of nodes that are looked at again and again while the model is optimised.

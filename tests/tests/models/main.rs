@@ -4,8 +4,9 @@ mod bombs;
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_pipeline::{LoadOptions, ModelLimits, Probe, Program};
-use floorhand_tests::{Agent, PATIENCE, Site, floorhand, run, wait_for, workspace};
+use floorhand_tests::{Agent, PATIENCE, Site, floorhand, onnxruntime_library, run, run_with, wait_for, workspace};
 use serde_json::{Value, json};
+use std::path::Path;
 
 const DEVICE: &str = "press-1";
 
@@ -88,6 +89,63 @@ fn a_model_that_takes_long_is_refused() -> Result<()> {
             .to_string()
             .contains("isn't done after 1 s, which loading a model may take (load_timeout_s)"),
         "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn onnxruntime_is_tried_apart_too() -> Result<()> {
+    let Some(library) = onnxruntime_library()? else {
+        return Ok(());
+    };
+    let library = Path::new(&library);
+    let apart = probe(little())?;
+    let options = LoadOptions::default();
+    let verdict = apart.model_in(Some(library), &bombs::harmless(), &options)?;
+    ensure!(verdict.signature.inputs.first().is_some_and(|input| input.name == "x"));
+    ensure!(verdict.peak_bytes < MEMORY, "{verdict:?}");
+    // What has been loaded in one engine is tried in another all the same.
+    let elsewhere = Path::new("/nowhere/libonnxruntime.so");
+    let error = apart
+        .model_in(Some(elsewhere), &bombs::harmless(), &options)
+        .unwrap_err();
+    ensure!(error.to_string().contains("/nowhere/libonnxruntime.so"), "{error}");
+    let error = apart
+        .model_in(Some(library), &bombs::needs_all(), &options)
+        .unwrap_err();
+    ensure!(
+        error
+            .to_string()
+            .contains("needs more memory than the 512 MiB that loading a model may take (memory_bytes)"),
+        "{error}"
+    );
+    Ok(())
+}
+
+/// The command line, and so `pack`, asks that process in the engine that a bundle is for.
+#[test]
+fn packing_for_onnxruntime_refuses_it_too() -> Result<()> {
+    let Some(library) = onnxruntime_library()? else {
+        return Ok(());
+    };
+    let site = Site::new()?;
+    site.pack_fixture(1)?;
+    let folder = site.path("bundle-1");
+    std::fs::write(folder.join("model.onnx"), bombs::needs_all())?;
+    let recipe = std::fs::read_to_string(folder.join("bundle.toml"))?;
+    let model = "file = \"model.onnx\"\n";
+    ensure!(recipe.contains(model), "{recipe}");
+    let recipe = recipe.replacen(model, &format!("{model}engines = [\"onnxruntime\"]\n"), 1);
+    std::fs::write(folder.join("bundle.toml"), recipe)?;
+    let (folder, key, file) = (site.text("bundle-1"), site.text("release.key"), site.text("bomb.fhb"));
+    let settings = [("FLOORHAND_ONNXRUNTIME", library.as_str())];
+    let ended = run_with(&["bundle", "pack", &folder, "-o", &file, "--key", &key], &settings)?;
+    ensure!(
+        ended.code == Some(1)
+            && ended
+                .stderr
+                .contains("load the model: it needs more memory than the 1024 MiB"),
+        "{ended:?}"
     );
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use super::{CoreSender, Message, Purpose};
 use crate::trust::Trust;
-use floorhand_bundle::{ComponentName, EngineName, Manifest, Verified};
-use floorhand_pipeline::{Engines, Host, Loaded, Pipeline, Probe, Probed, run_golden};
+use floorhand_bundle::{ComponentName, Manifest, Verified};
+use floorhand_pipeline::{Engines, Host, Loaded, Pipeline, Probe, run_golden};
 use floorhand_store::Store;
 use std::sync::Arc;
 
@@ -51,10 +51,7 @@ impl Task {
         let engines = match &self.probe {
             // What was committed has been loaded before. Another agent may need more for it, but without it nothing serves,
             // and if it ends this process again and again the generation before takes over.
-            Some(probe) if self.purpose == Purpose::Stage => {
-                let probed = Arc::new(Probed(Arc::clone(probe)));
-                self.engines.clone().with(EngineName::tract(), Ok(probed))
-            }
+            Some(probe) if self.purpose == Purpose::Stage => self.engines.clone().apart(probe),
             _ => self.engines.clone(),
         };
         // The same engines both times: what serves is in the engine that has given the golden answers.
