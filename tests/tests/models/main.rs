@@ -3,7 +3,7 @@
 mod bombs;
 
 use anyhow::{Context as _, Result, ensure};
-use floorhand_pipeline::{LoadOptions, ModelLimits, Probe, Program};
+use floorhand_pipeline::{InferenceError, LoadOptions, ModelLimits, Probe, Program};
 use floorhand_tests::{Agent, PATIENCE, Site, floorhand, onnxruntime_library, run, run_with, wait_for, workspace};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,6 +26,12 @@ fn little() -> ModelLimits {
         memory_bytes: MEMORY,
         ..ModelLimits::default()
     }
+}
+
+fn is_too_large(error: &InferenceError) -> Result<()> {
+    let expected = "needs more memory than the 512 MiB that loading a model may take (memory_bytes)";
+    ensure!(error.to_string().contains(expected), "{error}");
+    Ok(())
 }
 
 #[test]
@@ -66,13 +72,7 @@ fn a_model_that_grows_is_refused() -> Result<()> {
     let error = probe(little())?
         .model(&bombs::grows(), &LoadOptions::default())
         .unwrap_err();
-    ensure!(
-        error
-            .to_string()
-            .contains("needs more memory than the 512 MiB that loading a model may take (memory_bytes)"),
-        "{error}"
-    );
-    Ok(())
+    is_too_large(&error)
 }
 
 #[test]
@@ -113,13 +113,7 @@ fn onnxruntime_is_tried_apart_too() -> Result<()> {
     let error = apart
         .model_in(Some(library), &bombs::needs_all(), &options)
         .unwrap_err();
-    ensure!(
-        error
-            .to_string()
-            .contains("needs more memory than the 512 MiB that loading a model may take (memory_bytes)"),
-        "{error}"
-    );
-    Ok(())
+    is_too_large(&error)
 }
 
 /// The command line, and so `pack`, asks that process in the engine that a bundle is for.
