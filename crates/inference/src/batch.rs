@@ -3,7 +3,9 @@
 //! Owns which models may be run so, and the plan for it. What it has to show first is in [`crate::together`]; a model that
 //! doesn't is run one by one from then on.
 
-use crate::model::{Input, guarded, refused, too_large};
+use crate::convert::Input;
+use crate::guard::{guarded, refused};
+use crate::shapes::too_large;
 use crate::together::{COMPARED, MAX_ROWS};
 use crate::{InferenceError, LoadOptions, MAX_TENSOR_BYTES, convert, registers};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorSpec};

@@ -5,7 +5,7 @@
 //! on data stays, and the check behind this refuses it. Works on the protobuf, and leaves what a model computes as it is.
 
 use crate::check::{self, node_name};
-use crate::model::guarded;
+use crate::guard::guarded;
 use crate::{InferenceError, LoadOptions, rewrite, shapes};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tract_onnx::Onnx;

@@ -5,6 +5,13 @@ use floorhand_tensor::{Datatype, Tensor};
 use tract_onnx::prelude::{DatumType, TValue, TractResult};
 use tract_onnx::tract_core::internal::{TractErrorContext as _, ensure};
 
+/// What tract wants for one input.
+#[derive(Clone)]
+pub(crate) struct Input {
+    pub(crate) datum_type: DatumType,
+    pub(crate) shape: Vec<usize>,
+}
+
 /// The type that a tract tensor has outside. A symbolic integer counts as the 64-bit one that it is in ONNX, a
 /// quantised one as the integer that stores it.
 pub(crate) fn datatype(datum_type: DatumType) -> Option<Datatype> {

@@ -38,8 +38,10 @@ mod error;
 mod examine;
 mod external;
 mod float_twin;
+mod guard;
 mod model;
 mod operators;
+mod options;
 mod registers;
 mod rewrite;
 mod shapes;
@@ -52,7 +54,8 @@ pub use error::InferenceError;
 pub use examine::{Examined, examine};
 pub use external::inline_external_data;
 pub use float_twin::float_twin;
-pub use model::{LoadOptions, Model};
+pub use model::Model;
+pub use options::LoadOptions;
 
 /// The versions of ONNX's operator set that models may be written for. Below the seventh its operators broadcast by other
 /// rules; the newest is that of the ONNX release whose tests of operators are run here.

@@ -1,43 +1,22 @@
 //! A model that is ready to run.
 
 use crate::batch::{Batch, Plan};
+use crate::convert::Input;
+use crate::guard::{guarded, refused};
+use crate::shapes::too_large;
 use crate::{
-    InferenceError, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, batch, branches, check, convert, operators, registers, rewrite,
-    shapes, together,
+    InferenceError, LoadOptions, MAX_MODEL_BYTES, MAX_TENSOR_BYTES, batch, branches, check, convert, operators,
+    registers, rewrite, shapes, together,
 };
 use floorhand_tensor::{Dim, Signature, Tensor, TensorError, TensorSpec};
-use std::any::Any;
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceModelExt, IntoRunnable, TVec, TractResult, TypedFact, TypedModel,
-    TypedRunnableModel, TypedSimpleState,
+    Framework, InferenceModelExt, IntoRunnable, TVec, TypedFact, TypedModel, TypedRunnableModel, TypedSimpleState,
 };
-
-/// How a model is to be loaded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LoadOptions {
-    /// The concrete shape of an input, by the input's name. A dimension that is left open, here by not naming the
-    /// input, gets the size that another input's shape gives to its name, else 1.
-    pub shapes: BTreeMap<String, Vec<u64>>,
-}
-
-impl LoadOptions {
-    /// Every input as a signature has it, where that is fixed throughout.
-    #[must_use]
-    pub fn of(signature: &Signature) -> Self {
-        let inputs = signature.inputs.iter();
-        let shapes = inputs.filter_map(|spec| Some((spec.name.clone(), spec.fixed_shape()?)));
-        Self {
-            shapes: shapes.collect(),
-        }
-    }
-}
 
 /// A model that is ready to run. It may move between threads, and runs on the one that calls it.
 pub struct Model {
@@ -52,13 +31,6 @@ pub struct Model {
     remembers: bool,
     /// How several samples are run.
     batch: Batch,
-}
-
-/// What tract wants for one input.
-#[derive(Clone)]
-pub(crate) struct Input {
-    pub(crate) datum_type: DatumType,
-    pub(crate) shape: Vec<usize>,
 }
 
 /// What came of each of several samples.
@@ -326,12 +298,6 @@ fn check_sizes(model: &TypedModel) -> Result<(), InferenceError> {
     Ok(())
 }
 
-pub(crate) fn too_large(datum_type: DatumType, shape: &[usize], most: u64) -> bool {
-    let size = datum_type.size_of() as u64;
-    let product = |product: u64, &dim: &usize| product.saturating_mul(dim as u64);
-    shape.iter().fold(size, product) > most
-}
-
 /// The model's signature, and what tract wants for each of its inputs.
 fn interface(model: &TypedModel, outputs: &[String]) -> Result<(Signature, Vec<Input>), InferenceError> {
     let mut signature = Signature::default();
@@ -378,31 +344,4 @@ fn find<'t, T: Borrow<Tensor>>(inputs: &'t [T], name: &str) -> Result<&'t Tensor
             name: name.to_owned(),
             present: inputs.iter().map(|tensor| tensor.borrow().name().to_owned()).collect(),
         })
-}
-
-/// Runs a step of tract's, turning its errors and its panics into ours.
-pub(crate) fn guarded<T>(step: &'static str, work: impl FnOnce() -> TractResult<T>) -> Result<T, InferenceError> {
-    // Whatever `work` leaves half done is dropped by the caller, never looked at again.
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(refused(step, &error)),
-        Err(panic) => Err(InferenceError::Panicked {
-            step,
-            reason: panic_text(panic.as_ref()),
-        }),
-    }
-}
-
-pub(crate) fn refused(step: &'static str, error: &tract_onnx::prelude::TractError) -> InferenceError {
-    InferenceError::Refused {
-        step,
-        reason: format!("{error:#}"),
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
 }

@@ -7,6 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as DimensionValue;
 use tract_onnx::pb::type_proto::Value as TypeValue;
 use tract_onnx::pb::{GraphProto, TensorShapeProto, ValueInfoProto};
+use tract_onnx::prelude::DatumType;
+
+/// Whether a tensor of this shape takes more than so many bytes.
+pub(crate) fn too_large(datum_type: DatumType, shape: &[usize], most: u64) -> bool {
+    let size = datum_type.size_of() as u64;
+    let product = |product: u64, &dim: &usize| product.saturating_mul(dim as u64);
+    shape.iter().fold(size, product) > most
+}
 
 /// The size of an open dimension that nobody has fixed. Nearly always it is the batch, and a device serves one sample
 /// at a time.
