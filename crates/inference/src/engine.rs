@@ -43,6 +43,11 @@ pub trait Session: Debug + Send {
     /// Prepares for the first sample.
     fn warm_up(&mut self) -> Result<(), InferenceError>;
 
+    /// Whether several samples are run together, as far as is known.
+    fn runs_together(&self) -> bool {
+        false
+    }
+
     /// Prepares for several samples at once, so that the first such call needn't; or, where there won't be any, gives back what is
     /// kept for them. Whatever was said, [`Session::run_batch`] answers.
     fn expect_batches(&mut self, expected: bool) {
@@ -83,6 +88,10 @@ impl Session for Model {
 
     fn warm_up(&mut self) -> Result<(), InferenceError> {
         Self::warm_up(self)
+    }
+
+    fn runs_together(&self) -> bool {
+        Self::runs_together(self)
     }
 
     fn expect_batches(&mut self, expected: bool) {

@@ -115,7 +115,8 @@ impl Model {
         each
     }
 
-    /// Tries random rows, the first time that there are several samples.
+    /// Tries random rows, the first time that there are several samples; at last as many as a run ever has, so that what it takes
+    /// is known.
     fn prove(&mut self) {
         if self.batches != Batches::Possible {
             return;
@@ -126,6 +127,16 @@ impl Model {
             // To some numbers, such as places in a table that ends before them, a model has no answer.
             let answered: Vec<_> = rows.into_iter().filter(|row| self.one(row).is_ok()).collect();
             self.several(&answered);
+            if !self.batches.possible() {
+                return;
+            }
+            if let Some(joined) = batch::join(&answered.iter().cycle().take(MAX_ROWS).cloned().collect::<Vec<_>>()) {
+                let joined: Vec<&Tensor> = joined.iter().collect();
+                if self.one(&joined).is_err() {
+                    self.batches = Batches::Never;
+                    return;
+                }
+            }
         }
     }
 }
@@ -151,6 +162,18 @@ impl Session for Model {
             answers.extend(self.several(chunk));
         }
         merge(found, answers)
+    }
+
+    fn runs_together(&self) -> bool {
+        self.batches.possible()
+    }
+
+    fn expect_batches(&mut self, expected: bool) {
+        if expected {
+            self.prove();
+        } else {
+            self.batches = Batches::Never;
+        }
     }
 
     /// Runs the model once on zeros. That it has no answer to them is no error, as in tract; that there is no memory for one is.

@@ -55,6 +55,10 @@ impl Session for Held {
         self.check(answer)
     }
 
+    fn runs_together(&self) -> bool {
+        self.session.runs_together()
+    }
+
     fn expect_batches(&mut self, expected: bool) {
         self.session.expect_batches(expected);
     }

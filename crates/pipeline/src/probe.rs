@@ -11,6 +11,7 @@ use floorhand_tensor::Signature;
 use floorhand_worker::{Limits, Program, Work, WorkerError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,9 @@ const NO_MEMORY: [&str; 5] = [
     "memory allocation of",
     "Cannot allocate memory",
 ];
+
+/// The signals that end a process that has had all its CPU time: SIGXCPU, and SIGKILL a second later.
+const OUT_OF_TIME: [Option<i32>; 2] = [Some(24), Some(9)];
 
 /// Verdicts that are kept: those of a bundle that is being packed and run.
 const KEPT: usize = 8;
@@ -66,6 +70,8 @@ pub struct Verdict {
     pub peak_bytes: u64,
     /// The time from the model's bytes to its first answer, in milliseconds.
     pub load_ms: u64,
+    /// Whether it runs several samples together, which has been tried within the limits, too.
+    pub together: bool,
 }
 
 /// Loads models in a process of its own.
@@ -81,6 +87,7 @@ pub struct Probe {
 struct Passed {
     model: Digest,
     library: Option<PathBuf>,
+    asked: LoadOptions,
     verdict: Verdict,
 }
 
@@ -150,6 +157,7 @@ impl Probe {
         passed.push_front(Passed {
             model: digest,
             library: library.map(Path::to_owned),
+            asked: options.clone(),
             verdict: verdict.clone(),
         });
         passed.truncate(KEPT);
@@ -158,14 +166,10 @@ impl Probe {
 
     fn passed(&self, model: Digest, library: Option<&Path>, options: &LoadOptions) -> Option<Verdict> {
         let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |verdict: &Verdict| {
-            let loaded = LoadOptions::of(&verdict.signature).shapes;
-            let mut asked = options.shapes.iter();
-            asked.all(|(name, shape)| loaded.get(name) == Some(shape))
-        };
+        let same = |known: &Passed| known.asked == *options || LoadOptions::of(&known.verdict.signature) == *options;
         let found = passed
             .iter()
-            .find(|known| known.model == model && known.library.as_deref() == library && same(&known.verdict))?;
+            .find(|known| known.model == model && known.library.as_deref() == library && same(known))?;
         Some(found.verdict.clone())
     }
 
@@ -190,8 +194,10 @@ impl Probe {
             WorkerError::Refused(reason) => InferenceError::Probe(reason),
             WorkerError::Timeout { .. } => slow(),
             // What a limit on CPU time ends says nothing.
-            WorkerError::Ended { said, .. } if said.is_empty() => slow(),
-            WorkerError::Ended { status, said } => large(&format!("{status}: {said}")),
+            WorkerError::Ended { status, said } if said.is_empty() && OUT_OF_TIME.contains(&status.signal()) => slow(),
+            WorkerError::Ended { status, said } if NO_MEMORY.iter().any(|words| said.contains(words)) => {
+                large(&format!("{status}: {said}"))
+            }
             other => InferenceError::Probe(format!("load the model: {other}")),
         }
     }
@@ -211,8 +217,13 @@ impl Engine for Probed {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, InferenceError> {
-        self.probe.model_in(self.library(), onnx, options)?;
-        self.engine.load(onnx, options)
+        let verdict = self.probe.model_in(self.library(), onnx, options)?;
+        let mut session = self.engine.load(onnx, options)?;
+        if !verdict.together {
+            // Perhaps for want of memory within the limits.
+            session.expect_batches(false);
+        }
+        Ok(session)
     }
 
     fn library(&self) -> Option<&Path> {
@@ -236,12 +247,13 @@ pub fn probe_worker(open: impl FnOnce(&Path) -> Result<Arc<dyn Engine>, String>)
             .load(onnx, &LoadOptions { shapes })
             .map_err(|error| error.to_string())?;
         model.warm_up().map_err(|error| error.to_string())?;
-        // What an agent that takes requests does, too: planning for several is as much work as loading.
+        // What an agent that takes requests does, too: planning for several is as much work as loading, and may take more memory.
         model.expect_batches(true);
         let verdict = Verdict {
             signature: model.signature().clone(),
             peak_bytes: floorhand_worker::peak_memory_bytes().unwrap_or(0),
             load_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            together: model.runs_together(),
         };
         serde_json::to_vec(&verdict).map_err(|error| error.to_string())
     })

@@ -98,6 +98,8 @@ pub fn run(program: &Program, work: &Work, limits: &Limits, input: &[&[u8]]) -> 
     command
         .args(&program.args)
         .env_clear()
+        // Where a library's own libraries are is no secret, and the same for both.
+        .envs(std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

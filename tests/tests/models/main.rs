@@ -104,6 +104,10 @@ fn onnxruntime_is_tried_apart_too() -> Result<()> {
     let verdict = apart.model_in(Some(library), &bombs::harmless(), &options)?;
     ensure!(verdict.signature.inputs.first().is_some_and(|input| input.name == "x"));
     ensure!(verdict.peak_bytes < MEMORY, "{verdict:?}");
+    ensure!(
+        apart.model_in(Some(library), &bombs::harmless(), &options)? == verdict,
+        "it is remembered"
+    );
     // What has been loaded in one engine is tried in another all the same.
     let elsewhere = Path::new("/nowhere/libonnxruntime.so");
     let error = apart

@@ -54,7 +54,7 @@ impl Task {
             Some(probe) if self.purpose == Purpose::Stage => self.engines.clone().apart(probe),
             _ => self.engines.clone(),
         };
-        // The same engines both times: what serves is in the engine that has given the golden answers.
+        // What serves is in the engine that has given the golden answers.
         let mut tried = self.pipeline(&manifest, &mut read, &engines)?;
         tried
             .check_named_outputs(&manifest.golden, &manifest.gates)
@@ -70,6 +70,11 @@ impl Task {
             "golden cases passed"
         );
         let mut pipeline = self.pipeline(&manifest, &mut read, &engines)?;
+        if pipeline.engine() != pipeline_engine {
+            return Err(format!(
+                "its golden cases passed in {pipeline_engine}, which doesn't load it a second time; deploy it again"
+            ));
+        }
         pipeline.warm_up().map_err(|error| error.to_string())?;
         pipeline.expect_batches(self.batches);
         Ok(Loaded {

@@ -141,14 +141,19 @@ impl Explaining {
         if let Some(finding) = finding(spec.when, processed) {
             return Some(Why::Finding(finding));
         }
-        if let Some(reply) = self.next.take().filter(|reply| !reply.is_closed()) {
-            return Some(Why::Asked(reply));
+        if let Some(asked) = self.asked() {
+            return Some(asked);
         }
         let due = spec.every.is_some_and(|every| self.results >= every);
         due.then(|| {
             self.results = 0;
             Why::Every
         })
+    }
+
+    /// Whoever asked for the next sample and still waits.
+    fn asked(&mut self) -> Option<Why> {
+        self.next.take().filter(|reply| !reply.is_closed()).map(Why::Asked)
     }
 
     /// Hands a task over; gives back one that finds no room, and why.
@@ -193,10 +198,16 @@ impl Server {
             return;
         };
         let asked = matches!(why, Why::Asked(_));
-        if !asked && !self.explaining.minute.admits(spec.per_minute, now_ms) {
+        let admitted = asked || self.explaining.minute.admits(spec.per_minute, now_ms);
+        if !admitted {
             self.window.count("explanations-dropped", 1);
-            return;
         }
+        // Whoever asks has what a finding may not take.
+        let why = match self.explaining.asked().filter(|_| !admitted) {
+            Some(why) => why,
+            None if admitted => why,
+            None => return,
+        };
         let Some(features) = active.pipeline.features_of(sample, processed.sequence) else {
             return;
         };

@@ -1,6 +1,6 @@
 //! Depthwise convolutions: each channel of a picture by a small kernel of its own.
 //!
-//! tract 0.23.9 has them, with the same answers, in a loop over every place of a channel wherever the kernel reaches over the
+//! tract 0.23.9 has them, with the same answers up to the sign of a zero, in a loop over every place of a channel wherever the kernel reaches over the
 //! edge or its stride isn't 1: 70 per cent of the time of MLPerf Tiny's key words and person detector. Here a channel is
 //! laid out once for each column of the kernel, padding and all, in rows as wide as the output's. So all places of the
 //! output are computed alike, lane by lane, whatever row they are in: key words take 114 us in place of 172. It can go when
@@ -15,9 +15,12 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 /// Places of the output that are computed at once: a compiler makes vectors of them.
 const LANES: usize = 16;
 
-/// The most that a channel may take as it is laid out, in bytes: what stays near a core. It is more than two megapixels of a
-/// picture would take, which is left to tract.
+/// The most that a channel may take as it is laid out, in bytes: what stays near a core. Under a kernel of 3 x 3 those are 295 x 295
+/// places; larger pictures are left to tract.
 const MAX_LAID_OUT_BYTES: usize = 1 << 20;
+
+/// The widest rows that are laid out all at once, through masks that are kept. Wider ones are copied as fast row by row.
+const NARROW: usize = 64;
 
 /// Where everything lies. Sizes are in elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +48,7 @@ struct Column {
     inside: [usize; 2],
     /// What of the picture's row is at that first place.
     first: usize,
-    /// Where output and picture have the same width: all bits of a number that is inside, none of padding.
+    /// Where output and picture have the same width, and a narrow one: all bits of a number that is inside, none of padding.
     masks: Vec<u32>,
 }
 
@@ -72,7 +75,7 @@ impl Geometry {
         if bytes > MAX_LAID_OUT_BYTES {
             return None;
         }
-        let at_once = strides == [1, 1] && output[1] == width;
+        let at_once = strides == [1, 1] && output[1] == width && width <= NARROW;
         let columns = (0..kernel[1]).map(|across| {
             let begin = left.saturating_sub(across).div_ceil(strides[1]);
             let end = (width + left).saturating_sub(across).div_ceil(strides[1]);
@@ -382,6 +385,7 @@ mod tests {
             (1, 2, [1, 40], [1, 7], [1, 4], [0, 6, 0, 6]),
             (2, 2, [2, 2], [5, 5], [1, 1], [2, 2, 2, 2]),
             (1, 3, [7, 6], [3, 4], [2, 1], [1, 2, 1, 1]),
+            (1, 2, [3, 70], [3, 3], [1, 1], [1, 1, 1, 1]),
             (1, 2, [5, 4], [2, 6], [1, 1], [0, 5, 1, 5]),
             (1, 2, [4, 3], [1, 9], [1, 2], [0, 8, 0, 8]),
             (1, 2, [9, 1], [3, 1], [2, 1], [1, 0, 1, 0]),
