@@ -151,6 +151,16 @@ impl Explaining {
         })
     }
 
+    /// The same within what a minute may have, and whether something was dropped for that. Then whoever asks has the sample.
+    fn admitted(&mut self, spec: &ExplainSpec, processed: &Processed, now_ms: u64) -> (Option<Why>, bool) {
+        match self.why(spec, processed) {
+            None => (None, false),
+            Some(Why::Asked(reply)) => (Some(Why::Asked(reply)), false),
+            Some(why) if self.minute.admits(spec.per_minute, now_ms) => (Some(why), false),
+            Some(_) => (self.asked(), true),
+        }
+    }
+
     /// Whoever asked for the next sample and still waits.
     fn asked(&mut self) -> Option<Why> {
         self.next.take().filter(|reply| !reply.is_closed()).map(Why::Asked)
@@ -194,20 +204,11 @@ impl Server {
             return;
         };
         let (spec, now_ms) = (explainer.spec(), monotonic_ms());
-        let Some(why) = self.explaining.why(spec, processed) else {
-            return;
-        };
-        let asked = matches!(why, Why::Asked(_));
-        let admitted = asked || self.explaining.minute.admits(spec.per_minute, now_ms);
-        if !admitted {
+        let (why, dropped) = self.explaining.admitted(spec, processed, now_ms);
+        if dropped {
             self.window.count("explanations-dropped", 1);
         }
-        // Whoever asks has what a finding may not take.
-        let why = match self.explaining.asked().filter(|_| !admitted) {
-            Some(why) => why,
-            None if admitted => why,
-            None => return,
-        };
+        let Some(why) = why else { return };
         let Some(features) = active.pipeline.features_of(sample, processed.sequence) else {
             return;
         };
@@ -423,6 +424,8 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use floorhand_pipeline::{Finding, StageFinding};
+    use serde_json::json;
 
     #[test]
     fn a_minute_has_its_number_and_the_next_one_again() {
@@ -431,6 +434,50 @@ mod tests {
         assert_eq!(admitted(&mut minute, 1_000), 2);
         assert_eq!(admitted(&mut minute, 59_999), 0);
         assert_eq!(admitted(&mut minute, 60_000), 2);
+    }
+
+    #[test]
+    fn whoever_asks_has_the_sample_that_a_finding_may_not_take() {
+        let spec: ExplainSpec = serde_json::from_value(json!({ "background": "rows.csv", "per_minute": 1 })).unwrap();
+        let found = StageFinding {
+            stage: "drift".to_owned(),
+            finding: Finding {
+                kind: "psi".to_owned(),
+                severity: Severity::Warning,
+                phase: Phase::Once,
+                watch: None,
+                subject: String::new(),
+                value: None,
+                threshold: None,
+                unit: String::new(),
+                message: String::new(),
+                details: Vec::new(),
+            },
+        };
+        let flagged = Processed {
+            sequence: 0,
+            outcome: Outcome::Result(Vec::new()),
+            findings: vec![found],
+            events: Vec::new(),
+            latency_us: 0,
+        };
+        let (sender, _receiver) = mpsc::channel(1);
+        let mut explaining = Explaining::new(sender.downgrade());
+        let (reply, mut answer) = oneshot::channel();
+        explaining.next = Some(reply);
+        let first = explaining.admitted(&spec, &flagged, 1_000);
+        assert!(matches!(first, (Some(Why::Finding(ref finding)), false) if finding == "drift/psi"));
+        assert!(explaining.next.is_some() && answer.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        assert!(matches!(
+            explaining.admitted(&spec, &flagged, 2_000),
+            (Some(Why::Asked(_)), true)
+        ));
+        assert!(matches!(explaining.admitted(&spec, &flagged, 3_000), (None, true)));
+        // Somebody who has gone gets none.
+        let (reply, gone) = oneshot::channel();
+        drop(gone);
+        explaining.next = Some(reply);
+        assert!(matches!(explaining.admitted(&spec, &flagged, 4_000), (None, true)));
     }
 
     #[test]
