@@ -3,7 +3,8 @@
 //! Those of tract-linalg 0.23.9 for AVX and AVX-512 return with the upper halves of the vector registers in use. Until these are
 //! cleared, every instruction of SSE, which is what Rust makes for any x86-64, keeps them as they are, and so waits for
 //! what was in its register before: rounding 8,000 numbers took 29.7 us behind a matrix product, and takes 5.1. This goes for
-//! all that runs on the thread afterwards, not for tract alone. Between the steps of a recurrent layer, which are one node, nothing is cleared. It can go when tract's kernels end with `vzeroupper`.
+//! all that runs on the thread afterwards, not for tract alone. Between the steps of a recurrent layer, which are one node,
+//! nothing is cleared. It can go when tract's kernels end with `vzeroupper`.
 
 use tract_onnx::prelude::{TValue, TVec, TractResult, TypedSimpleState};
 use tract_onnx::tract_core::plan::eval;

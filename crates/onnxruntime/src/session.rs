@@ -115,27 +115,27 @@ impl Model {
         each
     }
 
-    /// Tries random rows, the first time that there are several samples; at last as many as a run ever has, so that what it takes
-    /// is known.
+    /// Tries random rows, the first time that there are several samples; then as many at once as a run ever has, so that what it
+    /// takes is known.
     fn prove(&mut self) {
         if self.batches != Batches::Possible {
             return;
         }
         self.batches = Batches::unproven();
-        for rows in random_rows(&self.signature) {
-            let rows: Vec<Vec<&Tensor>> = rows.iter().map(|row| row.iter().collect()).collect();
+        let ranges = random_rows(&self.signature);
+        let mut answered = Vec::new();
+        for rows in &ranges {
+            let rows = rows.iter().map(|row| row.iter().collect::<Vec<_>>());
             // To some numbers, such as places in a table that ends before them, a model has no answer.
-            let answered: Vec<_> = rows.into_iter().filter(|row| self.one(row).is_ok()).collect();
-            self.several(&answered);
-            if !self.batches.possible() {
-                return;
-            }
-            if let Some(joined) = batch::join(&answered.iter().cycle().take(MAX_ROWS).cloned().collect::<Vec<_>>()) {
-                let joined: Vec<&Tensor> = joined.iter().collect();
-                if self.one(&joined).is_err() {
-                    self.batches = Batches::Never;
-                    return;
-                }
+            let rows: Vec<_> = rows.filter(|row| self.one(row).is_ok()).collect();
+            self.several(&rows);
+            answered.extend(rows);
+        }
+        let most: Vec<_> = answered.iter().cycle().take(MAX_ROWS).cloned().collect();
+        if let Some(joined) = batch::join(&most) {
+            let joined: Vec<&Tensor> = joined.iter().collect();
+            if self.one(&joined).is_err() {
+                self.batches = Batches::Never;
             }
         }
     }

@@ -132,6 +132,8 @@ fn samples_are_run_together_where_the_batch_is_open() {
     for batch in [Size::Open("N"), Size::Is(1)] {
         let is_open = matches!(batch, Size::Open(_));
         let mut session = load(&engine, &dense(batch));
+        session.expect_batches(true);
+        assert_eq!(session.runs_together(), is_open);
         let alone: Vec<Vec<Tensor>> = (0..5).map(|k| session.run(&[row(k)]).unwrap()).collect();
         let rows: Vec<[Tensor; 1]> = (0..5).map(|k| [row(k)]).collect();
         let samples: Vec<&[Tensor]> = rows.iter().map(<[Tensor; 1]>::as_slice).collect();
@@ -148,6 +150,8 @@ fn samples_are_run_together_where_the_batch_is_open() {
         let mixed = session.run_batch(&[&rows[0], &other, &rows[1]]);
         assert!(mixed[1].as_ref().unwrap_err().to_string().contains("[1, 2]"));
         assert_eq!(mixed[2].as_ref().unwrap()[0].shape(), [1, 2]);
+        session.expect_batches(false);
+        assert!(!session.runs_together() && session.run_batch(&samples).iter().all(Result::is_ok));
     }
 }
 

@@ -264,3 +264,38 @@ fn parts(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = input.split_first_chunk()?;
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::ExitStatus;
+
+    #[test]
+    fn how_a_worker_ended_is_told_as_it_was() {
+        let program = Program {
+            exe: PathBuf::from("/nowhere"),
+            args: Vec::new(),
+        };
+        let probe = Probe::new(program, ModelLimits::default());
+        let check = |signal, said: &str, expected: &str| {
+            let said = said.to_owned();
+            let status = ExitStatus::from_raw(signal);
+            let told = probe.refusal(WorkerError::Ended { status, said }).to_string();
+            assert!(told.contains(expected), "{told}");
+        };
+        check(24, "", "isn't done after 60 s");
+        check(9, "", "isn't done after 60 s");
+        check(11, "", "ended with signal: 11");
+        check(
+            6,
+            "memory allocation of 5 bytes failed",
+            "needs more memory than the 1024 MiB",
+        );
+        check(
+            6,
+            "terminate called: std::bad_alloc",
+            "needs more memory than the 1024 MiB",
+        );
+        check(6, "free(): invalid pointer", "free(): invalid pointer");
+    }
+}

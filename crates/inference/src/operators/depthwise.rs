@@ -1,10 +1,10 @@
 //! Depthwise convolutions: each channel of a picture by a small kernel of its own.
 //!
-//! tract 0.23.9 has them, with the same answers up to the sign of a zero, in a loop over every place of a channel wherever the kernel reaches over the
-//! edge or its stride isn't 1: 70 per cent of the time of MLPerf Tiny's key words and person detector. Here a channel is
-//! laid out once for each column of the kernel, padding and all, in rows as wide as the output's. So all places of the
-//! output are computed alike, lane by lane, whatever row they are in: key words take 114 us in place of 172. It can go when
-//! tract's takes no longer.
+//! tract 0.23.9 has them, with the same answers up to the sign of a zero, in a loop over every place of a channel wherever
+//! the kernel reaches over the edge or its stride isn't 1: 70 per cent of the time of MLPerf Tiny's key words and person
+//! detector. Here a channel is laid out once for each column of the kernel, padding and all, in rows as wide as the
+//! output's. So all places of the output are computed alike, lane by lane, whatever row they are in: key words take 114 us
+//! in place of 172. It can go when tract's takes no longer.
 
 use super::kernel::{self, Fact, Kernel};
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 /// Places of the output that are computed at once: a compiler makes vectors of them.
 const LANES: usize = 16;
 
-/// The most that a channel may take as it is laid out, in bytes: what stays near a core. Under a kernel of 3 x 3 those are 295 x 295
-/// places; larger pictures are left to tract.
+/// The most that a channel may take as it is laid out, in bytes: what stays near a core. Under a kernel of 3 x 3 those are
+/// 295 x 295 places; larger pictures are left to tract.
 const MAX_LAID_OUT_BYTES: usize = 1 << 20;
 
-/// The widest rows that are laid out all at once, through masks that are kept. Wider ones are copied as fast row by row.
+/// The widest rows that are laid out all at once, through masks that are kept. Wider ones are copied row by row.
 const NARROW: usize = 64;
 
 /// Where everything lies. Sizes are in elements.
