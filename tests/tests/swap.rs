@@ -19,6 +19,26 @@ fn results(status: &Value) -> u64 {
     status.get("results").and_then(Value::as_u64).unwrap_or(0)
 }
 
+/// A command that finds nobody on the socket checks and copies the bundle, and meanwhile the agent may have started.
+#[test]
+fn a_bundle_that_is_left_while_the_agent_starts_is_taken() -> Result<()> {
+    let site = Site::new()?;
+    let packed = site.pack_fixture(1)?;
+    let mut agent = site.device(DEVICE, &json!({}))?;
+    let stick = site.export(&packed, &agent.device, 1)?;
+    let imported = agent.import(&stick)?;
+    ensure!(imported.code == Some(0), "{imported:?}");
+    let (inbox, aside) = (agent.state_dir().join("inbox.cose"), site.path("aside"));
+    fs::rename(&inbox, &aside)?;
+    agent.start()?;
+    agent.wait_until("a status", |status| status.is_object())?;
+    fs::rename(&aside, &inbox)?;
+    // Without samples its trial goes on and on.
+    let taken = |status: &Value| status.get("seq").and_then(Value::as_u64) == Some(1);
+    agent.wait_until("taken and removed", |status| taken(status) && !inbox.exists())?;
+    agent.stop()
+}
+
 #[test]
 fn no_sample_is_missed_and_none_is_answered_twice() -> Result<()> {
     let site = Site::new()?;

@@ -1,6 +1,6 @@
 //! `floorhand-agent import BUNDLE`: a bundle on a stick, with or without a running agent.
 //!
-//! The command copies the archive into the state directory, and the agent takes it from there, at once or when it starts.
+//! The command copies the archive into the state directory, and the agent takes it from there, at once or when it runs.
 //! Neither holds more of a blob in memory than a piece. What this module is handed is copied, not believed: the core
 //! verifies assignment and manifest before it lets anything in.
 
@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-/// What an archive waits in until the agent is started.
+/// What an archive waits in until the agent runs.
 const INBOX: &str = "inbox.cose";
 /// What stands before and behind the 16 digits of an [`InboxFile`].
 const AROUND: (&str, &str) = ("inbox.", ".tmp");
@@ -64,7 +64,7 @@ impl InboxFile {
     }
 }
 
-/// Where the agent looks when it starts.
+/// Where the agent looks when it starts, and now and then.
 pub(crate) fn inbox_path(state_dir: &Path) -> PathBuf {
     state_dir.join(INBOX)
 }
@@ -86,14 +86,15 @@ pub(crate) fn sweep(state_dir: &Path) {
     }
 }
 
-/// Checks the bundle as the agent will, and leaves it where the agent looks when it starts.
+/// Checks the bundle as the agent will, and leaves it where the agent looks when it starts, and now and then: it may have
+/// been starting when it was looked for.
 pub(crate) fn leave_for_next_start(config: &Config, archive_path: &Path) -> Result<String, String> {
     let archive = File::open(archive_path).map_err(|error| format!("{}: {error}", archive_path.display()))?;
     check(config, &archive)?;
     let state_dir = &config.state_dir;
     fs::create_dir_all(state_dir).map_err(|error| format!("{}: {error}", state_dir.display()))?;
     leave(&archive, state_dir).map_err(|error| format!("{}: {error}", inbox_path(state_dir).display()))?;
-    Ok("it is verified; the agent takes it when it is started".to_owned())
+    Ok("it is verified; the agent takes it when it runs".to_owned())
 }
 
 /// A trust root that stands in a file by itself; `None` for a file that is something else.

@@ -4,6 +4,7 @@ use super::assembly::Core;
 use super::fetch::Goal;
 use super::{Purpose, load};
 use crate::clock::monotonic_ms;
+use crate::import;
 use crate::serving;
 use floorhand_bundle::{Digest, Manifest};
 use floorhand_lifecycle::{Action, Device, Event, Failure, Generation, Machine, State};
@@ -73,6 +74,7 @@ impl Core {
         if self.setup.machine.state().active.is_none() {
             self.setup.booting.send_replace(true);
         }
+        import::sweep(self.setup.store.root());
         self.take_inbox();
         self.update_board();
     }

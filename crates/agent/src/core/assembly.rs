@@ -83,6 +83,8 @@ pub(crate) struct Core {
     pub(super) topics: Topics,
     /// When it was last tried to give up what nobody carries on.
     pub(super) leftover_ms: u64,
+    /// What lies in the inbox was looked at and can't be removed: it waits for the next start.
+    pub(super) inbox_stuck: bool,
     /// What runs the model of each generation that was loaded.
     pub(super) running_in: BTreeMap<u64, String>,
 }
@@ -113,6 +115,7 @@ impl Core {
             root_told_ms: None,
             topics: Topics::default(),
             leftover_ms: 0,
+            inbox_stuck: false,
             running_in: BTreeMap::new(),
         }
     }
@@ -149,6 +152,7 @@ impl Core {
         self.repair_again(now_ms);
         self.watch_root(now_ms);
         self.give_up_leftover(now_ms);
+        self.take_inbox();
         self.send_answers();
         if self.hello_due && self.connected {
             self.say_hello();

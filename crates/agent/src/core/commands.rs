@@ -184,12 +184,11 @@ impl Core {
         import::unpack(archive, &verified.components, blobs, &self.setup.heartbeat).map_err(|error| error.to_string())
     }
 
-    /// Takes what was imported while the agent was not running.
+    /// Takes what was imported while the agent was not running. A command that found nobody on the socket may leave it after
+    /// the agent has started, so it is looked for again and again.
     pub(super) fn take_inbox(&mut self) {
-        let root = self.setup.store.root();
-        import::sweep(root);
-        let path = import::inbox_path(root);
-        if !path.exists() {
+        let path = import::inbox_path(self.setup.store.root());
+        if self.inbox_stuck || !path.exists() {
             return;
         }
         match self.import_file(&path) {
@@ -197,6 +196,7 @@ impl Core {
             Err(problem) => self.refused("import", &problem),
         }
         remove(&path);
+        self.inbox_stuck = path.exists();
     }
 }
 

@@ -11,6 +11,7 @@
 
 use super::bench::{Bench, Told};
 use super::bundles::{TRIES, WORLD};
+use crate::clock::monotonic_ms;
 use crate::core::{Message, Notice, Purpose};
 use floorhand_bundle::Digest;
 use floorhand_lifecycle::Event;
@@ -160,7 +161,7 @@ fn live(record: &Record, root: &Path) {
     let inbox = crate::import::inbox_path(root);
     std::fs::write(&inbox, WORLD.archive(9, "f")).unwrap();
     life.does(|bench| {
-        bench.core.take_inbox();
+        bench.core.tick(monotonic_ms());
         bench.settle();
     });
     life.moves_to("f", |bench| bench.try_candidate(true));
