@@ -132,6 +132,13 @@ impl Plan {
         }))
     }
 
+    /// As a model's.
+    pub(crate) fn leave_thread(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.state = Some(state.clone());
+        }
+    }
+
     /// Answers to several samples, each of which has been held against the signature.
     pub(crate) fn run(
         &mut self,

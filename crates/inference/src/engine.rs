@@ -53,6 +53,10 @@ pub trait Session: Debug + Send {
     fn expect_batches(&mut self, expected: bool) {
         let _ = expected;
     }
+
+    /// Gives back what its runs have left on the thread that calls, before another one drops it, which couldn't. It may run again, on
+    /// any thread. What prepares it, [`Session::warm_up`] and [`Session::expect_batches`], leaves nothing.
+    fn leave_thread(&mut self) {}
 }
 
 /// tract with the operators of our own: the engine that every device has.
@@ -96,5 +100,9 @@ impl Session for Model {
 
     fn expect_batches(&mut self, expected: bool) {
         Self::expect_batches(self, expected);
+    }
+
+    fn leave_thread(&mut self) {
+        Self::leave_thread(self);
     }
 }

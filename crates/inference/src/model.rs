@@ -140,6 +140,20 @@ impl Model {
     pub fn expect_batches(&mut self, expected: bool) {
         let plan = if expected { self.plan_for_several() } else { None };
         self.batch = plan.map_or(Batch::Never, Batch::Planned);
+        self.leave_thread();
+    }
+
+    /// Gives back what runs have left on the thread that calls, before another one drops the model. It may run again, on any thread.
+    ///
+    /// tract 0.23.9 keeps a scratch buffer for each state that has multiplied matrices, in a thread-local: dropped on another thread, the
+    /// state leaves it there until the thread ends, of MLPerf Tiny's autoencoder 6 KB. A state's clone has none yet.
+    pub fn leave_thread(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.state = Some(state.clone());
+        }
+        if let Batch::Planned(plan) = &mut self.batch {
+            plan.leave_thread();
+        }
     }
 
     /// Whether several samples are run together, which the first batch shows.
@@ -235,7 +249,9 @@ impl Model {
     pub fn warm_up(&mut self) -> Result<(), InferenceError> {
         let inputs = self.signature.inputs.iter().map(TensorSpec::zeros);
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        match self.run(&inputs) {
+        let answer = self.run(&inputs);
+        self.leave_thread();
+        match answer {
             Ok(_) | Err(InferenceError::Refused { step: "run", .. }) => Ok(()),
             Err(error) => Err(error),
         }

@@ -63,6 +63,10 @@ impl Session for Held {
         self.session.expect_batches(expected);
     }
 
+    fn leave_thread(&mut self) {
+        self.session.leave_thread();
+    }
+
     fn share(&self) -> Option<Box<dyn Session>> {
         let session = self.session.share()?;
         Some(Box::new(Self {

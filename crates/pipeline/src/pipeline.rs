@@ -372,6 +372,11 @@ impl Pipeline {
         self.model.expect_batches(expected && !self.runs_one_by_one());
     }
 
+    /// Gives back what the model's runs have left on the thread that calls: before the pipeline is dropped on another one, which couldn't.
+    pub fn leave_thread(&mut self) {
+        self.model.leave_thread();
+    }
+
     /// Runs the model once on zeros.
     pub fn warm_up(&mut self) -> Result<(), SampleError> {
         self.model

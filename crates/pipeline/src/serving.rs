@@ -152,7 +152,13 @@ impl Underway {
 /// What came of a sample: in the generation that serves, and in the candidate.
 pub type Step = (Option<Served>, Option<Trial>);
 
-/// The active generation and perhaps a candidate.
+/// Readies a generation that has run here to be dropped on another thread.
+fn leaving(mut loaded: Loaded) -> Loaded {
+    loaded.pipeline.leave_thread();
+    loaded
+}
+
+/// The active generation and perhaps a candidate. What it gives back may be dropped on any thread, if it was asked where it ran.
 #[derive(Default)]
 pub struct Serving {
     active: Option<Loaded>,
@@ -190,24 +196,24 @@ impl Serving {
         if let Some(active) = &mut self.active {
             loaded.pipeline.decode_on_from(&mut active.pipeline);
         }
-        self.active.replace(loaded)
+        self.active.replace(loaded).map(leaving)
     }
 
     /// Begins a trial.
     pub fn try_candidate(&mut self, candidate: Loaded) -> Option<Loaded> {
         self.candidate_runs = self.active.is_none();
-        self.candidate.replace(candidate)
+        self.candidate.replace(candidate).map(leaving)
     }
 
     /// Makes the candidate the active generation, as it is: warm, its windows full. The one before is given back.
     pub fn promote(&mut self) -> Option<Loaded> {
         let candidate = self.candidate.take()?;
-        self.active.replace(candidate)
+        self.active.replace(candidate).map(leaving)
     }
 
     /// Ends a trial.
     pub fn drop_candidate(&mut self) -> Option<Loaded> {
-        self.candidate.take()
+        self.candidate.take().map(leaving)
     }
 
     /// Reads a message. `decode` reads it as the generation that it is given takes it: two generations may take different

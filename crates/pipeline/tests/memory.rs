@@ -1,7 +1,8 @@
 //! Memory is given back: a model is replaced a thousand times, and the process stays as large as it was.
 //!
 //! The model is MLPerf Tiny's anomaly autoencoder, in `FLOORHAND_SHARED_DATA`, else `../shared/data` beside the workspace.
-//! With `--nocapture` it tells the process's proportional set size (PSS) on the way.
+//! With `--nocapture` it tells the anonymous part of the process's proportional set size (PSS) on the way: without files, of which as
+//! much counts as happens to be mapped by nobody else.
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
@@ -13,19 +14,23 @@ use std::thread;
 
 const SWAPS: u64 = 1000;
 
-/// How much the process may have grown from the tenth swap to the thousandth, in bytes: twice what it does, 4 MiB. The model's
-/// weights have 1 MiB, so that a hundredth of what was unloaded would be seen.
-const GROWTH: u64 = 8 << 20;
+/// Swaps after which the process has been as large as it gets. Its size goes up and down by 2 MiB: the allocator gives back the end of
+/// an arena now and then.
+const SETTLED: u64 = 100;
+
+/// How much larger the process may be after the last swap than it ever was until then, in bytes. The model's weights have 1 MiB, so
+/// that a nine-hundredth of what was unloaded would be seen.
+const GROWTH: u64 = 1 << 20;
 
 fn shared_data() -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     std::env::var_os("FLOORHAND_SHARED_DATA").map_or_else(beside, PathBuf::from)
 }
 
-/// The process's proportional set size, in bytes.
+/// The anonymous part of the process's proportional set size, in bytes.
 fn pss() -> Option<u64> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -79,7 +84,7 @@ fn a_thousand_swaps_leave_nothing_behind() {
     let host = Host::new(HostConfig::default()).unwrap();
     let mut serving = Serving::default();
     println!("start: {:.1} MiB", pss().unwrap() as f64 / f64::from(1 << 20));
-    let mut tenth = 0;
+    let mut largest = 0;
     for swap in 1..=SWAPS {
         // Loaded on a thread, served on another, and dropped on a third, as the agent does.
         let loaded = thread::scope(|scope| scope.spawn(|| load(&spec, &onnx, &host, swap)).join().unwrap());
@@ -88,13 +93,14 @@ fn a_thousand_swaps_leave_nothing_behind() {
             serving.active_mut().unwrap().pipeline.process(&sample, 0);
         }
         thread::spawn(move || drop(replaced)).join().unwrap();
-        if [10, 100, SWAPS].contains(&swap) {
+        if [10, SETTLED, SWAPS].contains(&swap) {
             println!("after {swap}: {:.1} MiB", pss().unwrap() as f64 / f64::from(1 << 20));
         }
-        if swap == 10 {
-            tenth = pss().unwrap();
+        if swap <= SETTLED {
+            largest = largest.max(pss().unwrap());
         }
     }
-    let grown = pss().unwrap().saturating_sub(tenth);
-    assert!(grown <= GROWTH, "{grown} bytes more than after the tenth swap");
+    let grown = pss().unwrap().saturating_sub(largest);
+    println!("{grown} bytes more than at most until swap {SETTLED}");
+    assert!(grown <= GROWTH, "{grown} bytes more than at most until swap {SETTLED}");
 }

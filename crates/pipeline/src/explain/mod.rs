@@ -249,6 +249,18 @@ impl Explainer {
         given: &[Tensor],
         time_left: &mut dyn FnMut() -> bool,
     ) -> Result<Explanation, ExplainError> {
+        let explained = self.explain_here(features, given, time_left);
+        // Whoever asks next or drops it may be on another thread.
+        self.session.leave_thread();
+        explained
+    }
+
+    fn explain_here(
+        &mut self,
+        features: &[Tensor],
+        given: &[Tensor],
+        time_left: &mut dyn FnMut() -> bool,
+    ) -> Result<Explanation, ExplainError> {
         let started = Instant::now();
         let model = |error: floorhand_tensor::TensorError| ExplainError::Model(error.to_string());
         let own = self.columns.row(features).map_err(model)?;
