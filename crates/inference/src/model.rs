@@ -57,7 +57,8 @@ impl Model {
         let (signature, inputs) = interface(&typed, &names)?;
         let optimised = guarded("optimise", || {
             let mut model = typed.into_decluttered()?;
-            operators::depthwise::replace(&mut model)?;
+            operators::convolution::replace(&mut model)?;
+            operators::downsample::replace(&mut model)?;
             model.into_optimized()
         })?;
         let plan = guarded("plan", || optimised.into_runnable())?;

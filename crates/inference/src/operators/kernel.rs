@@ -63,6 +63,30 @@ pub(crate) fn wire(
     model.wire_node(prefix, adapter(Arc::clone(site), kernel, tvec![0]), inputs)
 }
 
+/// Puts a kernel of one input and one output in the place of every node that `made` makes one of.
+pub(crate) fn replace<K: Kernel>(
+    model: &mut TypedModel,
+    operator: &str,
+    made: impl Fn(&TypedModel, &TypedNode) -> Option<K>,
+) -> TractResult<()> {
+    let nodes: Vec<usize> = model.nodes().iter().map(|node| node.id).collect();
+    for id in nodes {
+        let node = model.node(id);
+        let Some(kernel) = made(model, node) else {
+            continue;
+        };
+        let site: Arc<str> = format!("node {:?}, operator {operator}", node.name).into();
+        let mut patch = TypedModelPatch::new(operator);
+        let input = node.inputs.first().context("no input")?;
+        let input = patch.tap_model(model, *input)?;
+        let wires = wire(&mut patch, &node.name, &site, kernel, &[input])?;
+        let output = wires.first().context("no output")?;
+        patch.shunt_outside(model, OutletId::new(id, 0), *output)?;
+        patch.apply(model)?;
+    }
+    Ok(())
+}
+
 fn adapter(site: Arc<str>, kernel: impl Kernel, wanted: TVec<usize>) -> Adapter {
     let kernel = Arc::new(kernel);
     Adapter { kernel, site, wanted }

@@ -4,7 +4,8 @@
 //! place of one of tract's names the version of tract that it was held against, so that it can go when tract's is right.
 
 mod activation;
-pub(crate) mod depthwise;
+pub(crate) mod convolution;
+pub(crate) mod downsample;
 mod extreme;
 mod kernel;
 pub(crate) mod ml;
