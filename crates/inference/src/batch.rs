@@ -7,7 +7,7 @@ use crate::convert::Input;
 use crate::guard::{guarded, refused};
 use crate::shapes::too_large;
 use crate::together::{COMPARED, MAX_ROWS};
-use crate::{InferenceError, LoadOptions, MAX_TENSOR_BYTES, convert, registers};
+use crate::{InferenceError, LoadOptions, MAX_TENSOR_BYTES, convert, operators, registers};
 use floorhand_tensor::{Dim, Signature, Tensor, TensorSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -119,7 +119,11 @@ impl Plan {
         let Some(rows) = rows(&typed, &symbol) else {
             return Ok(None);
         };
-        let runnable = guarded("plan", || typed.into_optimized()?.into_runnable())?;
+        let runnable = guarded("plan", || {
+            let mut model = typed.into_decluttered()?;
+            operators::replace(&mut model)?;
+            model.into_optimized()?.into_runnable()
+        })?;
         let state = guarded("plan", || runnable.spawn())?;
         if state.op_states.iter().any(Option::is_some) {
             return Ok(None);

@@ -57,8 +57,7 @@ impl Model {
         let (signature, inputs) = interface(&typed, &names)?;
         let optimised = guarded("optimise", || {
             let mut model = typed.into_decluttered()?;
-            operators::convolution::replace(&mut model)?;
-            operators::downsample::replace(&mut model)?;
+            operators::replace(&mut model)?;
             model.into_optimized()
         })?;
         let plan = guarded("plan", || optimised.into_runnable())?;

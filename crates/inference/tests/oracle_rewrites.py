@@ -107,10 +107,61 @@ def activations():
         record(f"celu {alpha}", [helper.make_node("Celu", ["x"], ["y"], alpha=alpha)], {"x": x}, ["y"])
 
 
+def saturated():
+    x = np.array([100, 89, 88, 20, 1, 0, -1, -20, -100, 1e30, np.inf, -np.inf, np.nan])
+    node = helper.make_node("Softplus", ["x"], ["y"])
+    record("softplus", [node], {"x": x.astype(F32)}, ["y"])
+    # Of doubles from 710 on ONNX Runtime's is infinite.
+    record("softplus of doubles", [node], {"x": x[x != 1e30]}, ["y"])
+
+
+def with_nan(*shape):
+    """Random numbers, the fourth of which is none."""
+    x = random.normal(0, 2, shape).astype(F32)
+    x.flat[3] = np.nan
+    return x
+
+
+CURVES = ["Relu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu", "Celu", "Softplus", "Clip"]
+
+
+def curve(name, x, y):
+    """The nodes of an activation."""
+    if name == "Clip":
+        bounds = [constant("low", F32(-0.5)), constant("high", F32(1.5))]
+        return [*bounds, helper.make_node("Clip", [x, "low", "high"], [y])]
+    return [helper.make_node(name, [x], [y])]
+
+
+def not_a_number():
+    for name in CURVES:
+        record(f"NaN alone {name}", curve(name, "x", "y"), {"x": with_nan(2, 5)}, ["y"], batch=True)
+        weights = [constant("w", random.normal(0, 1, (5, 6)).astype(F32)), constant("b", random.normal(0, 1, 6).astype(F32))]
+        product = helper.make_node("Gemm", ["x", "w", "b"], ["h"])
+        record(f"NaN behind a product {name}", [*weights, product, *curve(name, "h", "y")], {"x": with_nan(3, 5)}, ["y"], batch=True)
+        for groups, outputs in [(1, 4), (3, 3)]:
+            weights = [
+                constant("w", random.normal(0, 1, (outputs, 3 // groups, 3, 3)).astype(F32)),
+                constant("b", random.normal(0, 1, outputs).astype(F32)),
+            ]
+            convolution = helper.make_node("Conv", ["x", "w", "b"], ["h"], group=groups, pads=[1, 1, 1, 1])
+            nodes = [*weights, convolution, *curve(name, "h", "y")]
+            record(f"NaN behind a convolution of {groups} {name}", nodes, {"x": with_nan(1, 3, 5, 4)}, ["y"])
+    for name, kind in itertools.product(["Max", "Min"], [F32, np.float64]):
+        inputs = {"x": with_nan(2, 5).astype(kind), "z": with_nan(5)[::-1].astype(kind)}
+        record(f"NaN {name} {kind.__name__}", [helper.make_node(name, ["x", "z"], ["y"])], inputs, ["y"])
+        nodes = [constant("c", kind(0.5)), helper.make_node(name, ["c", "x"], ["y"])]
+        record(f"NaN {name} of one number {kind.__name__}", nodes, {"x": inputs["x"]}, ["y"])
+    nodes = [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["x", "s"], ["y"])]
+    record("NaN times its sigmoid", nodes, {"x": with_nan(2, 5)}, ["y"])
+
+
 if __name__ == "__main__":
     extremes()
     activations()
     quantised_tails()
     quantised()
     recurrent()
+    saturated()
+    not_a_number()
     finish(__file__)

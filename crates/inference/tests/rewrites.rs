@@ -7,6 +7,7 @@ mod onnx;
 mod recorded;
 
 use floorhand_inference::{LoadOptions, Model, Tract};
+use floorhand_tensor::Tensor;
 use onnx::Size;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -18,6 +19,52 @@ const CASES: &str = include_str!("rewrites.json");
 #[test]
 fn answers_are_those_of_onnx_runtime() {
     recorded::check(&Tract, CASES, 40, |_| 1e-6);
+}
+
+/// Held against what follows from the definition: ONNX Runtime itself loses NaN in some of them.
+#[test]
+fn what_is_no_number_stays_none_in_recurrent_layers() {
+    const LENGTH: usize = 4;
+    const ROWS: usize = 2;
+    const WIDTH: usize = 3;
+    const HIDDEN: usize = 5;
+    for (operator, gates) in [("LSTM", 4), ("GRU", 3), ("RNN", 1)] {
+        let sizes = [
+            ("x", vec![LENGTH, ROWS, WIDTH]),
+            ("w", vec![1, gates * HIDDEN, WIDTH]),
+            ("r", vec![1, gates * HIDDEN, HIDDEN]),
+        ];
+        let value = |(name, sizes): &(&str, Vec<usize>)| {
+            let sizes: Vec<Size> = sizes.iter().map(|&size| Size::Is(size as i64)).collect();
+            onnx::value(name, DataType::Float, &sizes)
+        };
+        let graph = GraphProto {
+            node: vec![onnx::node("cell", operator, &["x", "w", "r"], "y")],
+            input: sizes.iter().map(value).collect(),
+            output: vec![value(&("y", vec![LENGTH, 1, ROWS, HIDDEN]))],
+            ..Default::default()
+        };
+        let mut model = Model::load(&onnx::bytes(graph), &LoadOptions::default()).unwrap();
+        let (step, row) = (1, 1);
+        let inputs = sizes.map(|(name, sizes)| {
+            let mut numbers: Vec<f32> = (0..sizes.iter().product::<usize>())
+                .map(|number| (number as f32).sin())
+                .collect();
+            if name == "x" {
+                numbers[(step * ROWS + row) * WIDTH] = f32::NAN;
+            }
+            let shape = sizes.iter().map(|&size| size as u64).collect();
+            Tensor::from_f32(name, shape, &numbers).unwrap()
+        });
+        let answers = model.run(&inputs).unwrap()[0].to_f64().unwrap();
+        for (place, answers) in answers.chunks(HIDDEN).enumerate() {
+            let expected = place / ROWS >= step && place % ROWS == row;
+            assert!(
+                answers.iter().all(|answer| answer.is_nan() == expected),
+                "{operator} {place}: {answers:?}"
+            );
+        }
+    }
 }
 
 #[test]

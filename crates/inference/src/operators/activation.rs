@@ -1,5 +1,5 @@
-//! Activations of which tract 0.23.9 leaves a factor out: `Celu` with another alpha than 1 in half precision came out
-//! divided by it, and `Swish` took any alpha for 1.
+//! Activations that tract 0.23.9 answers otherwise: `Celu` with another alpha than 1 in half precision came out divided by
+//! it, `Swish` took any alpha for 1, and `Softplus` was infinite from 89 on.
 
 use super::kernel::{Built, site};
 use tract_onnx::model::ParsingContext;
@@ -14,6 +14,10 @@ pub(super) fn celu(_context: &ParsingContext, node: &NodeProto) -> TractResult<B
 
 pub(super) fn swish(_context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
     build(node, Kind::Swish)
+}
+
+pub(super) fn softplus(_context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
+    build(node, Kind::Softplus)
 }
 
 fn build(node: &NodeProto, kind: Kind) -> TractResult<Built> {
@@ -34,6 +38,8 @@ enum Kind {
     Celu,
     /// x / (1 + e^(-alpha x))
     Swish,
+    /// log(1 + e^x)
+    Softplus,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +53,11 @@ impl Eq for Activation {}
 impl Activation {
     fn apply(&self, x: f32) -> f32 {
         match self.kind {
-            Kind::Celu => x.max(0.0) + (self.alpha * (x / self.alpha).exp_m1()).min(0.0),
+            // NaN goes the way of the exponential.
+            Kind::Celu if x > 0.0 => x,
+            Kind::Celu => self.alpha * (x / self.alpha).exp_m1(),
             Kind::Swish => x / (1.0 + (-self.alpha * x).exp()),
+            Kind::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         }
     }
 }
@@ -77,8 +86,10 @@ impl ElementWiseMiniOp for Activation {
                 let alpha = f64::from(self.alpha);
                 doubles.iter_mut().for_each(|x| {
                     *x = match self.kind {
-                        Kind::Celu => x.max(0.0) + (alpha * (*x / alpha).exp_m1()).min(0.0),
+                        Kind::Celu if *x > 0.0 => *x,
+                        Kind::Celu => alpha * (*x / alpha).exp_m1(),
                         Kind::Swish => *x / (1.0 + (-alpha * *x).exp()),
+                        Kind::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
                     }
                 });
             }

@@ -107,7 +107,7 @@ impl Kernel for Thin {
 
 /// Puts the operator in the place of tract's.
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
-    kernel::replace(model, "Downsample", |model, node| {
+    kernel::replace(model, "Downsample", 1, |model, node| {
         let downsample = node.op_as::<Downsample>()?;
         let input = model.outlet_fact(*node.inputs.first()?).ok()?;
         let shape = input

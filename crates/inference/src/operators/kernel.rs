@@ -63,10 +63,12 @@ pub(crate) fn wire(
     model.wire_node(prefix, adapter(Arc::clone(site), kernel, tvec![0]), inputs)
 }
 
-/// Puts a kernel of one input and one output in the place of every node that `made` makes one of.
+/// Puts a kernel of one output in the place of every node that `made` makes one of; it is given the first of the node's
+/// inputs, as many as it takes.
 pub(crate) fn replace<K: Kernel>(
     model: &mut TypedModel,
     operator: &str,
+    inputs: usize,
     made: impl Fn(&TypedModel, &TypedNode) -> Option<K>,
 ) -> TractResult<()> {
     let nodes: Vec<usize> = model.nodes().iter().map(|node| node.id).collect();
@@ -77,14 +79,26 @@ pub(crate) fn replace<K: Kernel>(
         };
         let site: Arc<str> = format!("node {:?}, operator {operator}", node.name).into();
         let mut patch = TypedModelPatch::new(operator);
-        let input = node.inputs.first().context("no input")?;
-        let input = patch.tap_model(model, *input)?;
-        let wires = wire(&mut patch, &node.name, &site, kernel, &[input])?;
+        let tapped = node
+            .inputs
+            .iter()
+            .take(inputs)
+            .map(|input| patch.tap_model(model, *input));
+        let tapped = tapped.collect::<TractResult<TVec<_>>>()?;
+        let wires = wire(&mut patch, &node.name, &site, kernel, &tapped)?;
         let output = wires.first().context("no output")?;
         patch.shunt_outside(model, OutletId::new(id, 0), *output)?;
         patch.apply(model)?;
     }
     Ok(())
+}
+
+/// Puts a kernel in the place of a node's operator, with all of the node's inputs and outputs.
+pub(crate) fn exchange(model: &mut TypedModel, id: usize, operator: &str, kernel: impl Kernel) {
+    let node = model.node_mut(id);
+    let site = format!("node {:?}, operator {operator}", node.name).into();
+    let outputs = (0..node.outputs.len()).collect();
+    node.op = Box::new(adapter(site, kernel, outputs));
 }
 
 fn adapter(site: Arc<str>, kernel: impl Kernel, wanted: TVec<usize>) -> Adapter {

@@ -4,15 +4,25 @@
 //! place of one of tract's names the version of tract that it was held against, so that it can go when tract's is right.
 
 mod activation;
-pub(crate) mod convolution;
-pub(crate) mod downsample;
+mod convolution;
+mod downsample;
 mod extreme;
 mod kernel;
 pub(crate) mod ml;
+mod nan;
 mod quantize;
 pub(crate) mod reverse;
+mod wide;
 
 use tract_onnx::model::OnnxOpRegister;
+use tract_onnx::prelude::{TractResult, TypedModel};
+
+/// Puts our operators in the place of tract's in a model whose types are known, before it is planned.
+pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
+    nan::replace(model)?;
+    convolution::replace(model)?;
+    downsample::replace(model)
+}
 
 /// Puts our operators into tract's register, in the place of its own of the same name.
 pub(crate) fn register(operators: &mut OnnxOpRegister) {
@@ -21,6 +31,7 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("ReduceMin", extreme::least);
     operators.insert("Celu", activation::celu);
     operators.insert("Swish", activation::swish);
+    operators.insert("Softplus", activation::softplus);
     operators.insert(reverse::NAME, reverse::build);
     operators.insert("QuantizeLinear", quantize::quantize);
     operators.insert("DequantizeLinear", quantize::dequantize);

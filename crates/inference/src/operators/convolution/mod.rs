@@ -244,7 +244,7 @@ impl Kernel for Convolution {
 
 /// Puts the operator in the place of every convolution that it can compute. The model's constants have been folded.
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
-    kernel::replace(model, "Conv", |model, node| {
+    kernel::replace(model, "Conv", 1, |model, node| {
         let plain = Plain::read(model, node, node.op_as::<Conv>()?)?;
         Convolution::of(&plain)
     })
