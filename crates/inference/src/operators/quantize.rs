@@ -9,6 +9,7 @@
 //! A pair of the two, which is how exporters say that a value has 256 steps only, becomes one operator on floats.
 
 use super::kernel::{Built, Fact, Kernel, site, wire};
+use super::wide::wide;
 use std::sync::Arc;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -351,10 +352,8 @@ impl ElementWiseMiniOp for RoundToStep {
 
     fn eval_in_place(&self, x: &mut Tensor, _out: Option<DatumType>) -> TractResult<()> {
         let mut plain = x.try_as_plain_ram_mut()?;
-        let step = self.step;
-        for x in plain.as_slice_mut::<f32>()? {
-            *x = step.count(*x) * step.scale;
-        }
+        let (step, values) = (self.step, plain.as_slice_mut::<f32>()?);
+        wide(|| values.iter_mut().for_each(|x| *x = step.count(*x) * step.scale));
         Ok(())
     }
 }
