@@ -40,6 +40,12 @@ pub(crate) trait Kernel: Debug + Send + Sync + 'static {
 
     /// Computes the outputs, all of them. The inputs' types and ranks are those that `output_facts` has accepted.
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<TVec<Tensor>>;
+
+    /// The same kernel, for inputs of which these are known to be always the same, where it is quicker so.
+    fn settled(&self, constants: &[Option<&Tensor>]) -> TractResult<Option<Arc<dyn Kernel>>> {
+        let _ = constants;
+        Ok(None)
+    }
 }
 
 /// What tract's register wants of an operator's builder.
@@ -91,6 +97,31 @@ pub(crate) fn replace<K: Kernel>(
         patch.apply(model)?;
     }
     Ok(())
+}
+
+/// Tells all kernels of a model which of their inputs are constants.
+pub(crate) fn settle(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes().len() {
+        if let Some(adapter) = settled(model, model.node(id))? {
+            model.node_mut(id).op = Box::new(adapter);
+        }
+    }
+    Ok(())
+}
+
+fn settled(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Adapter>> {
+    let Some(adapter) = node.op_as::<Adapter>() else {
+        return Ok(None);
+    };
+    let facts = node.inputs.iter().map(|input| model.outlet_fact(*input));
+    let facts = facts.collect::<TractResult<TVec<_>>>()?;
+    let constants: TVec<Option<&Tensor>> = facts.iter().map(|fact| fact.konst.as_deref()).collect();
+    let settled = adapter.kernel.settled(&constants);
+    let kernel = settled.with_context(|| adapter.site.to_string())?;
+    Ok(kernel.map(|kernel| Adapter {
+        kernel,
+        ..adapter.clone()
+    }))
 }
 
 /// Puts a kernel in the place of a node's operator, with all of the node's inputs and outputs.

@@ -8,10 +8,13 @@ mod convolution;
 mod downsample;
 mod extreme;
 mod kernel;
+mod lstm;
 pub(crate) mod ml;
 mod nan;
 mod quantize;
 pub(crate) mod reverse;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 mod wide;
 
 use tract_onnx::model::OnnxOpRegister;
@@ -19,6 +22,7 @@ use tract_onnx::prelude::{TractResult, TypedModel};
 
 /// Puts our operators in the place of tract's in a model whose types are known, before it is planned.
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
+    kernel::settle(model)?;
     nan::replace(model)?;
     convolution::replace(model)?;
     downsample::replace(model)
@@ -32,6 +36,7 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Celu", activation::celu);
     operators.insert("Swish", activation::swish);
     operators.insert("Softplus", activation::softplus);
+    operators.insert("LSTM", lstm::build);
     operators.insert(reverse::NAME, reverse::build);
     operators.insert("QuantizeLinear", quantize::quantize);
     operators.insert("DequantizeLinear", quantize::dequantize);

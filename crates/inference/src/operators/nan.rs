@@ -89,7 +89,7 @@ impl ElementWiseMiniOp for Curve {
 }
 
 /// Applies a function to numbers; what is none stays as it is.
-fn of_numbers<T: Number>(numbers: &mut [T], function: &dyn ElementWise<T>) -> TractResult<()> {
+pub(super) fn of_numbers<T: Number>(numbers: &mut [T], function: &dyn ElementWise<T>) -> TractResult<()> {
     let mut before = [T::default(); COPIED];
     for numbers in numbers.chunks_mut(COPIED) {
         before.iter_mut().zip(&*numbers).for_each(|(to, &number)| *to = number);
@@ -179,7 +179,9 @@ impl Kernel for Cell {
 }
 
 /// What may be NaN.
-trait Number: Copy + Default + Debug + PartialOrd + Datum + Add<Output = Self> + Mul<Output = Self> {
+pub(super) trait Number:
+    Copy + Default + Debug + PartialOrd + Datum + Add<Output = Self> + Mul<Output = Self>
+{
     /// Whether it is no number: only then it isn't itself.
     #[inline(always)]
     #[expect(clippy::eq_op, reason = "a compiler makes one comparison of it, of vectors, too")]
@@ -203,7 +205,7 @@ impl Number for f32 {}
 impl Number for f64 {}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
+pub(super) enum Which {
     Max,
     Min,
 }

@@ -7,8 +7,8 @@
 //! whatever row they are in. The places between the rows of the output, as many as the padding, are computed in vain.
 
 use super::Plain;
-use super::tiles::{self, Block, Vectors};
 use crate::operators::downsample::thin_out;
+use crate::operators::tiles::{self, Block, Vectors};
 use std::ops::Range;
 
 /// A convolution that is ready to run.

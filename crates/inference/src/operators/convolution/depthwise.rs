@@ -7,9 +7,9 @@
 //! in place of 172. It can go when tract's takes no longer.
 
 use super::Plain;
-#[cfg(target_arch = "x86_64")]
-use super::tiles::{Block, Vectors};
 use crate::operators::downsample::thin_out;
+#[cfg(target_arch = "x86_64")]
+use crate::operators::tiles::{Block, Vectors};
 
 /// Places of the output that are computed at once: a compiler makes vectors of them.
 const LANES: usize = 16;

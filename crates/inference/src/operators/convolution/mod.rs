@@ -8,10 +8,10 @@ mod dense;
 mod depthwise;
 #[cfg(test)]
 mod tests;
-#[cfg(target_arch = "x86_64")]
-mod tiles;
 
 use super::kernel::{self, Fact, Kernel};
+#[cfg(target_arch = "x86_64")]
+use super::tiles;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;

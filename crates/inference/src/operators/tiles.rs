@@ -18,13 +18,13 @@ const LANES: usize = 16;
 
 /// The vectors that a processor has. Others leave convolutions to tract.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Vectors {
+pub(crate) enum Vectors {
     Avx512(V4),
     Avx2(V3),
 }
 
 impl Vectors {
-    pub(super) fn of_this_processor() -> Option<Self> {
+    pub(crate) fn of_this_processor() -> Option<Self> {
         V4::try_new()
             .map(Self::Avx512)
             .or_else(|| V3::try_new().map(Self::Avx2))
@@ -32,20 +32,20 @@ impl Vectors {
 
     /// All that this processor has.
     #[cfg(test)]
-    pub(super) fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         let avx512 = V4::try_new().map(Self::Avx512);
         avx512.into_iter().chain(V3::try_new().map(Self::Avx2))
     }
 
     /// How many outputs of the same numbers are computed at once.
-    pub(super) const fn outputs(self) -> usize {
+    pub(crate) const fn outputs(self) -> usize {
         match self {
             Self::Avx512(_) => OUTPUTS_512,
             Self::Avx2(_) => OUTPUTS_256,
         }
     }
 
-    pub(super) fn run(self, work: impl WithSimd<Output = ()>) {
+    pub(crate) fn run(self, work: impl WithSimd<Output = ()>) {
         match self {
             Self::Avx512(vectors) => Simd::vectorize(vectors, work),
             Self::Avx2(vectors) => Simd::vectorize(vectors, work),
@@ -54,21 +54,21 @@ impl Vectors {
 }
 
 /// How many numbers are read behind the last that is needed, at most.
-pub(super) const BEHIND: usize = LANES;
+pub(crate) const BEHIND: usize = LANES;
 
 /// What is computed at once, at all places: one output, or as many as [`Vectors::outputs`] says.
-pub(super) struct Block<'n> {
+pub(crate) struct Block<'n> {
     /// Where the number lies that each tap is multiplied with, for the first place.
-    pub(super) taps: &'n [usize],
+    pub(crate) taps: &'n [usize],
     /// For each tap the weights of all outputs.
-    pub(super) weights: &'n [f32],
+    pub(crate) weights: &'n [f32],
     /// Of each output.
-    pub(super) bias: &'n [f32],
-    pub(super) numbers: &'n [f32],
+    pub(crate) bias: &'n [f32],
+    pub(crate) numbers: &'n [f32],
     /// A row for each output.
-    pub(super) sums: &'n mut [f32],
+    pub(crate) sums: &'n mut [f32],
     /// How many places there are.
-    pub(super) row: usize,
+    pub(crate) row: usize,
 }
 
 impl WithSimd for Block<'_> {
@@ -83,7 +83,7 @@ impl WithSimd for Block<'_> {
 impl Block<'_> {
     /// For who has asked for vectors already.
     #[inline(always)]
-    pub(super) fn compute<S: Simd>(mut self, simd: S) {
+    pub(crate) fn compute<S: Simd>(mut self, simd: S) {
         if self.bias.len() == 1 {
             self.alone(simd);
         } else if S::F32_LANES == LANES {
