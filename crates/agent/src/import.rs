@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// What an archive waits in until the agent runs.
 const INBOX: &str = "inbox.cose";
+/// What the agent has taken out of the inbox, until it is in the store.
+const TAKEN: &str = "inbox.taken";
 /// What stands before and behind the 16 digits of an [`InboxFile`].
 const AROUND: (&str, &str) = ("inbox.", ".tmp");
 /// A file in the inbox that nobody has written to for this long is what a command that was cut short has left.
@@ -67,6 +69,20 @@ impl InboxFile {
 /// Where the agent looks when it starts, and now and then.
 pub(crate) fn inbox_path(state_dir: &Path) -> PathBuf {
     state_dir.join(INBOX)
+}
+
+/// Takes what waits in the inbox out of it, under a name where no other import puts anything: one that is left meanwhile waits
+/// for the next look. What was taken before a power cut comes first.
+pub(crate) fn take_from_inbox(state_dir: &Path) -> io::Result<Option<PathBuf>> {
+    let taken = state_dir.join(TAKEN);
+    if taken.try_exists()? {
+        return Ok(Some(taken));
+    }
+    match fs::rename(inbox_path(state_dir), &taken) {
+        Ok(()) => Ok(Some(taken)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes what imports that were cut short have left.
@@ -414,6 +430,28 @@ mod tests {
             "nothing but what the agent takes"
         );
         assert!(inbox_path(dir.path()).exists());
+    }
+
+    #[test]
+    fn what_is_left_while_another_is_taken_waits_for_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(take_from_inbox(dir.path()).unwrap(), None);
+        leave(&archive(&[(b"first", b"first")]), dir.path()).unwrap();
+        let first = take_from_inbox(dir.path()).unwrap().unwrap();
+        let content = fs::read(&first).unwrap();
+        leave(&archive(&[(b"second", b"second, which is longer")]), dir.path()).unwrap();
+        assert_eq!(
+            take_from_inbox(dir.path()).unwrap(),
+            Some(first.clone()),
+            "as after a power cut"
+        );
+        assert_eq!(fs::read(&first).unwrap(), content);
+        sweep(dir.path());
+        fs::remove_file(&first).unwrap();
+        let second = take_from_inbox(dir.path()).unwrap().unwrap();
+        assert_ne!(fs::read(&second).unwrap(), content);
+        fs::remove_file(&second).unwrap();
+        assert_eq!(take_from_inbox(dir.path()).unwrap(), None);
     }
 
     #[test]

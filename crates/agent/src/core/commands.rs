@@ -187,25 +187,33 @@ impl Core {
     /// Takes what was imported while the agent was not running. A command that found nobody on the socket may leave it after
     /// the agent has started, so it is looked for again and again.
     pub(super) fn take_inbox(&mut self) {
-        let path = import::inbox_path(self.setup.store.root());
-        if self.inbox_stuck || !path.exists() {
+        if self.inbox_stuck {
             return;
         }
+        let path = match import::take_from_inbox(self.setup.store.root()) {
+            Ok(Some(path)) => path,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "the inbox can't be emptied; it is tried again at the next start");
+                self.inbox_stuck = true;
+                return;
+            }
+        };
         match self.import_file(&path) {
             Ok(taken) => tracing::info!("imported: {taken}"),
             Err(problem) => self.refused("import", &problem),
         }
-        remove(&path);
-        self.inbox_stuck = path.exists();
+        self.inbox_stuck = !remove(&path);
     }
 }
 
-/// What was taken, or can't be, isn't looked at again.
-fn remove(path: &Path) {
+/// What was taken, or can't be, isn't looked at again. Whether it is gone.
+fn remove(path: &Path) -> bool {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             tracing::warn!(%error, path = %path.display(), "can't be removed");
+            false
         }
-        _ => {}
+        _ => true,
     }
 }
