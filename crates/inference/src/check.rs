@@ -12,9 +12,9 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, 
 /// `Add` would silently be computed as ONNX's.
 const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 
-/// Operators of tract 0.23.9 whose answer depends on how tract was built: a shift by the width of the type or more ends a
-/// debug build, and gives anything in a release build.
-const UNSAFE: [&str; 1] = ["BitShift"];
+/// Operators that tract 0.23.9 answers wrongly. `BitShift`'s answer depends on how tract was built: a shift by the width of the
+/// type or more ends a debug build, and gives anything in a release build. `GlobalLpPool` is a mean where ONNX has a sum.
+const UNSAFE: [&str; 2] = ["BitShift", "GlobalLpPool"];
 
 /// What stays where a condition depends on data (`branches.rs`). tract would run it, and plan the branch for each sample
 /// again, within no bound on what flows inside.
@@ -78,6 +78,7 @@ fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
         });
     }
     permutation(node)?;
+    sampling(node)?;
     node.attribute
         .iter()
         .try_for_each(|attribute| check_attribute(attribute, onnx))
@@ -111,6 +112,7 @@ fn advice(node: &NodeProto) -> &'static str {
              that is taken"
         }
         "Loop" => "export with a fixed number of steps, so that the loop is unrolled, or as an LSTM, GRU, RNN or Scan",
+        "GlobalLpPool" => "export it as ReduceL1 or ReduceL2 over the axes of the picture",
         "BitShift" => "multiply or divide by a power of two instead",
         "DictVectorizer" | "CastMap" => {
             "maps are no tensors: encode categories in a column each, as OneHotEncoder does"
@@ -142,6 +144,40 @@ fn permutation(node: &NodeProto) -> Result<(), InferenceError> {
             attribute.ints
         ),
     })
+}
+
+/// Ways to take numbers from between others that tract 0.23.9 computes otherwise than ONNX has them.
+fn sampling(node: &NodeProto) -> Result<(), InferenceError> {
+    let text = |name: &str, default: &'static str| {
+        let given = node.attribute.iter().find(|attribute| attribute.name == name);
+        given.map_or(default.into(), |attribute| String::from_utf8_lossy(&attribute.s))
+    };
+    let refused = |attribute: &str, problem: &str| {
+        Err(InferenceError::Attribute {
+            node: node_name(node),
+            operator: node.op_type.clone(),
+            attribute: attribute.to_owned(),
+            problem: problem.to_owned(),
+        })
+    };
+    let transformation = "coordinate_transformation_mode";
+    match node.op_type.as_str() {
+        "Resize"
+            if text(transformation, "half_pixel") == "half_pixel_symmetric" && text("mode", "nearest") == "nearest" =>
+        {
+            refused(
+                transformation,
+                "is not supported with the nearest number; export with half_pixel",
+            )
+        }
+        "GridSample" if text("padding_mode", "zeros") == "border" && text("mode", "linear").ends_with("cubic") => {
+            refused(
+                "padding_mode",
+                "is not supported with cubic curves; export with zeros or reflection, or linear",
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_attribute(attribute: &AttributeProto, onnx: &Onnx) -> Result<(), InferenceError> {

@@ -441,6 +441,46 @@ fn a_transposition_that_is_none_is_refused() {
 }
 
 #[test]
+fn ways_to_take_numbers_between_others_are_refused_where_they_differ() {
+    let check = |operator: &str, attributes: &[(&str, &str)], attribute: &str| {
+        let mut graph = small(Size::Is(1));
+        let text = |(name, value): &(&str, &str)| AttributeProto {
+            name: (*name).to_owned(),
+            r#type: AttributeType::String as i32,
+            s: value.as_bytes().to_vec(),
+            ..Default::default()
+        };
+        graph.node[1].op_type = operator.to_owned();
+        graph.node[1].attribute = attributes.iter().map(text).collect();
+        let error = load(graph).unwrap_err().to_string();
+        let expected = format!("operator {operator}, attribute {attribute:?}: is not supported with ");
+        assert!(attribute.is_empty() || error.contains(&expected), "{error}");
+        assert!(
+            !attribute.is_empty() || !error.contains("is not supported with "),
+            "{error}"
+        );
+    };
+    let transformation = "coordinate_transformation_mode";
+    check("Resize", &[(transformation, "half_pixel_symmetric")], transformation);
+    check(
+        "Resize",
+        &[(transformation, "half_pixel_symmetric"), ("mode", "linear")],
+        "",
+    );
+    check(
+        "GridSample",
+        &[("mode", "bicubic"), ("padding_mode", "border")],
+        "padding_mode",
+    );
+    check(
+        "GridSample",
+        &[("mode", "cubic"), ("padding_mode", "border")],
+        "padding_mode",
+    );
+    check("GridSample", &[("padding_mode", "border")], "");
+}
+
+#[test]
 fn what_is_no_tensor_is_refused_with_advice() {
     let check = |operator: &str, domain: &str, advice: &str| {
         let mut graph = small(Size::Is(1));
@@ -453,6 +493,7 @@ fn what_is_no_tensor_is_refused_with_advice() {
         );
     };
     check("BitShift", "", "by a power of two");
+    check("GlobalLpPool", "", "ReduceL1 or ReduceL2");
     check("Loop", "", "so that the loop is unrolled");
     check("SplitToSequence", "", "sequences and optionals are no tensors");
     check("OptionalGetElement", "", "sequences and optionals are no tensors");

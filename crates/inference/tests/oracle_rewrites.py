@@ -115,6 +115,17 @@ def saturated():
     record("softplus of doubles", [node], {"x": x[x != 1e30]}, ["y"])
 
 
+def logarithms():
+    for opset, axis in itertools.product([12, 13], [None, 0, 1, -1]):
+        given = {} if axis is None else {"axis": axis}
+        node = helper.make_node("LogSoftmax", ["x"], ["y"], **given)
+        x = random.normal(0, 40, (2, 3, 4)).astype(F32)
+        record(f"LogSoftmax {axis} of opset {opset}", [node], {"x": x}, ["y"], opset=opset)
+    node = helper.make_node("LogSoftmax", ["x"], ["y"])
+    record("LogSoftmax of NaN", [node], {"x": with_nan(2, 5)}, ["y"])
+    record("LogSoftmax of doubles", [node], {"x": np.array([[0, -1e4, 1], [1e4, 5, -5]])}, ["y"])
+
+
 def with_nan(*shape):
     """Random numbers, the fourth of which is none."""
     x = random.normal(0, 2, shape).astype(F32)
@@ -164,4 +175,5 @@ if __name__ == "__main__":
     recurrent()
     saturated()
     not_a_number()
+    logarithms()
     finish(__file__)

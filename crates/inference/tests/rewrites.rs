@@ -24,13 +24,14 @@ fn answers_are_those_of_onnx_runtime() {
 /// Held against what follows from the definition: ONNX Runtime itself loses NaN in some of them.
 #[test]
 fn what_is_no_number_stays_none_in_recurrent_layers() {
-    const LENGTH: usize = 4;
     const ROWS: usize = 2;
     const WIDTH: usize = 3;
     const HIDDEN: usize = 5;
-    for (operator, gates) in [("LSTM", 4), ("GRU", 3), ("RNN", 1)] {
+    let layers = [("LSTM", 4, 0), ("GRU", 3, 0), ("GRU", 3, 1), ("RNN", 1, 0)];
+    // tract computes few steps otherwise than many.
+    for ((operator, gates, before_reset), length) in layers.into_iter().flat_map(|layer| [(layer, 2), (layer, 5)]) {
         let sizes = [
-            ("x", vec![LENGTH, ROWS, WIDTH]),
+            ("x", vec![length, ROWS, WIDTH]),
             ("w", vec![1, gates * HIDDEN, WIDTH]),
             ("r", vec![1, gates * HIDDEN, HIDDEN]),
         ];
@@ -38,10 +39,19 @@ fn what_is_no_number_stays_none_in_recurrent_layers() {
             let sizes: Vec<Size> = sizes.iter().map(|&size| Size::Is(size as i64)).collect();
             onnx::value(name, DataType::Float, &sizes)
         };
+        let mut node = onnx::node("cell", operator, &["x", "w", "r"], "y");
+        if before_reset != 0 {
+            node.attribute = vec![AttributeProto {
+                name: "linear_before_reset".to_owned(),
+                r#type: AttributeType::Int as i32,
+                i: before_reset,
+                ..Default::default()
+            }];
+        }
         let graph = GraphProto {
-            node: vec![onnx::node("cell", operator, &["x", "w", "r"], "y")],
+            node: vec![node],
             input: sizes.iter().map(value).collect(),
-            output: vec![value(&("y", vec![LENGTH, 1, ROWS, HIDDEN]))],
+            output: vec![value(&("y", vec![length, 1, ROWS, HIDDEN]))],
             ..Default::default()
         };
         let mut model = Model::load(&onnx::bytes(graph), &LoadOptions::default()).unwrap();

@@ -4,7 +4,7 @@
 //! that is infinite throughout, as masks make them, or of none at all, the answer was finite. A NaN among the numbers is
 //! the answer, as in numpy; in tract it depended on the place. Integers go tract's way.
 
-use super::kernel::{Built, Fact, Kernel, site, wire};
+use super::kernel::{self, Built, Fact, Kernel, site, wire};
 use std::sync::Arc;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
@@ -160,6 +160,21 @@ struct Extreme {
     axes: Vec<usize>,
 }
 
+/// Puts it in the place of tract's, which other operators are made of: `GlobalMaxPool`.
+pub(super) fn replace(model: &mut TypedModel) -> TractResult<()> {
+    kernel::replace(model, "ReduceMax or ReduceMin", 1, |model, node| {
+        let reduce = node.op_as::<Reduce>()?;
+        let most = match reduce.reducer {
+            Reducer::Max => true,
+            Reducer::Min => false,
+            _ => return None,
+        };
+        let input = model.outlet_fact(*node.inputs.first()?).ok()?;
+        let axes = reduce.axes.to_vec();
+        input.datum_type.is_float().then_some(Extreme { most, axes })
+    })
+}
+
 impl Kernel for Extreme {
     fn name(&self) -> &'static str {
         if self.most { "ReduceMax" } else { "ReduceMin" }
@@ -199,5 +214,49 @@ impl Kernel for Extreme {
             DatumType::F16 => reduce!(f16),
             other => bail!("takes floats, is given {other:?}"),
         }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_of_the_operator_keeps_nan_wherever_it_stands() {
+        for (reducer, expected) in [(Reducer::Max, 7.0), (Reducer::Min, -4.0)] {
+            for nan in [None, Some(0), Some(1), Some(3)] {
+                let mut numbers = [1.0_f32, 7.0, -4.0, 0.5];
+                if let Some(place) = nan {
+                    numbers[place] = f32::NAN;
+                }
+                let mut model = TypedModel::default();
+                let x = model.add_source("x", f32::fact([1, 2, 2])).unwrap();
+                let reduce = Reduce {
+                    axes: tvec![1, 2],
+                    reducer,
+                };
+                let y = model.wire_node("y", reduce, &[x]).unwrap();
+                model.select_output_outlets(&y).unwrap();
+                replace(&mut model).unwrap();
+                let input = Tensor::from_shape(&[1, 2, 2], &numbers).unwrap();
+                let answers = model.into_runnable().unwrap().run(tvec![input.into()]).unwrap();
+                assert_eq!(answers[0].shape(), [1, 1, 1]);
+                let answer = *answers[0]
+                    .try_as_plain_ram()
+                    .unwrap()
+                    .as_slice::<f32>()
+                    .unwrap()
+                    .first()
+                    .unwrap();
+                assert!(
+                    if nan.is_some() {
+                        answer.is_nan()
+                    } else {
+                        answer == expected
+                    },
+                    "{reducer:?} {nan:?}: {answer}"
+                );
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ mod convolution;
 mod downsample;
 mod extreme;
 mod kernel;
+mod log_softmax;
 mod lstm;
 pub(crate) mod ml;
 mod nan;
@@ -24,6 +25,7 @@ use tract_onnx::prelude::{TractResult, TypedModel};
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
     kernel::settle(model)?;
     nan::replace(model)?;
+    extreme::replace(model)?;
     convolution::replace(model)?;
     downsample::replace(model)
 }
@@ -36,7 +38,9 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Celu", activation::celu);
     operators.insert("Swish", activation::swish);
     operators.insert("Softplus", activation::softplus);
+    operators.insert("GRU", nan::gru);
     operators.insert("LSTM", lstm::build);
+    operators.insert("LogSoftmax", log_softmax::build);
     operators.insert(reverse::NAME, reverse::build);
     operators.insert("QuantizeLinear", quantize::quantize);
     operators.insert("DequantizeLinear", quantize::dequantize);
