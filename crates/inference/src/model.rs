@@ -54,6 +54,7 @@ impl Model {
         let for_several = is_open.then(|| read.clone());
         let typed = guarded("translate", || read.into_typed())?;
         check_sizes(&typed)?;
+        guarded("translate", || operators::window::check(&typed))?;
         let (signature, inputs) = interface(&typed, &names)?;
         let optimised = guarded("optimise", || {
             let mut model = typed.into_decluttered()?;

@@ -481,6 +481,83 @@ fn ways_to_take_numbers_between_others_are_refused_where_they_differ() {
 }
 
 #[test]
+fn a_kernel_larger_than_its_picture_is_refused() {
+    let check = |operator: &str, kernel: i64, pads: i64| {
+        let ints = |name: &str, ints: &[i64]| AttributeProto {
+            name: name.to_owned(),
+            r#type: AttributeType::Ints as i32,
+            ints: ints.to_vec(),
+            ..Default::default()
+        };
+        let inputs: &[&str] = if operator == "Conv" { &["x", "w"] } else { &["x"] };
+        let mut node = onnx::node("window", operator, inputs, "y");
+        node.attribute = vec![ints("kernel_shape", &[kernel]), ints("pads", &[pads, pads])];
+        let weights = vec![1.0; kernel as usize];
+        let graph = GraphProto {
+            node: vec![node],
+            initializer: vec![onnx::weights("w", &[1, 1, kernel], &weights)],
+            input: vec![onnx::value(
+                "x",
+                DataType::Float,
+                &[Size::Is(1), Size::Is(1), Size::Is(2)],
+            )],
+            output: vec![onnx::value(
+                "y",
+                DataType::Float,
+                &[Size::Is(1), Size::Is(1), Size::Open("n")],
+            )],
+            ..Default::default()
+        };
+        load(graph).map(drop).map_err(|error| error.to_string())
+    };
+    for operator in ["Conv", "MaxPool", "AveragePool"] {
+        let error = check(operator, 3, 0).unwrap_err();
+        let expected = r#"node "window": its kernel is larger than what it goes over, which has 2 along axis 0"#;
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(check(operator, 3, 1), Ok(()), "{operator}");
+        assert_eq!(check(operator, 2, 0), Ok(()), "{operator}");
+    }
+}
+
+#[test]
+fn numbers_that_have_no_order_are_told() {
+    let mut node = onnx::node("best", "TopK", &["x", "k"], "y");
+    node.output.push("places".to_owned());
+    let k = TensorProto {
+        name: "k".to_owned(),
+        data_type: DataType::Int64 as i32,
+        dims: vec![1],
+        raw_data: 2_i64.to_le_bytes().to_vec(),
+        ..Default::default()
+    };
+    let graph = GraphProto {
+        node: vec![node],
+        initializer: vec![k],
+        input: vec![onnx::value("x", DataType::Float, &[Size::Is(4)])],
+        output: vec![
+            onnx::value("y", DataType::Float, &[Size::Is(2)]),
+            onnx::value("places", DataType::Int64, &[Size::Is(2)]),
+        ],
+        ..Default::default()
+    };
+    let mut model = load(graph).unwrap();
+    let mut run = |numbers: &[f32]| model.run(&[Tensor::from_f32("x", vec![4], numbers).unwrap()]);
+    let answers = run(&[1.0, 7.0, -2.0, 3.0]).unwrap();
+    assert_eq!(answers[0].to_f32().unwrap(), [7.0, 3.0]);
+    assert_eq!(answers[1].to_f64().unwrap(), [1.0, 3.0]);
+    let error = run(&[1.0, f32::NAN, 3.0, 2.0]).unwrap_err().to_string();
+    assert!(
+        error.contains(r#"node "best", operator Topk: there is NaN among its numbers"#),
+        "{error}"
+    );
+    assert_eq!(
+        run(&[1.0, 7.0, -2.0, 3.0]).unwrap(),
+        answers,
+        "the next sample is answered"
+    );
+}
+
+#[test]
 fn what_is_no_tensor_is_refused_with_advice() {
     let check = |operator: &str, domain: &str, advice: &str| {
         let mut graph = small(Size::Is(1));

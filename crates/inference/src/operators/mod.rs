@@ -17,6 +17,7 @@ pub(crate) mod reverse;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 mod wide;
+pub(crate) mod window;
 
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::prelude::{TractResult, TypedModel};

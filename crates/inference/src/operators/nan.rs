@@ -14,6 +14,7 @@ use tract_onnx::ops::rec::common::CommonRec;
 use tract_onnx::ops::rec::gru::GRU;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::array::Topk;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::MaxPool;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
@@ -45,11 +46,67 @@ pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
         let which = which(model, node)?;
         Some(Extreme { which })
     })?;
+    guard(model)?;
     kernel::replace(model, "MaxPool", 1, |model, node| {
         let pool = node.op_as::<MaxPool>()?.clone();
         let is_plain = pool.with_index_outputs.is_none() && is_float(model, node);
         is_plain.then_some(Pool { pool })
     })
+}
+
+/// Puts [`Numbers`] before what has no place for NaN.
+fn guard(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes().len() {
+        let node = model.node(id);
+        let has_places = node
+            .op_as::<MaxPool>()
+            .is_some_and(|pool| pool.with_index_outputs.is_some());
+        if !(has_places || node.op_is::<Topk>()) || !is_float(model, node) {
+            continue;
+        }
+        let mut patch = TypedModelPatch::new("numbers");
+        let mut inputs = patch.taps(model, &node.inputs)?;
+        let site = format!("node {:?}, operator {}", node.name, node.op.name()).into();
+        let name = format!("{}.numbers", node.name);
+        if let Some(x) = inputs.first_mut() {
+            *x = kernel::wire(&mut patch, &name, &site, Numbers, &[*x])?.remove(0);
+        }
+        let outputs = patch.wire_node(&node.name, node.op.clone(), &inputs)?;
+        for (slot, output) in outputs.into_iter().enumerate() {
+            patch.shunt_outside(model, OutletId::new(id, slot), output)?;
+        }
+        patch.apply(model)?;
+    }
+    Ok(())
+}
+
+/// Lets numbers through, and NaN not: what comes behind it tells where the largest stand, and NaN stands in no order.
+#[derive(Debug)]
+struct Numbers;
+
+impl Kernel for Numbers {
+    fn name(&self) -> &'static str {
+        "Numbers"
+    }
+
+    fn output_facts(&self, inputs: &[Fact]) -> TractResult<TVec<Fact>> {
+        Ok(inputs.iter().cloned().collect())
+    }
+
+    fn eval(&self, inputs: &[&Tensor]) -> TractResult<TVec<Tensor>> {
+        let input = *inputs.first().context("no input")?;
+        let plain = input.try_as_plain_ram()?;
+        let has_nan = match input.datum_type() {
+            DatumType::F16 => plain.as_slice::<f16>()?.iter().any(|x| x.is_none()),
+            DatumType::F64 => plain.as_slice::<f64>()?.iter().any(|x| x.is_none()),
+            _ => plain.as_slice::<f32>()?.iter().any(|x| x.is_none()),
+        };
+        ensure!(
+            !has_nan,
+            "there is NaN among its numbers, which has no place in their order"
+        );
+        Ok(tvec![input.clone()])
+    }
 }
 
 fn is_float(model: &TypedModel, node: &TypedNode) -> bool {

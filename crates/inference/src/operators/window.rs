@@ -1,0 +1,47 @@
+//! Refuses a kernel or a window that is larger than what it goes over, padding and all.
+//!
+//! tract 0.23.9 answers with what it finds inside, or with nothing; ONNX Runtime refuses it, or answers with nothing.
+
+use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PoolSpec, SumPool};
+
+/// Checks every convolution and pool of a model whose shapes are known.
+pub(crate) fn check(model: &TypedModel) -> TractResult<()> {
+    for node in model.nodes() {
+        let spec = node.op_as::<Conv>().map(|conv| &conv.pool_spec);
+        let spec = spec.or_else(|| node.op_as::<MaxPool>().map(|pool| &pool.pool_spec));
+        let Some(spec) = spec.or_else(|| node.op_as::<SumPool>().map(|pool| &pool.pool_spec)) else {
+            continue;
+        };
+        let input = node.inputs.first().context("a window has no input")?;
+        if let Some((axis, size)) = too_small(spec, model.outlet_fact(*input)?)? {
+            bail!(
+                "node {:?}: its kernel is larger than what it goes over, which has {size} along axis {axis} of the picture; \
+                 feed larger ones, or pad them",
+                node.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The axis along which a kernel doesn't fit, and the size there.
+fn too_small(spec: &PoolSpec, input: &TypedFact) -> TractResult<Option<(usize, usize)>> {
+    let Some(shape) = input.shape.as_concrete() else {
+        return Ok(None);
+    };
+    let shape = spec.data_format.shape(shape)?;
+    let sizes = shape.hw_dims();
+    let padding = spec.computed_padding(sizes);
+    let dilations = spec.dilations();
+    let kernel = spec.kernel_shape.iter().zip(dilations.iter());
+    let mut axes = sizes.iter().zip(&padding).zip(kernel).enumerate();
+    let too_small = axes.find(|(_, ((size, padding), (kernel, dilation)))| {
+        let reach = (kernel.saturating_sub(1)).saturating_mul(**dilation).saturating_add(1);
+        let padded = size
+            .saturating_add(padding.pad_before)
+            .saturating_add(padding.pad_after);
+        padded < reach
+    });
+    Ok(too_small.map(|(axis, ((size, _), _))| (axis, *size)))
+}
