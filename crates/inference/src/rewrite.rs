@@ -5,7 +5,7 @@
 
 use crate::InferenceError;
 use crate::check::node_name;
-use crate::operators::reverse;
+use crate::operators::{nan_rows, reverse};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -78,7 +78,7 @@ fn recurrent(mut node: NodeProto, rewritten: &mut Vec<NodeProto>) -> Result<(), 
     }
     match direction.as_str() {
         "forward" | "bidirectional" => {
-            rewritten.push(node);
+            layer(node, rewritten);
             return Ok(());
         }
         "reverse" => {}
@@ -107,9 +107,54 @@ fn recurrent(mut node: NodeProto, rewritten: &mut Vec<NodeProto>) -> Result<(), 
     let sequence = output.filter(|name| !name.is_empty());
     let behind = sequence.map(|output| reversal(&site, given.clone(), std::mem::replace(output, given), axis));
     node.attribute.retain(|attribute| attribute.name != "direction");
-    rewritten.push(node);
+    layer(node, rewritten);
     rewritten.extend(behind);
     Ok(())
+}
+
+/// A GRU of which tract computes all steps at once loses NaN, which is added behind it.
+fn layer(mut node: NodeProto, rewritten: &mut Vec<NodeProto>) {
+    let flag = |name: &str| attribute(&node, name).map_or(0, |attribute| attribute.i);
+    if node.op_type != "GRU" || flag("linear_before_reset") == 0 {
+        return rewritten.push(node);
+    }
+    let directions = if text(&node, "direction").as_deref() == Some("bidirectional") {
+        2
+    } else {
+        1
+    };
+    let layout = flag("layout");
+    let begun = node.input.get(5).filter(|name| !name.is_empty());
+    let inputs = node.input.iter().take(1).chain(begun).cloned().collect();
+    let mut added = Vec::new();
+    let mut sums = Vec::new();
+    for (slot, output) in node.output.iter_mut().enumerate() {
+        // Nobody may ask for one, and then its NaN has a name all the same.
+        let nan = format!("{output}/NaN of {slot} of {}", rewritten.len());
+        added.push(nan.clone());
+        if output.is_empty() {
+            continue;
+        }
+        let numbers = format!("{output}/numbers");
+        sums.push(NodeProto {
+            name: format!("{output} with NaN"),
+            op_type: "Add".to_owned(),
+            input: vec![numbers.clone(), nan],
+            output: vec![std::mem::replace(output, numbers)],
+            ..Default::default()
+        });
+    }
+    let nan = NodeProto {
+        name: format!("{} (NaN)", node_name(&node)),
+        op_type: nan_rows::NAME.to_owned(),
+        input: inputs,
+        output: added,
+        attribute: vec![integer("directions", directions), integer("layout", layout)],
+        ..Default::default()
+    };
+    rewritten.push(node);
+    rewritten.push(nan);
+    rewritten.extend(sums);
 }
 
 fn text(node: &NodeProto, name: &str) -> Option<String> {

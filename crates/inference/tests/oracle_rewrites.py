@@ -167,6 +167,22 @@ def not_a_number():
     record("NaN times its sigmoid", nodes, {"x": with_nan(2, 5)}, ["y"])
 
 
+def gated():
+    """GRUs as PyTorch exports them, of few steps and of many."""
+    for length, direction, start in itertools.product([2, 6], ["forward", "reverse", "bidirectional"], [False, True]):
+        count = 2 if direction == "bidirectional" else 1
+        shapes = {"w": (12, 3), "r": (12, 4), "b": (24,)}
+        nodes = [constant(name, random.normal(0, 0.5, (count, *shape)).astype(F32)) for name, shape in shapes.items()]
+        inputs = ["x", "w", "r", "b"]
+        if start:
+            nodes.append(constant("i", random.normal(0, 0.5, (count, 2, 4)).astype(F32)))
+            inputs += ["", "i"]
+        attributes = {"hidden_size": 4, "direction": direction, "linear_before_reset": 1}
+        node = helper.make_node("GRU", inputs, ["y", "h"], **attributes)
+        x = random.normal(0, 1, (length, 2, 3)).astype(F32)
+        record(f"GRU of {length} steps {direction} start {start}", [*nodes, node], {"x": x}, ["y", "h"])
+
+
 if __name__ == "__main__":
     extremes()
     activations()
@@ -176,4 +192,5 @@ if __name__ == "__main__":
     saturated()
     not_a_number()
     logarithms()
+    gated()
     finish(__file__)

@@ -12,6 +12,7 @@ mod log_softmax;
 mod lstm;
 pub(crate) mod ml;
 mod nan;
+pub(crate) mod nan_rows;
 mod quantize;
 pub(crate) mod reverse;
 #[cfg(target_arch = "x86_64")]
@@ -39,7 +40,7 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Celu", activation::celu);
     operators.insert("Swish", activation::swish);
     operators.insert("Softplus", activation::softplus);
-    operators.insert("GRU", nan::gru);
+    operators.insert(nan_rows::NAME, nan_rows::build);
     operators.insert("LSTM", lstm::build);
     operators.insert("LogSoftmax", log_softmax::build);
     operators.insert(reverse::NAME, reverse::build);

@@ -5,14 +5,10 @@
 //! with ReLUs as an answer like any other, where ONNX Runtime gives NaN. Before a model is planned they are replaced, also
 //! in the bodies of recurrent layers. It can go when tract's operators let NaN through.
 
-use super::kernel::{self, Built, Fact, Kernel};
+use super::kernel::{self, Fact, Kernel};
 use super::wide::wide;
 use std::fmt::Debug;
 use std::ops::{Add, Mul};
-use tract_onnx::model::ParsingContext;
-use tract_onnx::ops::rec::common::CommonRec;
-use tract_onnx::ops::rec::gru::GRU;
-use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::Topk;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
@@ -22,7 +18,6 @@ use tract_onnx::tract_core::ops::lstm_cell::LstmEpilogue;
 use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_core::tract_linalg::element_wise::ElementWise;
 use tract_onnx::tract_core::tract_linalg::routines::Func;
-use tract_onnx::tract_hir::internal::expand;
 
 /// Numbers that are copied before a kernel of tract's runs over them: they stay near the core.
 const COPIED: usize = 512;
@@ -126,23 +121,6 @@ fn in_place(model: &TypedModel, node: &TypedNode) -> Option<ElementWiseOp> {
     let input = model.outlet_fact(*node.inputs.first()?).ok()?;
     let has_kernel = matches!(input.datum_type, DatumType::F32 | DatumType::F16);
     has_kernel.then(|| ElementWiseOp(Box::new(Curve { function }), op.1))
-}
-
-/// GRUs as tract has them, but for the activations: with its own it takes kernels for whole steps that lose NaN.
-pub(super) fn gru(_context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
-    let curve = |function: Func| Box::new(ElementWiseOp(Box::new(Curve { function }), None));
-    let after_reset = node
-        .attribute
-        .iter()
-        .find(|attribute| attribute.name == "linear_before_reset");
-    let gru = GRU {
-        f: curve(Func::Sigmoid),
-        g: curve(Func::Tanh),
-        linear_before_reset: after_reset.is_some_and(|attribute| attribute.i != 0),
-    };
-    // Behind X, W and R inputs are optional, and all outputs are.
-    let layer = CommonRec::from_node_and_options(node, 3, 0, Box::new(gru))?;
-    Ok((expand(layer), Vec::new()))
 }
 
 /// One of tract's functions, and NaN of NaN.
