@@ -78,11 +78,13 @@ pub(crate) fn take_from_inbox(state_dir: &Path) -> io::Result<Option<PathBuf>> {
     if taken.try_exists()? {
         return Ok(Some(taken));
     }
-    match fs::rename(inbox_path(state_dir), &taken) {
-        Ok(()) => Ok(Some(taken)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let inbox = inbox_path(state_dir);
+    // Of a file system that can only be read a rename is refused whether there is something or not.
+    if !inbox.try_exists()? {
+        return Ok(None);
     }
+    fs::rename(inbox, &taken)?;
+    Ok(Some(taken))
 }
 
 /// Removes what imports that were cut short have left.

@@ -235,7 +235,7 @@ impl Lstm {
             bail!("its weights have shapes {:?} and {:?}", w.shape(), r.shape());
         };
         ensure!(
-            gates == GATES * hidden,
+            hidden > 0 && gates == GATES * hidden,
             "its weights are for {gates} gates of {hidden} cells"
         );
         let bias = self.bias.map(|index| floats(inputs, index)).transpose()?;

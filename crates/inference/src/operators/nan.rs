@@ -1,9 +1,10 @@
 //! What is not a number stays none: operators through which tract 0.23.9 loses NaN.
 //!
 //! Its kernels for the larger and the smaller of two numbers take the other one where one is NaN, those for sigmoid, tanh
-//! and their like take it for a large number, and pooling passes it over. So a broken sensor's NaN came out of a network
-//! with ReLUs as an answer like any other, where ONNX Runtime gives NaN. Before a model is planned they are replaced, also
-//! in the bodies of recurrent layers. It can go when tract's operators let NaN through.
+//! and their like take it for a large number, and pooling passes it over. So NaN that a model is given (which its bundle has
+//! to allow) or makes came out of a network with ReLUs as an answer like any other, where ONNX Runtime gives NaN. Before a
+//! model is planned they are replaced, also in the bodies of recurrent layers. It can go when tract's operators let NaN
+//! through.
 
 use super::kernel::{self, Fact, Kernel};
 use super::wide::wide;

@@ -204,6 +204,7 @@ fn inputs_that_do_not_fit_are_refused() {
     assert_eq!(refused(0, &[4, 2]), "its input has 2 axes, and takes three");
     assert!(refused(0, &[4, 2, 4]).contains("4 numbers for each step"));
     assert!(refused(1, &[1, 16, 3]).contains("16 gates of 5 cells"));
+    assert!(refused(2, &[1, 0, 0]).contains("20 gates of 0 cells"));
     assert!(refused(3, &[1, 20]).contains("20 numbers, and needs more"));
     assert!(refused(5, &[1, 1, 5]).contains("5 numbers, and needs more"));
 }
