@@ -5,7 +5,6 @@
 
 use crate::InferenceError;
 use crate::check::node_name;
-use crate::operators::{nan_rows, reverse};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -20,7 +19,6 @@ pub(crate) fn graph(graph: &mut GraphProto) -> Result<(), InferenceError> {
             }
         }
         match node.op_type.as_str() {
-            "LSTM" | "GRU" | "RNN" if is_onnx(&node) => recurrent(node, &mut rewritten)?,
             "ReduceLogSumExp" if is_onnx(&node) => log_sum_exp(&node, &mut rewritten),
             // tract takes doubles where ONNX says floats.
             "ConstantOfShape" if is_onnx(&node) && attribute(&node, "value").is_none() => {
@@ -55,135 +53,8 @@ fn refused(node: &NodeProto, name: &str, problem: &str) -> InferenceError {
     }
 }
 
-/// tract reads none of a recurrent layer's attributes but `layout` and `linear_before_reset`: one that runs backwards ran
-/// forwards, others had another activation or none of the clipping that they ask for. Backwards is the same layer forwards
-/// on the reversed sequence, whose answer is reversed again; the last states are the same.
-fn recurrent(mut node: NodeProto, rewritten: &mut Vec<NodeProto>) -> Result<(), InferenceError> {
-    let direction = text(&node, "direction").unwrap_or_else(|| "forward".to_owned());
-    let directions = if direction == "bidirectional" { 2 } else { 1 };
-    check_activations(&node, directions)?;
-    if attribute(&node, "clip").is_some() {
-        return Err(refused(
-            &node,
-            "clip",
-            "is not supported; train without clipping of the gates",
-        ));
-    }
-    if attribute(&node, "input_forget").is_some_and(|coupled| coupled.i != 0) {
-        return Err(refused(
-            &node,
-            "input_forget",
-            "is not supported; train with gates of their own",
-        ));
-    }
-    match direction.as_str() {
-        "forward" | "bidirectional" => {
-            layer(node, rewritten);
-            return Ok(());
-        }
-        "reverse" => {}
-        other => {
-            return Err(refused(
-                &node,
-                "direction",
-                &format!("is {other:?}, which ONNX doesn't have"),
-            ));
-        }
-    }
-    let axis = i64::from(attribute(&node, "layout").is_some_and(|layout| layout.i == 1));
-    let unique = node
-        .output
-        .iter()
-        .find(|name| !name.is_empty())
-        .cloned()
-        .unwrap_or_default();
-    let (fed, given) = (format!("{unique}/reversed input"), format!("{unique}/reversed output"));
-    let (site, input, output) = (node_name(&node), node.input.first_mut(), node.output.first_mut());
-    if let Some(input) = input {
-        let x = std::mem::replace(input, fed.clone());
-        rewritten.push(reversal(&site, x, fed, axis));
-    }
-    // The sequence may not be asked for, where the last state is.
-    let sequence = output.filter(|name| !name.is_empty());
-    let behind = sequence.map(|output| reversal(&site, given.clone(), std::mem::replace(output, given), axis));
-    node.attribute.retain(|attribute| attribute.name != "direction");
-    layer(node, rewritten);
-    rewritten.extend(behind);
-    Ok(())
-}
-
-/// A GRU of which tract computes all steps at once loses NaN, which is added behind it.
-fn layer(mut node: NodeProto, rewritten: &mut Vec<NodeProto>) {
-    let flag = |name: &str| attribute(&node, name).map_or(0, |attribute| attribute.i);
-    if node.op_type != "GRU" || flag("linear_before_reset") == 0 {
-        return rewritten.push(node);
-    }
-    let directions = if text(&node, "direction").as_deref() == Some("bidirectional") {
-        2
-    } else {
-        1
-    };
-    let layout = flag("layout");
-    let begun = node.input.get(5).filter(|name| !name.is_empty());
-    let inputs = node.input.iter().take(1).chain(begun).cloned().collect();
-    let mut added = Vec::new();
-    let mut sums = Vec::new();
-    for (slot, output) in node.output.iter_mut().enumerate() {
-        // Nobody may ask for one, and then its NaN has a name all the same.
-        let nan = format!("{output}/NaN of {slot} of {}", rewritten.len());
-        added.push(nan.clone());
-        if output.is_empty() {
-            continue;
-        }
-        let numbers = format!("{output}/numbers");
-        sums.push(NodeProto {
-            name: format!("{output} with NaN"),
-            op_type: "Add".to_owned(),
-            input: vec![numbers.clone(), nan],
-            output: vec![std::mem::replace(output, numbers)],
-            ..Default::default()
-        });
-    }
-    let nan = NodeProto {
-        name: format!("{} (NaN)", node_name(&node)),
-        op_type: nan_rows::NAME.to_owned(),
-        input: inputs,
-        output: added,
-        attribute: vec![integer("directions", directions), integer("layout", layout)],
-        ..Default::default()
-    };
-    rewritten.push(node);
-    rewritten.push(nan);
-    rewritten.extend(sums);
-}
-
 fn text(node: &NodeProto, name: &str) -> Option<String> {
     attribute(node, name).map(|attribute| String::from_utf8_lossy(&attribute.s).to_lowercase())
-}
-
-/// Refuses activations other than those that a layer has by itself, which are all that tract computes.
-fn check_activations(node: &NodeProto, directions: usize) -> Result<(), InferenceError> {
-    let own: &[&str] = match node.op_type.as_str() {
-        "LSTM" => &["sigmoid", "tanh", "tanh"],
-        "GRU" => &["sigmoid", "tanh"],
-        _ => &["tanh"],
-    };
-    let Some(given) = attribute(node, "activations").filter(|given| !given.strings.is_empty()) else {
-        return Ok(());
-    };
-    let given = given
-        .strings
-        .iter()
-        .map(|name| String::from_utf8_lossy(name).to_lowercase());
-    let own = own.iter().copied().cycle().take(own.len() * directions);
-    if given.eq(own) {
-        return Ok(());
-    }
-    Err(refused(
-        node,
-        "activations",
-        "are others than the operator's own, which isn't supported; train with sigmoid for gates and tanh",
-    ))
 }
 
 /// tract orders a block's columns one way only, whatever the mode.
@@ -270,17 +141,6 @@ fn constant(dims: Vec<i64>, value: f32) -> AttributeProto {
             raw_data: value.to_le_bytes().to_vec(),
             ..Default::default()
         }),
-        ..Default::default()
-    }
-}
-
-fn reversal(site: &str, from: String, to: String, axis: i64) -> NodeProto {
-    NodeProto {
-        name: format!("{site} ({to})"),
-        op_type: reverse::NAME.to_owned(),
-        input: vec![from],
-        output: vec![to],
-        attribute: vec![integer("axis", axis)],
         ..Default::default()
     }
 }

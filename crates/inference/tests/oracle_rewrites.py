@@ -183,6 +183,45 @@ def gated():
         record(f"GRU of {length} steps {direction} start {start}", [*nodes, node], {"x": x}, ["y", "h"])
 
 
+def of_other_lengths():
+    """Rows with fewer steps than others, and one without any."""
+    for kind, direction in itertools.product(GATES, ["forward", "reverse", "bidirectional"]):
+        count = 2 if direction == "bidirectional" else 1
+        gates = GATES[kind]
+        shapes = {"w": (gates * 4, 3), "r": (gates * 4, 4), "b": (8 * gates,), "i": (3, 4), "j": (3, 4), "p": (12,)}
+        nodes = [constant(name, random.normal(0, 0.5, (count, *shape)).astype(F32)) for name, shape in shapes.items()]
+        inputs = ["x", "w", "r", "b", "n", "i"]
+        outputs = ["y", "h"]
+        if kind == "LSTM":
+            inputs += ["j", "p"]
+            outputs.append("c")
+        node = helper.make_node(kind, inputs, outputs, hidden_size=4, direction=direction)
+        x = random.normal(0, 1, (5, 3, 3)).astype(F32)
+        for lengths in [[5, 2, 3], [1, 0, 4]]:
+            given = {"x": x, "n": np.array(lengths, np.int32)}
+            record(f"{kind} {direction} of lengths {lengths}", [*nodes, node], given, outputs)
+
+
+def with_other_activations():
+    """What Keras and PyTorch offer beside a layer's own."""
+    names = ["Relu", "Softsign", "HardSigmoid", "Sigmoid", "Tanh"]
+    for kind, name, direction in itertools.product(GATES, names, ["forward", "bidirectional"]):
+        gates, count = GATES[kind], 2 if direction == "bidirectional" else 1
+        own = {"RNN": [name], "GRU": [name, "Softsign"], "LSTM": [name, "Tanh", name]}[kind]
+        if name == "Relu" and kind != "RNN":
+            own = {"GRU": ["Sigmoid", name], "LSTM": ["Sigmoid", name, "Tanh"]}[kind]
+        given = {}
+        if name == "HardSigmoid":
+            takers = [kept for kept in own * count if kept == name]
+            given = {"activation_alpha": [0.3 - 0.02 * place for place in range(len(takers))]}
+            given["activation_beta"] = [0.4 + 0.03 * place for place in range(len(takers))]
+        shapes = {"w": (gates * 4, 3), "r": (gates * 4, 4), "b": (8 * gates,)}
+        nodes = [constant(part, random.normal(0, 0.5, (count, *shape)).astype(F32)) for part, shape in shapes.items()]
+        attributes = {"hidden_size": 4, "direction": direction, "activations": own * count, **given}
+        node = helper.make_node(kind, ["x", "w", "r", "b"], ["y", "h"], **attributes)
+        record(f"{kind} {direction} {name}", [*nodes, node], {"x": random.normal(0, 1, (4, 2, 3)).astype(F32)}, ["y", "h"])
+
+
 if __name__ == "__main__":
     extremes()
     activations()
@@ -193,4 +232,6 @@ if __name__ == "__main__":
     not_a_number()
     logarithms()
     gated()
+    of_other_lengths()
+    with_other_activations()
     finish(__file__)

@@ -28,7 +28,6 @@ fn what_is_no_number_stays_none_in_recurrent_layers() {
     const WIDTH: usize = 3;
     const HIDDEN: usize = 5;
     let layers = [("LSTM", 4, 0), ("GRU", 3, 0), ("GRU", 3, 1), ("RNN", 1, 0)];
-    // tract computes few steps otherwise than many.
     for ((operator, gates, before_reset), length) in layers.into_iter().flat_map(|layer| [(layer, 2), (layer, 5)]) {
         let sizes = [
             ("x", vec![length, ROWS, WIDTH]),
@@ -93,21 +92,21 @@ fn recurrent_layers_that_would_be_computed_otherwise_are_refused() {
             ..Default::default()
         };
         let error = Model::load(&onnx::bytes(graph), &LoadOptions::default()).unwrap_err();
-        let expected = format!(r#"load the model: node "cell", operator LSTM, attribute {message}"#);
-        assert!(error.to_string().starts_with(&expected), "{error}");
+        let expected = format!(r#"node "cell", operator LSTM, attribute {message}"#);
+        assert!(error.to_string().contains(&expected), "{error}");
     };
     let attribute = |name: &str| AttributeProto {
         name: name.to_owned(),
         ..Default::default()
     };
-    let activations = ["Sigmoid", "Relu", "Tanh"].map(|name| name.as_bytes().to_vec());
+    let activations = ["Sigmoid", "Elu", "Tanh"].map(|name| name.as_bytes().to_vec());
     check(
         AttributeProto {
             r#type: AttributeType::Strings as i32,
             strings: activations.to_vec(),
             ..attribute("activations")
         },
-        r#""activations": are others than the operator's own"#,
+        r#""activations": "Elu" is not supported; train with Sigmoid, Tanh, Relu"#,
     );
     check(
         AttributeProto {

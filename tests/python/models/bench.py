@@ -68,14 +68,16 @@ def network(name, nodes, weights, shapes):
 
 
 def networks():
-    """A recurrent layer over 32 steps of 8 channels, and the layers of MLPerf Tiny's person detector (MobileNetV1 0.25, 96 x 96),
-    both with weights drawn by lot."""
+    """Recurrent layers over 32 steps of 8 channels, and the layers of MLPerf Tiny's person detector (MobileNetV1 0.25, 96 x 96),
+    all with weights drawn by lot."""
     random = np.random.default_rng(2)
     make = onnx.helper.make_node
-    layer = {"w": random.normal(size=(1, 256, 8)) / 8, "r": random.normal(size=(1, 256, 64)) / 16}
     transposed = make("Transpose", ["x"], ["t"], perm=[1, 0, 2])
-    lstm = make("LSTM", ["t", "w", "r"], ["", "y"], hidden_size=64)
-    yield "lstm-64", network("lstm", [transposed, lstm], layer, {"x": [1, 32, 8], "y": [1, 1, 64]})
+    for kind, gates, given in (("LSTM", 4, {}), ("GRU", 3, {"linear_before_reset": 1}), ("RNN", 1, {})):
+        sizes = {"w": 8, "r": 64}
+        layer = {name: random.normal(size=(1, gates * 64, size)) / 2 / size**0.5 for name, size in sizes.items()}
+        node = make(kind, ["t", "w", "r"], ["", "y"], hidden_size=64, **given)
+        yield f"{kind.lower()}-64", network(kind, [transposed, node], layer, {"x": [1, 32, 8], "y": [1, 1, 64]})
     nodes, weights, at, channels = [], {}, "x", 3
 
     def convolve(width, size, stride, group=1):

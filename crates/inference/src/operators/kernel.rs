@@ -124,14 +124,6 @@ fn settled(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Adapter>>
     }))
 }
 
-/// Puts a kernel in the place of a node's operator, with all of the node's inputs and outputs.
-pub(crate) fn exchange(model: &mut TypedModel, id: usize, operator: &str, kernel: impl Kernel) {
-    let node = model.node_mut(id);
-    let site = format!("node {:?}, operator {operator}", node.name).into();
-    let outputs = (0..node.outputs.len()).collect();
-    node.op = Box::new(adapter(site, kernel, outputs));
-}
-
 fn adapter(site: Arc<str>, kernel: impl Kernel, wanted: TVec<usize>) -> Adapter {
     let kernel = Arc::new(kernel);
     Adapter { kernel, site, wanted }

@@ -9,12 +9,10 @@ mod downsample;
 mod extreme;
 mod kernel;
 mod log_softmax;
-mod lstm;
 pub(crate) mod ml;
 mod nan;
-pub(crate) mod nan_rows;
 mod quantize;
-pub(crate) mod reverse;
+mod recurrent;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 mod wide;
@@ -40,10 +38,10 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Celu", activation::celu);
     operators.insert("Swish", activation::swish);
     operators.insert("Softplus", activation::softplus);
-    operators.insert(nan_rows::NAME, nan_rows::build);
-    operators.insert("LSTM", lstm::build);
     operators.insert("LogSoftmax", log_softmax::build);
-    operators.insert(reverse::NAME, reverse::build);
+    operators.insert("RNN", recurrent::rnn);
+    operators.insert("GRU", recurrent::gru);
+    operators.insert("LSTM", recurrent::lstm);
     operators.insert("QuantizeLinear", quantize::quantize);
     operators.insert("DequantizeLinear", quantize::dequantize);
 }

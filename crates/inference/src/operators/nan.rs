@@ -3,19 +3,16 @@
 //! Its kernels for the larger and the smaller of two numbers take the other one where one is NaN, those for sigmoid, tanh
 //! and their like take it for a large number, and pooling passes it over. So NaN that a model is given (which its bundle has
 //! to allow) or makes came out of a network with ReLUs as an answer like any other, where ONNX Runtime gives NaN. Before a
-//! model is planned they are replaced, also in the bodies of recurrent layers. It can go when tract's operators let NaN
-//! through.
+//! model is planned they are replaced, also in the bodies of a Scan. It can go when tract's operators let NaN through.
 
 use super::kernel::{self, Fact, Kernel};
 use super::wide::wide;
 use std::fmt::Debug;
-use std::ops::{Add, Mul};
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::Topk;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::MaxPool;
 use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
-use tract_onnx::tract_core::ops::lstm_cell::LstmEpilogue;
 use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_core::tract_linalg::element_wise::ElementWise;
 use tract_onnx::tract_core::tract_linalg::routines::Func;
@@ -29,8 +26,6 @@ pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
         let node = model.node(id);
         if let Some(op) = in_place(model, node) {
             model.node_mut(id).op = Box::new(op);
-        } else if let Some(cell) = node.op_as::<LstmEpilogue>().map(|cell| Cell { hidden: cell.hidden }) {
-            kernel::exchange(model, id, "LSTM", cell);
         } else if let Some(scan) = node.op_as::<Scan>() {
             let mut scan = scan.clone();
             replace(&mut scan.body)?;
@@ -161,85 +156,8 @@ pub(super) fn of_numbers<T: Number>(numbers: &mut [T], function: &dyn ElementWis
     Ok(())
 }
 
-/// What a step of an LSTM does behind its products: from the gates' sums (input, output, forget, cell) and the cell before to
-/// the output and the cell.
-#[derive(Debug)]
-struct Cell {
-    hidden: usize,
-}
-
-impl Cell {
-    fn of<T: Number>(
-        &self,
-        gates: &Tensor,
-        cell: &Tensor,
-        [sigmoid, tanh]: [&dyn ElementWise<T>; 2],
-    ) -> TractResult<TVec<Tensor>> {
-        let hidden = self.hidden;
-        let mut gates = gates.clone();
-        let mut gates = gates.try_as_plain_ram_mut()?;
-        let gates = gates.as_slice_mut::<T>()?;
-        let (mut output, mut cell) = (cell.clone(), cell.clone());
-        let (mut outputs, mut cells) = (output.try_as_plain_ram_mut()?, cell.try_as_plain_ram_mut()?);
-        let (outputs, cells) = (outputs.as_slice_mut::<T>()?, cells.as_slice_mut::<T>()?);
-        ensure!(
-            gates.len() == 4 * cells.len(),
-            "{} sums of gates don't fit {} cells",
-            gates.len(),
-            cells.len()
-        );
-        let rows = outputs.chunks_exact_mut(hidden).zip(cells.chunks_exact_mut(hidden));
-        for (gates, (output, cell)) in gates.chunks_exact_mut(4 * hidden).zip(rows) {
-            let (opened, candidate) = gates.split_at_mut(3 * hidden);
-            of_numbers(opened, sigmoid)?;
-            of_numbers(candidate, tanh)?;
-            let (input, rest) = opened.split_at(hidden);
-            let (let_out, forget) = rest.split_at(hidden);
-            wide(|| {
-                let let_in = input.iter().zip(&*candidate);
-                for ((cell, forget), (input, candidate)) in cell.iter_mut().zip(forget).zip(let_in) {
-                    *cell = *forget * *cell + *input * *candidate;
-                }
-            });
-            output.copy_from_slice(cell);
-            of_numbers(output, tanh)?;
-            wide(|| {
-                for (output, let_out) in output.iter_mut().zip(let_out) {
-                    *output = *output * *let_out;
-                }
-            });
-        }
-        Ok(tvec![output, cell])
-    }
-}
-
-impl Kernel for Cell {
-    fn name(&self) -> &'static str {
-        "LstmCell"
-    }
-
-    fn output_facts(&self, inputs: &[Fact]) -> TractResult<TVec<Fact>> {
-        let [_, cell] = inputs else {
-            bail!("it has {} inputs, and takes two", inputs.len());
-        };
-        Ok(tvec![cell.clone(), cell.clone()])
-    }
-
-    fn eval(&self, inputs: &[&Tensor]) -> TractResult<TVec<Tensor>> {
-        let [gates, cell] = *inputs else {
-            bail!("it has {} inputs, and takes two", inputs.len());
-        };
-        match gates.datum_type() {
-            DatumType::F16 => self.of::<f16>(gates, cell, [&*Func::Sigmoid.ew_f16()?, &*Func::Tanh.ew_f16()?]),
-            _ => self.of::<f32>(gates, cell, [&*Func::Sigmoid.ew_f32()?, &*Func::Tanh.ew_f32()?]),
-        }
-    }
-}
-
 /// What may be NaN.
-pub(super) trait Number:
-    Copy + Default + Debug + PartialOrd + Datum + Add<Output = Self> + Mul<Output = Self>
-{
+pub(super) trait Number: Copy + Default + Debug + PartialOrd + Datum {
     /// Whether it is no number: only then it isn't itself.
     #[inline(always)]
     #[expect(clippy::eq_op, reason = "a compiler makes one comparison of it, of vectors, too")]
