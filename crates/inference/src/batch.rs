@@ -120,7 +120,9 @@ impl Plan {
             return Ok(None);
         };
         let runnable = guarded("plan", || {
-            let mut model = typed.into_decluttered()?;
+            let mut model = typed;
+            operators::plan(&mut model)?;
+            let mut model = model.into_decluttered()?;
             operators::replace(&mut model)?;
             model.into_optimized()?.into_runnable()
         })?;

@@ -39,6 +39,7 @@ mod examine;
 mod external;
 mod float_twin;
 mod guard;
+mod integers;
 mod model;
 mod operators;
 mod options;

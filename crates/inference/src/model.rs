@@ -57,7 +57,9 @@ impl Model {
         guarded("translate", || operators::window::check(&typed))?;
         let (signature, inputs) = interface(&typed, &names)?;
         let optimised = guarded("optimise", || {
-            let mut model = typed.into_decluttered()?;
+            let mut model = typed;
+            operators::plan(&mut model)?;
+            let mut model = model.into_decluttered()?;
             operators::replace(&mut model)?;
             model.into_optimized()
         })?;

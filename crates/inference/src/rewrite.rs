@@ -5,6 +5,7 @@
 
 use crate::InferenceError;
 use crate::check::node_name;
+use crate::integers;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -33,6 +34,7 @@ pub(crate) fn graph(graph: &mut GraphProto) -> Result<(), InferenceError> {
         }
     }
     graph.node = rewritten;
+    integers::find(graph);
     Ok(())
 }
 

@@ -222,6 +222,69 @@ def with_other_activations():
         record(f"{kind} {direction} {name}", [*nodes, node], {"x": random.normal(0, 1, (4, 2, 3)).astype(F32)}, ["y", "h"])
 
 
+def between_integers():
+    """Convolutions whose inputs and outputs are integers, as quantisers write them."""
+    shapes = [
+        # channels, outputs, groups, picture, kernel, strides, pads, dilations
+        (8, 6, 1, (5, 7), (1, 1), (1, 1), (0, 0, 0, 0), (1, 1)),
+        (3, 9, 1, (9, 8), (3, 3), (2, 2), (0, 1, 1, 1), (1, 1)),
+        (6, 12, 1, (6, 6), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)),
+        (1, 17, 1, (13, 9), (10, 4), (2, 2), (4, 1, 5, 1), (1, 1)),
+        (1, 3, 1, (6, 20), (3, 7), (1, 1), (1, 3, 1, 3), (1, 1)),
+        (5, 5, 5, (7, 5), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)),
+        (5, 5, 5, (8, 9), (3, 3), (2, 2), (0, 0, 1, 1), (1, 1)),
+        (4, 8, 4, (6, 6), (5, 1), (1, 1), (2, 0, 2, 0), (1, 1)),
+        (8, 8, 2, (5, 5), (3, 2), (1, 2), (2, 0, 2, 1), (2, 1)),
+        (2, 4, 1, (5, 18), (2, 5), (1, 1), (0, 4, 0, 4), (1, 2)),
+        (7, 3, 1, (11,), (3,), (2,), (1, 1), (1,)),
+    ]
+    for place, (channels, outputs, groups, picture, kernel, strides, pads, dilations) in enumerate(shapes):
+        for kind, (of, to) in enumerate([(np.int8, np.int8), (np.uint8, np.uint8), (np.uint8, np.int8)]):
+            by_channel, relu, is_biased = (place + kind) % 2 == 0, (place + kind) % 3 != 0, (place + kind) % 4 != 0
+            scale = random.uniform(0.002, 0.01, outputs if by_channel else ()).astype(F32)
+            weights = random.integers(-127, 128, (outputs, channels // groups, *kernel)).astype(np.int8)
+            of_zero, to_zero = (of(random.integers(*range_of(kind))) for kind in (of, to))
+            if relu and place % 2:
+                to_zero = to(range_of(to)[0])
+            reach = np.sqrt(weights[0].size) * 128 * 60 * 0.05 * 0.006 / 60
+            constants = {
+                "xs": F32(0.05),
+                "xz": of_zero,
+                "w": weights,
+                "ws": scale,
+                "wz": np.zeros_like(scale, np.int8),
+                "ys": F32(reach),
+                "yz": to_zero,
+            }
+            nodes = [helper.make_node("DequantizeLinear", ["x", "xs", "xz"], ["xf"])]
+            axis = {"axis": 0} if by_channel else {}
+            nodes.append(helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wf"], **axis))
+            inputs = ["xf", "wf"]
+            if is_biased:
+                constants["b"] = random.integers(-9000, 9000, outputs).astype(np.int32)
+                constants["bs"] = (F32(0.05) * scale).astype(F32)
+                constants["bz"] = np.zeros_like(scale, np.int32)
+                nodes.append(helper.make_node("DequantizeLinear", ["b", "bs", "bz"], ["bf"], **axis))
+                inputs.append("bf")
+            attributes = {"group": groups, "kernel_shape": kernel, "strides": strides, "dilations": dilations}
+            if place == 1:
+                attributes["auto_pad"] = ["SAME_UPPER", "SAME_LOWER", "VALID"][kind]
+            else:
+                attributes["pads"] = pads
+            nodes.append(helper.make_node("Conv", inputs, ["c"], **attributes))
+            if relu:
+                nodes.append(helper.make_node("Relu", ["c"], ["r"]))
+            nodes.append(helper.make_node("QuantizeLinear", ["r" if relu else "c", "ys", "yz"], ["y"]))
+            x = random.integers(*range_of(of), (1, channels, *picture)).astype(of)
+            given = [constant(name, value) for name, value in constants.items()]
+            record(f"between integers {place} {of.__name__} to {to.__name__}", [*given, *nodes], {"x": x}, ["y"])
+
+
+def range_of(kind):
+    limits = np.iinfo(kind)
+    return limits.min, limits.max + 1
+
+
 if __name__ == "__main__":
     extremes()
     activations()
@@ -234,4 +297,5 @@ if __name__ == "__main__":
     gated()
     of_other_lengths()
     with_other_activations()
+    between_integers()
     finish(__file__)

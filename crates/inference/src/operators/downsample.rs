@@ -9,7 +9,7 @@ use tract_onnx::tract_core::ops::Downsample;
 
 /// Copies the first number and every `stride`th behind it, as far as there is room.
 #[inline(always)]
-pub(super) fn thin_out(numbers: &[f32], stride: usize, to: &mut [f32]) {
+pub(super) fn thin_out<T: Copy>(numbers: &[T], stride: usize, to: &mut [T]) {
     match stride {
         1 => to.iter_mut().zip(numbers).for_each(|(to, &number)| *to = number),
         // As pairs, which a compiler makes vectors of.

@@ -46,6 +46,21 @@ pub(crate) trait Kernel: Debug + Send + Sync + 'static {
         let _ = constants;
         Ok(None)
     }
+
+    /// What stands in its place once types, shapes and constants are known, before anything is simplified; None where it
+    /// stays.
+    fn planned(&self, facts: &[&TypedFact]) -> Option<Planned> {
+        let _ = facts;
+        None
+    }
+}
+
+/// What stands in a kernel's place.
+pub(crate) enum Planned {
+    /// Another kernel, for this input alone.
+    Kernel(Arc<dyn Kernel>, usize),
+    /// This input.
+    Input(usize),
 }
 
 /// What tract's register wants of an operator's builder.
@@ -97,6 +112,37 @@ pub(crate) fn replace<K: Kernel>(
         patch.apply(model)?;
     }
     Ok(())
+}
+
+/// Puts in the place of all kernels of one output what they plan for the types and shapes of a model.
+pub(crate) fn plan(model: &mut TypedModel) -> TractResult<()> {
+    for id in 0..model.nodes().len() {
+        if let Some(patch) = planned(model, model.node(id))? {
+            patch.apply(model)?;
+        }
+    }
+    Ok(())
+}
+
+fn planned(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
+    let Some(adapter) = node.op_as::<Adapter>() else {
+        return Ok(None);
+    };
+    let facts = node.inputs.iter().map(|input| model.outlet_fact(*input));
+    let Some(planned) = adapter.kernel.planned(&facts.collect::<TractResult<TVec<_>>>()?) else {
+        return Ok(None);
+    };
+    let (Planned::Kernel(_, input) | Planned::Input(input)) = &planned;
+    let mut patch = TypedModelPatch::new("plan");
+    let mut output = patch.tap_model(model, *node.inputs.get(*input).context("an input is missing")?)?;
+    if let Planned::Kernel(kernel, _) = planned {
+        let (site, wanted) = (Arc::clone(&adapter.site), adapter.wanted.clone());
+        let adapter = Adapter { kernel, site, wanted };
+        let outputs = patch.wire_node(&node.name, adapter, &[output])?;
+        output = *outputs.first().context("no output")?;
+    }
+    patch.shunt_outside(model, node.id.into(), output)?;
+    Ok(Some(patch))
 }
 
 /// Tells all kernels of a model which of their inputs are constants.

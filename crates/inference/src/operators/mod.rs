@@ -11,6 +11,7 @@ mod kernel;
 mod log_softmax;
 pub(crate) mod ml;
 mod nan;
+pub(crate) mod quantised_convolution;
 mod quantize;
 mod recurrent;
 #[cfg(target_arch = "x86_64")]
@@ -21,7 +22,12 @@ pub(crate) mod window;
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::prelude::{TractResult, TypedModel};
 
-/// Puts our operators in the place of tract's in a model whose types are known, before it is planned.
+/// Chooses, in a model whose types are known, how our operators compute, before it is simplified.
+pub(crate) fn plan(model: &mut TypedModel) -> TractResult<()> {
+    kernel::plan(model)
+}
+
+/// Puts our operators in the place of tract's in a model that has been simplified, before it is planned.
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
     kernel::settle(model)?;
     nan::replace(model)?;
@@ -42,6 +48,7 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("RNN", recurrent::rnn);
     operators.insert("GRU", recurrent::gru);
     operators.insert("LSTM", recurrent::lstm);
+    operators.insert(quantised_convolution::NAME, quantised_convolution::build);
     operators.insert("QuantizeLinear", quantize::quantize);
     operators.insert("DequantizeLinear", quantize::dequantize);
 }

@@ -20,7 +20,7 @@ use tract_onnx::tract_hir::internal::{Expansion, expand};
 
 /// 1.5 * 2^23: a float to which a smaller one is added has no digits behind the point left, and the processor has rounded
 /// it, halves to even.
-const ROUNDER: f32 = 12_582_912.0;
+pub(super) const ROUNDER: f32 = 12_582_912.0;
 
 pub(super) fn quantize(_context: &ParsingContext, node: &NodeProto) -> TractResult<Built> {
     Ok((expand(Linear::parse(node, Direction::Quantize)?), Vec::new()))
@@ -121,7 +121,7 @@ impl Linear {
 }
 
 /// The least and the greatest value of a type. That of 32 bits, of biases, is only taken back to floats.
-fn range(stored: DatumType) -> Option<(i32, i32)> {
+pub(super) fn range(stored: DatumType) -> Option<(i32, i32)> {
     Some(match stored {
         DatumType::U8 => (0, 255),
         DatumType::I8 => (-128, 127),

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// A convolution that is ready to run.
 #[derive(Debug)]
-pub(super) struct Dense {
+pub(in crate::operators) struct Dense {
     vectors: Vectors,
     layout: Layout,
     channels: usize,
@@ -30,20 +30,20 @@ pub(super) struct Dense {
 
 /// Where a channel's numbers lie. Sizes are in numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Layout {
-    picture: [usize; 2],
+pub(in crate::operators) struct Layout {
+    pub(in crate::operators) picture: [usize; 2],
     strides: [usize; 2],
     /// Above and to the left.
     padding: [usize; 2],
-    output: [usize; 2],
+    pub(in crate::operators) output: [usize; 2],
     /// The first row and column of each plane, in the padded picture.
     phases: Vec<[usize; 2]>,
     rows: usize,
-    width: usize,
+    pub(in crate::operators) width: usize,
 }
 
 impl Layout {
-    fn of(plain: &Plain) -> Option<Self> {
+    pub(in crate::operators) fn of(plain: &Plain) -> Option<Self> {
         let [top, left, bottom, right] = plain.padding;
         let [height, width] = plain.picture;
         let padded = [
@@ -69,12 +69,12 @@ impl Layout {
     }
 
     /// What a channel takes.
-    fn channel(&self) -> Option<usize> {
+    pub(in crate::operators) fn channel(&self) -> Option<usize> {
         self.rows.checked_mul(self.width)?.checked_mul(self.phases.len())
     }
 
     /// How far behind a place the number is that a tap is multiplied with.
-    fn tap(&self, tap: [usize; 2]) -> Option<usize> {
+    pub(in crate::operators) fn tap(&self, tap: [usize; 2]) -> Option<usize> {
         let phase = Self::phase(tap, self.strides);
         let plane = self.phases.iter().position(|other| *other == phase)?;
         let [down, across] = [tap[0] / self.strides[0], tap[1] / self.strides[1]];
@@ -86,8 +86,16 @@ impl Layout {
         rows.saturating_sub(1) * self.width + self.output[1]
     }
 
-    /// Lays a channel out among zeros.
-    fn spread(&self, channel: &[f32], to: &mut [f32]) {
+    /// Whether a channel is laid out as it is.
+    pub(in crate::operators) fn is_the_picture(&self) -> bool {
+        self.phases.len() == 1
+            && [self.rows, self.width] == self.picture
+            && self.padding == [0, 0]
+            && self.strides == [1, 1]
+    }
+
+    /// Lays a channel out among its padding, which is there already.
+    pub(in crate::operators) fn spread<T: Copy>(&self, channel: &[T], to: &mut [T]) {
         let planes = to.chunks_exact_mut(self.rows * self.width);
         for (&[first_row, first_column], plane) in self.phases.iter().zip(planes) {
             let begin = self.padding[1].saturating_sub(first_column).div_ceil(self.strides[1]);

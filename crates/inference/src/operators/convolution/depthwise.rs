@@ -186,7 +186,7 @@ impl Geometry {
 
 /// A convolution that is ready to run.
 #[derive(Debug)]
-pub(super) struct Depthwise {
+pub(in crate::operators) struct Depthwise {
     geometry: Geometry,
     #[cfg(target_arch = "x86_64")]
     vectors: Option<Vectors>,

@@ -9,6 +9,9 @@ mod depthwise;
 #[cfg(test)]
 mod tests;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use dense::Layout;
+
 use super::kernel::{self, Fact, Kernel};
 #[cfg(target_arch = "x86_64")]
 use super::tiles;
@@ -18,29 +21,29 @@ use tract_onnx::tract_core::ops::nn::DataFormat;
 
 /// A convolution in numbers. A row of numbers is a picture of height 1.
 #[derive(Debug, Clone)]
-struct Plain {
+pub(super) struct Plain {
     /// Whether it is over pictures, not over rows.
-    is_picture: bool,
-    channels: usize,
-    outputs: usize,
-    groups: usize,
-    picture: [usize; 2],
-    kernel: [usize; 2],
-    strides: [usize; 2],
-    dilations: [usize; 2],
+    pub(super) is_picture: bool,
+    pub(super) channels: usize,
+    pub(super) outputs: usize,
+    pub(super) groups: usize,
+    pub(super) picture: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) strides: [usize; 2],
+    pub(super) dilations: [usize; 2],
     /// Above, to the left, below, to the right.
-    padding: [usize; 4],
+    pub(super) padding: [usize; 4],
     /// Rows and columns of an output.
-    output: [usize; 2],
+    pub(super) output: [usize; 2],
     /// Each output's behind the one before; in it each channel's of the group.
-    weights: Vec<f32>,
-    bias: Vec<f32>,
+    pub(super) weights: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
 impl Plain {
     /// How far from its first place the kernel reads, down and across: row by row, as the weights lie.
     #[cfg(target_arch = "x86_64")]
-    fn taps(&self) -> impl Iterator<Item = [usize; 2]> {
+    pub(super) fn taps(&self) -> impl Iterator<Item = [usize; 2]> {
         let ([rows, columns], [down, across]) = (self.kernel, self.dilations);
         (0..rows).flat_map(move |y| (0..columns).map(move |x| [y * down, x * across]))
     }
@@ -93,7 +96,7 @@ impl Plain {
     }
 
     /// Whether its sizes are of one picture, and everything in it is finite.
-    fn fits(&self) -> bool {
+    pub(super) fn fits(&self) -> bool {
         let sizes = [self.picture, self.kernel, self.strides, self.dilations, self.output];
         let counts = [self.groups, self.channels, self.outputs];
         let expected = |axis: usize| {
@@ -118,7 +121,7 @@ impl Plain {
 }
 
 /// What there is for two axes, or for one, which is the second.
-fn both(sizes: &[usize], first: usize) -> Option<[usize; 2]> {
+pub(super) fn both(sizes: &[usize], first: usize) -> Option<[usize; 2]> {
     match *sizes {
         [one] => Some([first, one]),
         [one, other] => Some([one, other]),
@@ -128,7 +131,7 @@ fn both(sizes: &[usize], first: usize) -> Option<[usize; 2]> {
 
 /// Who computes it.
 #[derive(Debug)]
-enum Way {
+pub(super) enum Way {
     Depthwise(depthwise::Depthwise),
     #[cfg(target_arch = "x86_64")]
     Dense(dense::Dense),
@@ -136,7 +139,7 @@ enum Way {
 
 impl Way {
     /// One sample's outputs, channel by channel.
-    fn eval(&self, numbers: &[f32], answers: &mut [f32]) {
+    pub(super) fn eval(&self, numbers: &[f32], answers: &mut [f32]) {
         match self {
             Self::Depthwise(depthwise) => depthwise.eval(numbers, answers),
             #[cfg(target_arch = "x86_64")]
@@ -144,7 +147,7 @@ impl Way {
         }
     }
 
-    fn to(plain: &Plain) -> Option<Self> {
+    pub(super) fn to(plain: &Plain) -> Option<Self> {
         if plain.groups == plain.channels && plain.outputs == plain.channels && plain.groups > 1 {
             return depthwise::Depthwise::of(plain).map(Self::Depthwise);
         }

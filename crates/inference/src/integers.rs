@@ -1,0 +1,293 @@
+//! Finds convolutions between integers in a decoded model.
+//!
+//! Owns what they look like in ONNX: floats that `DequantizeLinear` made go into a `Conv`, a `Relu` perhaps, and become
+//! integers again; or a `QLinearConv`. Each gets an operator of our own beside it, which takes the integers. Whether it can
+//! compute them is seen when shapes are known; what is in the file stays, and answers where it can't.
+
+use crate::operators::quantised_convolution::{CUT_OFF, NAME};
+use std::collections::{BTreeMap, BTreeSet};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
+
+/// Adds the operators to a graph.
+pub(crate) fn find(graph: &mut GraphProto) {
+    let found = Graph::of(graph).found();
+    let mut nodes = Vec::with_capacity(graph.node.len() + found.len());
+    for (place, mut node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
+        let mut added = None;
+        if let (Some(convolution), Some(output)) = (found.get(&place), node.output.first_mut()) {
+            let in_floats = format!("{output}/in floats");
+            let own = std::mem::replace(output, in_floats.clone());
+            let mut input = vec![in_floats];
+            input.extend(convolution.inputs.iter().cloned());
+            added = Some(NodeProto {
+                name: format!("{} in integers", convolution.name),
+                op_type: NAME.to_owned(),
+                input,
+                output: vec![own],
+                attribute: convolution.attributes.clone(),
+                ..Default::default()
+            });
+        }
+        nodes.push(node);
+        nodes.extend(added);
+    }
+    graph.node = nodes;
+}
+
+/// One that was found: its inputs as `QLinearConv` has them, behind a bias its scale and zero point.
+struct Found {
+    name: String,
+    inputs: Vec<String>,
+    attributes: Vec<AttributeProto>,
+}
+
+/// What is asked of a graph again and again.
+struct Graph<'g> {
+    nodes: &'g [NodeProto],
+    /// The node that makes a value.
+    makers: BTreeMap<&'g str, &'g NodeProto>,
+    /// How often a value is used.
+    uses: BTreeMap<&'g str, usize>,
+    constants: BTreeSet<&'g str>,
+}
+
+impl<'g> Graph<'g> {
+    fn of(graph: &'g GraphProto) -> Self {
+        let made = graph.node.iter().flat_map(|node| {
+            let outputs = node.output.iter().map(String::as_str);
+            outputs.map(move |output| (output, node))
+        });
+        let mut uses = BTreeMap::new();
+        count(graph, &mut uses);
+        let of_nodes = graph.node.iter().filter(|node| node.op_type == "Constant");
+        let constants = graph.initializer.iter().map(|tensor| tensor.name.as_str());
+        Self {
+            nodes: &graph.node,
+            makers: made.collect(),
+            uses,
+            constants: constants
+                .chain(of_nodes.flat_map(|node| node.output.iter().map(String::as_str)))
+                .collect(),
+        }
+    }
+
+    /// By the place of the node whose output each gives.
+    fn found(&self) -> BTreeMap<usize, Found> {
+        let each = self.nodes.iter().enumerate();
+        each.filter_map(|(place, node)| {
+            let found = match node.op_type.as_str() {
+                _ if !is_onnx(node) => None,
+                "QuantizeLinear" => self.in_steps(node),
+                "QLinearConv" => Some(Found {
+                    name: node.name.clone(),
+                    inputs: node.input.clone(),
+                    attributes: node.attribute.clone(),
+                }),
+                _ => None,
+            };
+            let found = found.filter(|found| found.inputs.iter().skip(1).all(|input| self.is_constant(input)));
+            Some((place, found?))
+        })
+        .collect()
+    }
+
+    fn is_constant(&self, name: &str) -> bool {
+        self.constants.contains(name)
+    }
+
+    /// The node that makes a value, if of this operator and nobody else uses the value.
+    fn maker(&self, name: &str, operator: &str) -> Option<&'g NodeProto> {
+        let maker = self
+            .makers
+            .get(name)
+            .filter(|maker| is_onnx(maker) && maker.op_type == operator)?;
+        (self.uses.get(name) == Some(&1)).then_some(maker)
+    }
+
+    /// The integers, the scale and the zero point that floats were made of.
+    fn origin(&self, name: &str) -> Option<[String; 3]> {
+        let maker = self.makers.get(name).filter(|maker| is_onnx(maker))?;
+        let is_plain = |attribute: &AttributeProto| attribute.name == "axis" && attribute.i == 0;
+        let [x, scale, zero_point] = maker.input.as_slice() else {
+            return None;
+        };
+        // The axis of weights has to be the first. Of a single scale it means nothing, and the default is another.
+        let is_read = maker.op_type == "DequantizeLinear" && maker.attribute.iter().all(is_plain);
+        is_read.then(|| [x.clone(), scale.clone(), zero_point.clone()])
+    }
+
+    /// What a `QuantizeLinear` ends.
+    fn in_steps(&self, last: &NodeProto) -> Option<Found> {
+        let [mut floats, scale, zero_point] = last
+            .input
+            .as_slice()
+            .try_into()
+            .map(|of: &[String; 3]| of.each_ref())
+            .ok()?;
+        if last.attribute.iter().any(|attribute| attribute.name != "axis") {
+            return None;
+        }
+        let relu = self.maker(floats, "Relu");
+        if let Some(relu) = relu {
+            floats = relu.input.first()?;
+        }
+        let convolution = self.maker(floats, "Conv")?;
+        let mut given = convolution.input.iter().map(|input| self.origin(input));
+        let (x, weights) = (given.next()??, given.next()??);
+        let bias = given.next();
+        let mut inputs: Vec<String> = x.into_iter().chain(weights).collect();
+        inputs.extend([scale.clone(), zero_point.clone()]);
+        if let Some(bias) = bias {
+            inputs.extend(bias?);
+        }
+        let mut attributes = convolution.attribute.clone();
+        attributes.extend(relu.map(|_| AttributeProto {
+            name: CUT_OFF.to_owned(),
+            r#type: AttributeType::Int as i32,
+            i: 1,
+            ..Default::default()
+        }));
+        Some(Found {
+            name: convolution.name.clone(),
+            inputs,
+            attributes,
+        })
+    }
+}
+
+fn is_onnx(node: &NodeProto) -> bool {
+    matches!(node.domain.as_str(), "" | "ai.onnx")
+}
+
+/// Counts the uses of values, also those in the graphs inside a graph.
+fn count<'g>(graph: &'g GraphProto, uses: &mut BTreeMap<&'g str, usize>) {
+    let outputs = graph.output.iter().map(|output| &output.name);
+    for name in graph.node.iter().flat_map(|node| &node.input).chain(outputs) {
+        *uses.entry(name).or_default() += 1;
+    }
+    for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
+        for inner in attribute.g.iter().chain(&attribute.graphs) {
+            count(inner, uses);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tract_onnx::pb::{TensorProto, ValueInfoProto};
+
+    fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            name: format!("the {operator}"),
+            op_type: operator.to_owned(),
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..Default::default()
+        }
+    }
+
+    fn graph(nodes: Vec<NodeProto>) -> GraphProto {
+        let stored = ["xs", "xz", "w", "ws", "wz", "b", "bs", "bz", "ys", "yz"];
+        let initializer = stored.map(|name| TensorProto {
+            name: name.to_owned(),
+            ..Default::default()
+        });
+        let output = ValueInfoProto {
+            name: "y".to_owned(),
+            ..Default::default()
+        };
+        GraphProto {
+            node: nodes,
+            initializer: initializer.to_vec(),
+            output: vec![output],
+            ..Default::default()
+        }
+    }
+
+    /// A convolution between integers, with a `Relu`.
+    fn in_steps() -> Vec<NodeProto> {
+        vec![
+            node("DequantizeLinear", &["x", "xs", "xz"], "xf"),
+            node("DequantizeLinear", &["w", "ws", "wz"], "wf"),
+            node("DequantizeLinear", &["b", "bs", "bz"], "bf"),
+            node("Conv", &["xf", "wf", "bf"], "c"),
+            node("Relu", &["c"], "r"),
+            node("QuantizeLinear", &["r", "ys", "yz"], "y"),
+        ]
+    }
+
+    /// The inputs of the operator that is found, and whether it cuts off.
+    fn found(nodes: Vec<NodeProto>) -> Option<(Vec<String>, bool)> {
+        let mut graph = graph(nodes);
+        let before = graph.node.len();
+        find(&mut graph);
+        let own = graph.node.iter().find(|node| node.op_type == NAME);
+        assert_eq!(graph.node.len(), before + usize::from(own.is_some()));
+        let own = own?;
+        assert_eq!(own.output, ["y"]);
+        let is_cut_off = own.attribute.iter().any(|attribute| attribute.name == CUT_OFF);
+        Some((own.input.clone(), is_cut_off))
+    }
+
+    #[test]
+    fn one_between_integers_is_found() {
+        let all = [
+            "y/in floats",
+            "x",
+            "xs",
+            "xz",
+            "w",
+            "ws",
+            "wz",
+            "ys",
+            "yz",
+            "b",
+            "bs",
+            "bz",
+        ];
+        let (inputs, is_cut_off) = found(in_steps()).expect("with everything");
+        assert_eq!(inputs, all);
+        assert!(is_cut_off);
+        let mut nodes = in_steps();
+        nodes.remove(4);
+        nodes[4].input[0] = "c".to_owned();
+        nodes[3].input.pop();
+        let (inputs, is_cut_off) = found(nodes).expect("without Relu and bias");
+        assert_eq!(inputs, all[..9]);
+        assert!(!is_cut_off);
+    }
+
+    #[test]
+    fn one_of_integers_is_found() {
+        let inputs = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"];
+        let (given, _) = found(vec![node("QLinearConv", &inputs, "y")]).expect("it is one");
+        assert_eq!(given[1..], inputs);
+        let fed = ["x", "fed", "xz", "w", "ws", "wz", "ys", "yz"];
+        assert!(found(vec![node("QLinearConv", &fed, "y")]).is_none());
+    }
+
+    #[test]
+    fn others_are_left_alone() {
+        let without = |change: &dyn Fn(&mut Vec<NodeProto>)| {
+            let mut nodes = in_steps();
+            change(&mut nodes);
+            assert!(found(nodes).is_none());
+        };
+        without(&|nodes| nodes.push(node("Abs", &["r"], "also")));
+        without(&|nodes| nodes.push(node("Abs", &["c"], "also")));
+        without(&|nodes| nodes[0].input[1] = "fed".to_owned());
+        without(&|nodes| nodes[1].input[0] = "fed".to_owned());
+        without(&|nodes| nodes[3].op_type = "ConvTranspose".to_owned());
+        without(&|nodes| nodes[3].domain = "other".to_owned());
+        without(&|nodes| nodes[4].op_type = "Sigmoid".to_owned());
+        without(&|nodes| {
+            nodes[1].attribute = vec![AttributeProto {
+                name: "axis".to_owned(),
+                i: 1,
+                ..Default::default()
+            }];
+        });
+    }
+}
