@@ -21,7 +21,8 @@ pub(crate) fn find(graph: &mut GraphProto) {
             let mut input = vec![in_floats];
             input.extend(convolution.inputs.iter().cloned());
             added = Some(NodeProto {
-                name: format!("{} in integers", convolution.name),
+                // Nodes may go without a name, outputs not.
+                name: format!("{} ({own} in integers)", convolution.name),
                 op_type: NAME.to_owned(),
                 input,
                 output: vec![own],
@@ -220,13 +221,21 @@ mod tests {
 
     /// The inputs of the operator that is found, and whether it cuts off.
     fn found(nodes: Vec<NodeProto>) -> Option<(Vec<String>, bool)> {
+        let of = nodes
+            .iter()
+            .find(|node| node.op_type.contains("Conv"))
+            .map(|node| node.name.as_str());
+        let expected = format!("{} (y in integers)", of.unwrap_or_default());
         let mut graph = graph(nodes);
         let before = graph.node.len();
         find(&mut graph);
         let own = graph.node.iter().find(|node| node.op_type == NAME);
         assert_eq!(graph.node.len(), before + usize::from(own.is_some()));
         let own = own?;
-        assert_eq!(own.output, ["y"]);
+        assert_eq!(
+            (own.name.as_str(), own.output.as_slice()),
+            (expected.as_str(), ["y".to_owned()].as_slice())
+        );
         let is_cut_off = own.attribute.iter().any(|attribute| attribute.name == CUT_OFF);
         Some((own.input.clone(), is_cut_off))
     }

@@ -155,16 +155,24 @@ impl Step {
     /// How many steps a float is from 0, in range; NaN is at the lower end.
     #[inline(always)]
     fn count(&self, x: f32) -> f32 {
+        self.rounded(x) - ROUNDER
+    }
+
+    /// The count, and the rounder.
+    #[inline(always)]
+    fn rounded(&self, x: f32) -> f32 {
         // Of two that can't be compared these are the second, which is one instruction each; `max` and `min` are five.
         let steps = x / self.scale;
         let above = if steps > self.least { steps } else { self.least };
         let within = if above < self.most { above } else { self.most };
-        (within + ROUNDER) - ROUNDER
+        within + ROUNDER
     }
 
+    /// For counts of 16 bits, which stand in the last bits behind the rounder.
     #[inline(always)]
     fn quantize(&self, x: f32) -> i32 {
-        self.count(x) as i32 + self.zero_point
+        let bits = self.rounded(x).to_bits().wrapping_sub(ROUNDER.to_bits());
+        bits.cast_signed().wrapping_add(self.zero_point)
     }
 
     #[inline(always)]
@@ -275,8 +283,11 @@ impl ElementWiseMiniOp for Quantize {
         let values = plain.as_slice::<f32>()?;
         macro_rules! to {
             ($type:ty) => {{
-                let integers: Vec<$type> = values.iter().map(|&x| self.step.quantize(x) as $type).collect();
-                Tensor::from_shape(x.shape(), &integers)
+                let mut answer = Tensor::zero::<$type>(x.shape())?;
+                let mut integers = answer.try_as_plain_ram_mut()?;
+                let integers = integers.as_slice_mut::<$type>()?.iter_mut().zip(values);
+                wide(|| integers.for_each(|(to, &x)| *to = self.step.quantize(x) as $type));
+                Ok(answer)
             }};
         }
         each_integer!(self.stored, to)
@@ -304,9 +315,14 @@ impl ElementWiseMiniOp for Dequantize {
         let plain = x.try_as_plain_ram()?;
         macro_rules! from {
             ($type:ty) => {{
-                let integers = plain.as_slice::<$type>()?.iter();
-                let floats: Vec<f32> = integers.map(|&x| self.step.dequantize(i32::from(x))).collect();
-                Tensor::from_shape(x.shape(), &floats)
+                let mut answer = Tensor::zero::<f32>(x.shape())?;
+                let mut floats = answer.try_as_plain_ram_mut()?;
+                let floats = floats
+                    .as_slice_mut::<f32>()?
+                    .iter_mut()
+                    .zip(plain.as_slice::<$type>()?);
+                wide(|| floats.for_each(|(to, &x)| *to = self.step.dequantize(i32::from(x))));
+                Ok(answer)
             }};
         }
         each_integer!(x.datum_type(), from)

@@ -6,6 +6,7 @@
 
 use super::dots::{self, Block, Dots};
 use crate::operators::convolution::{Layout, Plain};
+use crate::operators::downsample::thin_out;
 use crate::operators::wide::wide;
 use std::ops::Range;
 
@@ -33,14 +34,29 @@ enum Lanes {
     Channels(Layout),
     /// Places of a channel, at these distances: once for each way that the kernel's places lie.
     Places(Layout, Vec<[usize; FOUR]>),
-    /// Places of a channel that lies as in the picture, with rows of padding above: once for each four columns of the kernel.
-    Shifted { above: usize, columns: Vec<Shifted> },
+    /// Places of a channel that lies as in the picture, or every second of its columns, with padding above: once for each four
+    /// columns of the kernel.
+    Shifted(Picture, Vec<Shifted>),
+}
+
+/// How a channel lies before its lanes are made: its columns by the stride, those of each behind the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Picture {
+    /// How many lanes of padding there are above.
+    above: usize,
+    /// The stride across: 1 or 2.
+    stride: usize,
+    /// How many places of padding there are to the left.
+    left: usize,
+    /// How many places the columns of one phase take, and how much with padding.
+    places: usize,
+    length: usize,
 }
 
 /// Four columns of a kernel, which see the picture shifted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Shifted {
-    /// How far each is shifted, from where the picture begins with its padding to the left.
+    /// Where each begins.
     distances: [usize; FOUR],
     /// At each place the bytes that are in the same row, and the padding of the others.
     masks: Vec<[u32; 2]>,
@@ -81,8 +97,6 @@ pub(super) struct Bytes {
     is_signed: bool,
     /// The input's, without sign.
     zero_point: u8,
-    /// Padding to the left of a picture.
-    left: usize,
     channels: usize,
     groups: usize,
     outputs: usize,
@@ -150,27 +164,34 @@ fn of_places(within: &[usize], columns: usize, inner: usize, channel: usize) -> 
     (fours.collect(), patterns)
 }
 
-/// Fours of the columns of a kernel that sees as many places in each row as there are.
+/// Fours of the columns of a kernel that sees as many places in each row as there are, or half as many.
 fn of_columns(plain: &Plain, zero_point: u8) -> Option<(Vec<Four>, Frame, Lanes)> {
     let [height, width] = plain.picture;
     let [above, left, below, _] = plain.padding;
-    let places = height.checked_mul(width)?;
-    if plain.strides != [1, 1] || plain.output[1] != width || places > MASKED {
+    let [stride_down, stride] = plain.strides;
+    let row = width / stride;
+    let places = height.checked_mul(row)?;
+    if stride > 2 || row * stride != width || plain.output[1] != row || places > MASKED {
         return None;
     }
-    let length = height.checked_add(above)?.checked_add(below)?.checked_mul(width)?;
-    let across: Vec<usize> = (0..plain.kernel[1]).map(|column| column * plain.dilations[1]).collect();
+    let slack = left.div_ceil(stride);
+    let across: Vec<usize> = (0..plain.kernel[1])
+        .map(|column| column * plain.dilations[1] + slack * stride - left)
+        .collect();
+    let farthest = across.last().map_or(0, |last| last / stride);
+    let phase = places.next_multiple_of(LANES) + slack + farthest;
     let columns = across.chunks(FOUR).map(|four| {
-        let distances = [0, 1, 2, 3].map(|number| four.get(number).copied().unwrap_or(left));
+        let columns = [0, 1, 2, 3].map(|number| four.get(number).copied());
         let masks = |place: usize| {
-            let is_inside = distances.map(|distance| (left..left + width).contains(&(place % width + distance)));
+            let seen = columns.map(|column| column.map(|column| place % row + column / stride));
+            let is_inside = seen.map(|seen| seen.is_none_or(|seen| (slack..slack + row).contains(&seen)));
             let mask = is_inside.map(|is_inside| if is_inside { u8::MAX } else { 0 });
             [mask, mask.map(|mask| zero_point & !mask)].map(u32::from_le_bytes)
         };
         // Behind the last place is padding.
         let behind = std::iter::repeat([0, u32::from_le_bytes([zero_point; FOUR])]);
         Shifted {
-            distances,
+            distances: columns.map(|column| column.map_or(0, |column| column % stride * phase + column / stride)),
             masks: (0..places)
                 .map(masks)
                 .chain(behind)
@@ -179,24 +200,33 @@ fn of_columns(plain: &Plain, zero_point: u8) -> Option<(Vec<Four>, Frame, Lanes)
         }
     });
     let columns: Vec<Shifted> = columns.collect();
+    let length = height.checked_add(above)?.checked_add(below)?.checked_mul(row)?;
     let inner = plain.channels / plain.groups;
     let [down, across] = plain.kernel;
     let fours = (0..inner).flat_map(|of| (0..down).map(move |row| (of, row)));
     let fours = fours.flat_map(|(of, row)| (0..columns.len()).map(move |column| (of, row, column)));
-    let fours = fours.map(|(of, row, column)| Four {
-        tap: (of * columns.len() + column) * length + row * plain.dilations[0] * width,
+    let fours = fours.map(|(of, down_to, column)| Four {
+        tap: (of * columns.len() + column) * length + down_to * plain.dilations[0] * row,
         weights: [0, 1, 2, 3].map(|number| {
             let at = column * FOUR + number;
-            (at < across).then_some((of * down + row) * across + at)
+            (at < across).then_some((of * down + down_to) * across + at)
         }),
     });
+    let fours = fours.collect();
     let frame = Frame {
         picture: plain.picture,
         output: plain.output,
-        width,
+        width: stride_down.checked_mul(row)?,
         length,
     };
-    Some((fours.collect(), frame, Lanes::Shifted { above, columns }))
+    let picture = Picture {
+        above: above * row,
+        stride,
+        left: slack,
+        places,
+        length: phase,
+    };
+    Some((fours, frame, Lanes::Shifted(picture, columns)))
 }
 
 /// What of a convolution lies where.
@@ -235,7 +265,7 @@ impl Bytes {
         let laid_out = match &lanes {
             Lanes::Channels(_) => inner.div_ceil(FOUR),
             Lanes::Places(_, patterns) => inner.checked_mul(patterns.len())?,
-            Lanes::Shifted { columns, .. } => inner.checked_mul(columns.len())?,
+            Lanes::Shifted(_, columns) => inner.checked_mul(columns.len())?,
         };
         if frame.length.checked_mul(laid_out)?.checked_mul(FOUR)? > MOST_BYTES {
             return None;
@@ -274,7 +304,6 @@ impl Bytes {
             lanes,
             is_signed,
             zero_point,
-            left: plain.padding[1],
             channels: plain.channels,
             groups: plain.groups,
             outputs: plain.outputs,
@@ -368,17 +397,11 @@ impl Room {
                 together: Vec::new(),
                 padded: vec![padding; of.frame.length],
             },
-            Lanes::Shifted { columns, .. } => {
-                let distances = columns.iter().flat_map(|column| column.distances);
-                Self {
-                    numbers: lanes(inner * columns.len()),
-                    together: Vec::new(),
-                    padded: vec![
-                        padding;
-                        picture.next_multiple_of(LANES) + distances.max().unwrap_or_default() + of.left
-                    ],
-                }
-            }
+            Lanes::Shifted(picture, columns) => Self {
+                numbers: lanes(inner * columns.len()),
+                together: Vec::new(),
+                padded: vec![padding; picture.length * picture.stride],
+            },
         }
     }
 
@@ -417,15 +440,18 @@ impl Room {
                     }
                 }
             }
-            Lanes::Shifted { above, columns } => {
-                for channel in bytes.chunks_exact(picture) {
-                    let inside = self.padded.get_mut(of.left..of.left + picture);
-                    inside.unwrap_or_default().copy_from_slice(channel);
+            Lanes::Shifted(picture, columns) => {
+                for channel in channels() {
+                    for (phase, to) in self.padded.chunks_exact_mut(picture.length).enumerate() {
+                        let to = to.get_mut(picture.left..picture.left + picture.places);
+                        let channel = channel.get(phase..).unwrap_or_default();
+                        wide(|| thin_out(channel, picture.stride, to.unwrap_or_default()));
+                    }
                     for (shifted, at) in columns.iter().zip(&mut at) {
                         let four = shifted
                             .distances
                             .map(|distance| self.padded.get(distance..).unwrap_or_default());
-                        let to = self.numbers.get_mut(at + above * of.frame.width..).unwrap_or_default();
+                        let to = self.numbers.get_mut(at + picture.above..).unwrap_or_default();
                         interleave_inside(four, flip, &shifted.masks, to);
                     }
                 }

@@ -388,9 +388,7 @@ impl QuantisedConvolution {
                     if let Some(line) = line.get(..plane.len()).filter(|_| width == columns) {
                         return plane.copy_from_slice(line);
                     }
-                    for (to, line) in plane.chunks_exact_mut(columns).zip(line.chunks(width)) {
-                        to.iter_mut().zip(line).for_each(|(to, byte)| *to = *byte);
-                    }
+                    copy_lines(&line, width, columns, plane);
                 });
             }
             Engine::Floats { way, zero_point } => {
@@ -413,6 +411,26 @@ impl QuantisedConvolution {
                     wide(|| self.requantise.apply(output, sums.iter().copied(), plane));
                 }
             }
+        }
+    }
+}
+
+/// Copies the beginnings of lines, one behind the other.
+#[cfg(target_arch = "x86_64")]
+fn copy_lines(lines: &[u8], width: usize, columns: usize, to: &mut [u8]) {
+    const SHORT: usize = 16;
+    for at in 0..to.len() / columns {
+        let line = lines.get(at * width..).unwrap_or_default();
+        let to = to.get_mut(at * columns..).unwrap_or_default();
+        // A short one all at once: what it has too many is overwritten by the next.
+        if columns <= SHORT
+            && let (Some(line), Some(to)) = (line.first_chunk::<SHORT>(), to.first_chunk_mut::<SHORT>())
+        {
+            *to = *line;
+            continue;
+        }
+        if let (Some(line), Some(to)) = (line.get(..columns), to.get_mut(..columns)) {
+            to.copy_from_slice(line);
         }
     }
 }
