@@ -113,6 +113,10 @@ fn depthwise_answers_are_those_of_the_definition() {
         (2, [5, 4], [2, 6], [1, 1], [0, 5, 1, 5]),
         (2, [4, 3], [1, 9], [1, 2], [0, 8, 0, 8]),
         (2, [9, 1], [3, 1], [2, 1], [1, 0, 1, 0]),
+        (3, [8, 10], [5, 5], [2, 2], [2, 2, 1, 1]),
+        (3, [7, 12], [3, 3], [1, 2], [1, 1, 1, 0]),
+        (2, [6, 8], [3, 7], [2, 2], [1, 5, 1, 1]),
+        (2, [5, 6], [1, 1], [3, 2], [0, 0, 0, 0]),
     ] {
         let of = plain([channels; 3], picture, kernel, strides, [1, 1], padding);
         let Some(Way::Depthwise(mut depthwise)) = Way::to(&of) else {
