@@ -1,10 +1,10 @@
-//! Finds convolutions between integers in a decoded model.
+//! Finds convolutions and products between integers in a decoded model.
 //!
-//! Owns what they look like in ONNX: floats that `DequantizeLinear` made go into a `Conv`, a `Relu` perhaps, and become
-//! integers again; or a `QLinearConv`. Each gets an operator of our own beside it, which takes the integers. Whether it can
+//! Owns what they look like in ONNX: floats that `DequantizeLinear` made go into a `Conv`, a `Gemm`, or a `MatMul` and perhaps
+//! an `Add`, then perhaps into a `Relu`, and become integers again; or a `QLinearConv` or `QLinearMatMul`. Each gets an operator of our own beside it, which takes the integers. Whether it can
 //! compute them is seen when shapes are known; what is in the file stays, and answers where it can't.
 
-use crate::operators::quantised_convolution::{CUT_OFF, NAME};
+use crate::operators::quantised_convolution::{BY_OUTPUT, CUT_OFF, NAME, OUTPUT_AXIS};
 use std::collections::{BTreeMap, BTreeSet};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
@@ -20,13 +20,15 @@ pub(crate) fn find(graph: &mut GraphProto) {
             let own = std::mem::replace(output, in_floats.clone());
             let mut input = vec![in_floats];
             input.extend(convolution.inputs.iter().cloned());
+            let mut attribute = convolution.attributes.clone();
+            attribute.push(flag(BY_OUTPUT, i64::from(convolution.is_by_output)));
             added = Some(NodeProto {
                 // Nodes may go without a name, outputs not.
                 name: format!("{} ({own} in integers)", convolution.name),
                 op_type: NAME.to_owned(),
                 input,
                 output: vec![own],
-                attribute: convolution.attributes.clone(),
+                attribute,
                 ..Default::default()
             });
         }
@@ -41,6 +43,23 @@ struct Found {
     name: String,
     inputs: Vec<String>,
     attributes: Vec<AttributeProto>,
+    /// Whether several scales of weights would be those of the outputs, one each.
+    is_by_output: bool,
+}
+
+fn flag(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Int as i32,
+        i: value,
+        ..Default::default()
+    }
+}
+
+/// The integers, the scale and the zero point that floats were made of, and along which axis there may be several of them.
+struct Origin {
+    inputs: [String; 3],
+    axis: i64,
 }
 
 /// What is asked of a graph again and again.
@@ -84,6 +103,13 @@ impl<'g> Graph<'g> {
                     name: node.name.clone(),
                     inputs: node.input.clone(),
                     attributes: node.attribute.clone(),
+                    is_by_output: true,
+                }),
+                "QLinearMatMul" => Some(Found {
+                    name: node.name.clone(),
+                    inputs: node.input.clone(),
+                    attributes: vec![flag(OUTPUT_AXIS, 1)],
+                    is_by_output: true,
                 }),
                 _ => None,
             };
@@ -106,26 +132,20 @@ impl<'g> Graph<'g> {
         (self.uses.get(name) == Some(&1)).then_some(maker)
     }
 
-    /// The integers, the scale and the zero point that floats were made of.
-    fn origin(&self, name: &str) -> Option<[String; 3]> {
+    fn origin(&self, name: &str) -> Option<Origin> {
         let maker = self.makers.get(name).filter(|maker| is_onnx(maker))?;
-        let is_plain = |attribute: &AttributeProto| attribute.name == "axis" && attribute.i == 0;
-        let [x, scale, zero_point] = maker.input.as_slice() else {
-            return None;
-        };
-        // The axis of weights has to be the first. Of a single scale it means nothing, and the default is another.
-        let is_read = maker.op_type == "DequantizeLinear" && maker.attribute.iter().all(is_plain);
-        is_read.then(|| [x.clone(), scale.clone(), zero_point.clone()])
+        let inputs: &[String; 3] = maker.input.as_slice().try_into().ok()?;
+        let is_read = maker.op_type == "DequantizeLinear" && maker.attribute.iter().all(|given| given.name == "axis");
+        is_read.then(|| Origin {
+            inputs: inputs.clone(),
+            axis: maker.attribute.first().map_or(1, |axis| axis.i),
+        })
     }
 
     /// What a `QuantizeLinear` ends.
     fn in_steps(&self, last: &NodeProto) -> Option<Found> {
-        let [mut floats, scale, zero_point] = last
-            .input
-            .as_slice()
-            .try_into()
-            .map(|of: &[String; 3]| of.each_ref())
-            .ok()?;
+        let ends: &[String; 3] = last.input.as_slice().try_into().ok()?;
+        let [mut floats, scale, zero_point] = ends.each_ref();
         if last.attribute.iter().any(|attribute| attribute.name != "axis") {
             return None;
         }
@@ -133,28 +153,85 @@ impl<'g> Graph<'g> {
         if let Some(relu) = relu {
             floats = relu.input.first()?;
         }
-        let convolution = self.maker(floats, "Conv")?;
-        let mut given = convolution.input.iter().map(|input| self.origin(input));
-        let (x, weights) = (given.next()??, given.next()??);
-        let bias = given.next();
-        let mut inputs: Vec<String> = x.into_iter().chain(weights).collect();
+        let Middle {
+            node,
+            bias,
+            mut attributes,
+            output_axis,
+        } = self.convolution(floats).or_else(|| self.product(floats))?;
+        let [x, weights] = [0, 1].map(|place| self.origin(node.input.get(place)?));
+        let (x, weights) = (x?, weights?);
+        let mut inputs: Vec<String> = x.inputs.into_iter().chain(weights.inputs).collect();
         inputs.extend([scale.clone(), zero_point.clone()]);
         if let Some(bias) = bias {
-            inputs.extend(bias?);
+            inputs.extend(self.origin(bias)?.inputs);
         }
-        let mut attributes = convolution.attribute.clone();
-        attributes.extend(relu.map(|_| AttributeProto {
-            name: CUT_OFF.to_owned(),
-            r#type: AttributeType::Int as i32,
-            i: 1,
-            ..Default::default()
-        }));
+        attributes.extend(relu.map(|_| flag(CUT_OFF, 1)));
         Some(Found {
-            name: convolution.name.clone(),
+            name: node.name.clone(),
             inputs,
             attributes,
+            is_by_output: weights.axis == output_axis,
         })
     }
+
+    fn convolution(&self, floats: &str) -> Option<Middle<'g>> {
+        let node = self.maker(floats, "Conv")?;
+        Some(Middle {
+            node,
+            bias: node.input.get(2),
+            attributes: node.attribute.clone(),
+            output_axis: 0,
+        })
+    }
+
+    /// A `Gemm` that neither scales nor turns its input over, or a `MatMul`, with a bias behind it perhaps.
+    fn product(&self, floats: &str) -> Option<Middle<'g>> {
+        if let Some(node) = self.maker(floats, "Gemm") {
+            let is_plain = |given: &AttributeProto| match given.name.as_str() {
+                "alpha" | "beta" => given.f == 1.0,
+                "transA" => given.i == 0,
+                name => name == "transB",
+            };
+            let turned = node.attribute.iter().find(|given| given.name == "transB");
+            let output_axis = i64::from(turned.is_none_or(|turned| turned.i == 0));
+            return node.attribute.iter().all(is_plain).then(|| Middle {
+                node,
+                bias: node.input.get(2),
+                attributes: vec![flag(OUTPUT_AXIS, output_axis)],
+                output_axis,
+            });
+        }
+        let add = self.maker(floats, "Add");
+        let inputs = add.map(|add| add.input.as_slice());
+        let (product, bias) = match inputs {
+            // Either may stand first.
+            Some([one, other])
+                if self
+                    .makers
+                    .get(one.as_str())
+                    .is_some_and(|maker| maker.op_type == "MatMul") =>
+            {
+                (one.as_str(), Some(other))
+            }
+            Some([one, other]) => (other.as_str(), Some(one)),
+            _ => (floats, None),
+        };
+        Some(Middle {
+            node: self.maker(product, "MatMul")?,
+            bias,
+            attributes: vec![flag(OUTPUT_AXIS, 1)],
+            output_axis: 1,
+        })
+    }
+}
+
+/// What stands between the steps, and the axis of its weights that is the outputs'.
+struct Middle<'g> {
+    node: &'g NodeProto,
+    bias: Option<&'g String>,
+    attributes: Vec<AttributeProto>,
+    output_axis: i64,
 }
 
 fn is_onnx(node: &NodeProto) -> bool {
@@ -292,11 +369,85 @@ mod tests {
         without(&|nodes| nodes[3].domain = "other".to_owned());
         without(&|nodes| nodes[4].op_type = "Sigmoid".to_owned());
         without(&|nodes| {
-            nodes[1].attribute = vec![AttributeProto {
-                name: "axis".to_owned(),
-                i: 1,
-                ..Default::default()
-            }];
+            nodes[1].attribute = vec![flag("block_size", 16)];
         });
+    }
+
+    /// Whether the weights' scales, if they are several, are found to be those of the outputs.
+    fn is_by_output(nodes: Vec<NodeProto>) -> bool {
+        let mut graph = graph(nodes);
+        find(&mut graph);
+        let own = graph.node.iter().find(|node| node.op_type == NAME);
+        let attributes = own.into_iter().flat_map(|node| &node.attribute);
+        attributes
+            .filter(|given| given.name == BY_OUTPUT)
+            .any(|given| given.i == 1)
+    }
+
+    #[test]
+    fn scales_have_to_be_those_of_the_outputs() {
+        // The axis of DequantizeLinear is 1 if none is given.
+        assert!(!is_by_output(in_steps()));
+        let mut nodes = in_steps();
+        nodes[1].attribute = vec![flag("axis", 0)];
+        assert!(is_by_output(nodes));
+        let mut nodes = in_steps();
+        nodes[3].op_type = "Gemm".to_owned();
+        assert!(is_by_output(nodes.clone()));
+        nodes[3].attribute = vec![flag("transB", 1)];
+        assert!(!is_by_output(nodes.clone()));
+        nodes[1].attribute = vec![flag("axis", 0)];
+        assert!(is_by_output(nodes));
+    }
+
+    #[test]
+    fn a_product_between_integers_is_found() {
+        let all = [
+            "y/in floats",
+            "x",
+            "xs",
+            "xz",
+            "w",
+            "ws",
+            "wz",
+            "ys",
+            "yz",
+            "b",
+            "bs",
+            "bz",
+        ];
+        for bias_first in [false, true] {
+            let mut nodes = in_steps();
+            nodes[3] = node("MatMul", &["xf", "wf"], "p");
+            let sum = if bias_first { ["bf", "p"] } else { ["p", "bf"] };
+            nodes.insert(4, node("Add", &sum, "c"));
+            let mut graph = graph(nodes);
+            find(&mut graph);
+            let own = graph
+                .node
+                .iter()
+                .find(|node| node.op_type == NAME)
+                .expect("a MatMul and an Add");
+            assert_eq!(own.input, all);
+            let axis = own.attribute.iter().find(|given| given.name == OUTPUT_AXIS);
+            assert_eq!(axis.expect("it has one").i, 1);
+        }
+        let mut nodes = in_steps();
+        nodes[3].op_type = "Gemm".to_owned();
+        let mut scaled = nodes.clone();
+        scaled[3].attribute = vec![AttributeProto {
+            name: "alpha".to_owned(),
+            f: 2.0,
+            ..Default::default()
+        }];
+        let finds = |nodes: Vec<NodeProto>| {
+            let mut graph = graph(nodes);
+            find(&mut graph);
+            graph.node.iter().any(|node| node.op_type == NAME)
+        };
+        assert!(finds(nodes));
+        assert!(!finds(scaled));
+        let inputs = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"];
+        assert!(finds(vec![node("QLinearMatMul", &inputs, "y")]));
     }
 }

@@ -280,6 +280,58 @@ def between_integers():
             record(f"between integers {place} {of.__name__} to {to.__name__}", [*given, *nodes], {"x": x}, ["y"])
 
 
+def products_of_integers():
+    """MatMul, with an Add or without, Gemm, and QLinearMatMul, between integers."""
+    for place, (kind, of, to) in enumerate(itertools.product(["MatMul", "Gemm", "turned", "QLinear"], [np.int8, np.uint8], [np.int8, np.uint8])):
+        if kind == "QLinear" and of != to:
+            continue  # ONNX Runtime has none
+        length, outputs, rows = random.integers(1, 40), random.integers(2, 40), 3
+        by_output, relu, is_biased = place % 2 == 0, place % 3 == 0, kind != "QLinear" and place % 4 != 1
+        turned = kind == "turned"
+        weights = random.integers(-127, 128, (outputs, length) if turned else (length, outputs)).astype(np.int8)
+        scale = random.uniform(0.002, 0.01, outputs if by_output and kind != "QLinear" else ()).astype(F32)
+        constants = {
+            "xs": F32(0.05),
+            "xz": of(random.integers(*range_of(of))),
+            "w": weights,
+            "ws": scale,
+            "wz": np.zeros_like(scale, np.int8),
+            "ys": F32(0.03 * np.sqrt(length)),
+            "yz": to(random.integers(*range_of(to))),
+        }
+        if kind == "QLinear":
+            names = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"]
+            nodes = [helper.make_node("QLinearMatMul", names, ["y"])]
+        else:
+            axis = {"axis": 0 if turned else 1} if by_output else {}
+            nodes = [
+                helper.make_node("DequantizeLinear", ["x", "xs", "xz"], ["xf"]),
+                helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wf"], **axis),
+            ]
+            inputs = ["xf", "wf"]
+            if is_biased:
+                constants["b"] = random.integers(-9000, 9000, outputs).astype(np.int32)
+                constants["bs"] = (F32(0.05) * scale).astype(F32)
+                constants["bz"] = np.zeros_like(scale, np.int32)
+                of_bias = {"axis": 0} if by_output else {}
+                nodes.append(helper.make_node("DequantizeLinear", ["b", "bs", "bz"], ["bf"], **of_bias))
+            if kind == "MatMul":
+                nodes.append(helper.make_node("MatMul", inputs, ["p"]))
+                if is_biased:
+                    nodes.append(helper.make_node("Add", ["bf", "p"] if place % 2 else ["p", "bf"], ["c"]))
+            else:
+                inputs += ["bf"] if is_biased else []
+                nodes.append(helper.make_node("Gemm", inputs, ["c"], transB=int(turned)))
+            last = "c" if is_biased or kind != "MatMul" else "p"
+            if relu:
+                nodes.append(helper.make_node("Relu", [last], ["r"]))
+                last = "r"
+            nodes.append(helper.make_node("QuantizeLinear", [last, "ys", "yz"], ["y"]))
+        x = random.integers(*range_of(of), (rows, length)).astype(of)
+        given = [constant(name, value) for name, value in constants.items()]
+        record(f"product of integers {kind} {of.__name__} to {to.__name__}", [*given, *nodes], {"x": x}, ["y"])
+
+
 def range_of(kind):
     limits = np.iinfo(kind)
     return limits.min, limits.max + 1
@@ -298,4 +350,5 @@ if __name__ == "__main__":
     of_other_lengths()
     with_other_activations()
     between_integers()
+    products_of_integers()
     finish(__file__)

@@ -11,10 +11,10 @@ use crate::operators::wide::wide;
 use std::ops::Range;
 
 /// Bytes in a lane.
-const FOUR: usize = 4;
+pub(super) const FOUR: usize = 4;
 /// The first bit of a byte, and of each of four.
 const SIGN: u8 = 0x80;
-const SIGNS: u32 = 0x8080_8080;
+pub(super) const SIGNS: u32 = 0x8080_8080;
 /// The most that all channels of a group may take as they are laid out, in bytes.
 const MOST_BYTES: usize = 16 << 20;
 /// With fewer channels in a group a lane has places of the kernel.
@@ -345,6 +345,7 @@ impl Bytes {
                         numbers,
                         sums,
                         row,
+                        is_turned: false,
                     });
                     let outputs = block * self.each..per_group;
                     for (output, sums) in outputs.zip(sums.chunks_exact(row)) {

@@ -32,6 +32,8 @@ pub(super) struct Block<'n> {
     pub(super) sums: &'n mut [i32],
     /// How many places there are.
     pub(super) row: usize,
+    /// Whether it is the numbers that have signs, not the weights. Then there is one output.
+    pub(super) is_turned: bool,
 }
 
 impl Dots {
@@ -84,27 +86,38 @@ macro_rules! tiles {
 
             #[target_feature(enable = $features)]
             pub(super) fn run(mut block: Block<'_>) {
-                if block.bias.len() == 1 {
-                    let mut place = tiles::<1, 8>(&mut block, 0);
-                    place = tiles::<1, 4>(&mut block, place);
-                    place = tiles::<1, 2>(&mut block, place);
-                    place = tiles::<1, 1>(&mut block, place);
-                    last::<1>(&mut block, place);
+                if block.is_turned {
+                    alone::<true>(&mut block);
+                } else if block.bias.len() == 1 {
+                    alone::<false>(&mut block);
                 } else {
-                    let mut place = tiles::<OUTPUTS, 3>(&mut block, 0);
-                    place = tiles::<OUTPUTS, 2>(&mut block, place);
-                    place = tiles::<OUTPUTS, 1>(&mut block, place);
-                    last::<OUTPUTS>(&mut block, place);
+                    let mut place = tiles::<OUTPUTS, 3, false>(&mut block, 0);
+                    place = tiles::<OUTPUTS, 2, false>(&mut block, place);
+                    place = tiles::<OUTPUTS, 1, false>(&mut block, place);
+                    last::<OUTPUTS, false>(&mut block, place);
                 }
+            }
+
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn alone<const TURNED: bool>(block: &mut Block<'_>) {
+                let mut place = tiles::<1, 8, TURNED>(block, 0);
+                place = tiles::<1, 4, TURNED>(block, place);
+                place = tiles::<1, 2, TURNED>(block, place);
+                place = tiles::<1, 1, TURNED>(block, place);
+                last::<1, TURNED>(block, place);
             }
 
             /// Computes whole tiles from a place on; returns the place behind the last.
             #[inline]
             #[target_feature(enable = $features)]
-            fn tiles<const MANY: usize, const WIDE: usize>(block: &mut Block<'_>, mut place: usize) -> usize {
+            fn tiles<const MANY: usize, const WIDE: usize, const TURNED: bool>(
+                block: &mut Block<'_>,
+                mut place: usize,
+            ) -> usize {
                 let wide = WIDE * LANES;
                 while place + wide <= block.row {
-                    let tile = tile::<MANY, WIDE>(block, place);
+                    let tile = tile::<MANY, WIDE, TURNED>(block, place);
                     for (sums, vectors) in block.sums.chunks_exact_mut(block.row).zip(tile) {
                         let (to, _) = sums.get_mut(place..).unwrap_or_default().as_chunks_mut::<LANES>();
                         for (to, vector) in to.iter_mut().zip(vectors) {
@@ -119,11 +132,11 @@ macro_rules! tiles {
             /// Computes the places that are no whole vector.
             #[inline]
             #[target_feature(enable = $features)]
-            fn last<const MANY: usize>(block: &mut Block<'_>, place: usize) {
+            fn last<const MANY: usize, const TURNED: bool>(block: &mut Block<'_>, place: usize) {
                 if place >= block.row {
                     return;
                 }
-                let tile = tile::<MANY, 1>(block, place);
+                let tile = tile::<MANY, 1, TURNED>(block, place);
                 for (sums, [vector]) in block.sums.chunks_exact_mut(block.row).zip(tile) {
                     let lanes: [i32; LANES] = pulp::cast(vector);
                     let to = sums.get_mut(place..).unwrap_or_default();
@@ -133,7 +146,10 @@ macro_rules! tiles {
 
             #[inline]
             #[target_feature(enable = $features)]
-            fn tile<const MANY: usize, const WIDE: usize>(block: &Block<'_>, place: usize) -> [[$vector; WIDE]; MANY] {
+            fn tile<const MANY: usize, const WIDE: usize, const TURNED: bool>(
+                block: &Block<'_>,
+                place: usize,
+            ) -> [[$vector; WIDE]; MANY] {
                 let mut sums = [[$splat(0); WIDE]; MANY];
                 for (sums, &bias) in sums.iter_mut().zip(block.bias) {
                     *sums = [$splat(bias); WIDE];
@@ -152,7 +168,11 @@ macro_rules! tiles {
                     for (sums, &weight) in sums.iter_mut().zip(weights) {
                         let weight = $splat(weight.cast_signed());
                         for (sum, &vector) in sums.iter_mut().zip(&vectors) {
-                            *sum = $dot(*sum, vector, weight);
+                            *sum = if TURNED {
+                                $dot(*sum, weight, vector)
+                            } else {
+                                $dot(*sum, vector, weight)
+                            };
                         }
                     }
                 }

@@ -147,6 +147,8 @@ impl Case {
             groups: self.groups,
             same: None,
             is_cut_off: self.is_cut_off,
+            is_by_output: true,
+            output_axis: None,
         }
     }
 
@@ -180,7 +182,7 @@ impl Case {
         ]
     }
 
-    fn plan(&self) -> Option<QuantisedConvolution> {
+    fn plan(&self) -> Option<Quantised> {
         let facts = self.facts();
         self.wanted().plan(&facts.iter().collect::<Vec<_>>())
     }
@@ -198,7 +200,7 @@ impl Case {
         }
     }
 
-    fn check_answer(&self, planned: &QuantisedConvolution, expected: &[i64]) {
+    fn check_answer(&self, planned: &Quantised, expected: &[i64]) {
         let shape = [2, self.channels, self.picture[0], self.picture[1]];
         let twice: Vec<i64> = self.x.iter().chain(self.x.iter().rev()).copied().collect();
         let input = Tensor::from_shape(&shape, &twice).unwrap();
@@ -344,6 +346,13 @@ fn what_is_not_as_exporters_write_it_stays_in_floats() {
     assert!(!with(W, DatumType::I8.fact([6, 8, 1, 1])), "weights that are fed");
     assert!(!with(X, DatumType::I16.fact([1, 8, 5, 7])), "16 bits");
     assert!(!with(BIAS, constant(tensor1(&[0.5_f32; 6]))), "a bias in floats");
+    let facts = case.facts();
+    let of_inputs = Wanted {
+        is_by_output: false,
+        ..case.wanted()
+    };
+    let plan = of_inputs.plan(&facts.iter().collect::<Vec<_>>());
+    assert!(plan.is_none(), "scales along another axis");
     let with_scale = |scale: f32| {
         let mut facts = case.facts();
         let scales: Vec<f32> = case.scales.iter().map(|of| OF_SCALE * of * scale).collect();
@@ -353,6 +362,91 @@ fn what_is_not_as_exporters_write_it_stays_in_floats() {
     };
     assert!(with_scale(1.0));
     assert!(!with_scale(1.01), "a bias in other steps");
+}
+
+/// A convolution of 1 x 1 of one place is a product.
+#[test]
+fn products_are_those_of_the_definition() {
+    for (length, outputs) in [(1, 1), (3, 5), (8, 16), (41, 130), (640, 128)] {
+        for (of, to, of_weights, is_cut_off) in [
+            ((DatumType::I8, -7), (DatumType::I8, 3), (DatumType::I8, 0), false),
+            ((DatumType::U8, 200), (DatumType::I8, -128), (DatumType::U8, 128), true),
+        ] {
+            let case = Case {
+                of,
+                to,
+                of_weights,
+                is_cut_off,
+                ..Case::new([length, outputs, 1], [1, 1], [1, 1], [1, 1], [0; 4])
+            };
+            let case = case.filled();
+            let expected = case.by_definition();
+            for (axis, leading) in [(0, 0), (1, 1), (0, 2)] {
+                check_product(&case, axis, leading, &expected);
+            }
+        }
+    }
+}
+
+fn check_product(case: &Case, axis: usize, leading: usize, expected: &[i64]) {
+    let typed = |datum_type: DatumType, shape: &[usize], numbers: &[i64]| {
+        let tensor = Tensor::from_shape(shape, numbers).unwrap();
+        tensor.cast_to_dt(datum_type).unwrap().into_owned()
+    };
+    let (length, outputs) = (case.channels, case.outputs);
+    let shape = |last: usize| [vec![2, 1][..leading].to_vec(), vec![last]].concat();
+    let mut facts = case.facts();
+    facts[0] = case.to.0.fact(shape(outputs));
+    facts[X] = case.of.0.fact(shape(length));
+    let by_column =
+        (0..length).flat_map(|number| (0..outputs).map(move |output| case.weights[output * length + number]));
+    facts[W] = constant(if axis == 0 {
+        typed(case.of_weights.0, &[outputs, length], &case.weights)
+    } else {
+        typed(case.of_weights.0, &[length, outputs], &by_column.collect::<Vec<_>>())
+    });
+    let wanted = Wanted {
+        output_axis: Some(axis),
+        ..case.wanted()
+    };
+    let planned = wanted.plan(&facts.iter().collect::<Vec<_>>());
+    if !has_products() {
+        assert!(planned.is_none());
+        return;
+    }
+    let mut planned = planned.unwrap();
+    let rows = if leading == 0 { 1 } else { 2 };
+    let x = typed(case.of.0, &shape(length), &case.x.repeat(rows));
+    let expected = typed(case.to.0, &shape(outputs), &expected.repeat(rows));
+    assert_eq!(planned.eval(&[&x]).unwrap()[0], expected, "{case:?}");
+    for engine in product_engines(case) {
+        planned.engine = engine;
+        assert_eq!(planned.eval(&[&x]).unwrap()[0], expected, "{case:?}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn product_engines(case: &Case) -> Vec<Engine> {
+    let weights = case
+        .weights
+        .iter()
+        .map(|weight| (weight - i64::from(case.of_weights.1)) as f32);
+    let weights: Vec<f32> = weights.collect();
+    let is_signed = case.of.0 == DatumType::I8;
+    let product = |dots| product::Product::of(&weights, &case.bias, case.of.1, is_signed, dots).unwrap();
+    dots::Dots::all().map(product).map(Engine::Product).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn product_engines(_: &Case) -> Vec<Engine> {
+    Vec::new()
+}
+
+fn has_products() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return dots::Dots::of_this_processor().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 #[test]
