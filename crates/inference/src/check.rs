@@ -16,6 +16,9 @@ const DOMAINS: [&str; 4] = ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"];
 /// type or more ends a debug build, and gives anything in a release build. `GlobalLpPool` is a mean where ONNX has a sum.
 const UNSAFE: [&str; 2] = ["BitShift", "GlobalLpPool"];
 
+/// How the names of operators begin that are put into a model behind this check.
+pub(crate) const OWN: &str = "floorhand.";
+
 /// What stays where a condition depends on data (`branches.rs`). tract would run it, and plan the branch for each sample
 /// again, within no bound on what flows inside.
 const IF: &str = "If";
@@ -60,8 +63,14 @@ fn is_sparse(sparse: &SparseTensorProto) -> Result<(), InferenceError> {
     })
 }
 
+/// Attributes with the sizes of a window, and the most that they may ask for. No picture is as large; beyond, tract's sums of sizes
+/// wrap around, and it plans without end or asks for all memory.
+const SIZES: [&str; 4] = ["kernel_shape", "pads", "strides", "dilations"];
+const MOST: i64 = 1 << 24;
+
 fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
-    let known = DOMAINS.contains(&node.domain.as_str())
+    let known = !node.op_type.starts_with(OWN)
+        && DOMAINS.contains(&node.domain.as_str())
         && onnx.op_register.0.contains_key(&node.op_type)
         && !UNSAFE.contains(&node.op_type.as_str())
         && node.op_type != IF;
@@ -79,6 +88,7 @@ fn check_node(node: &NodeProto, onnx: &Onnx) -> Result<(), InferenceError> {
     }
     permutation(node)?;
     sampling(node)?;
+    sizes(node)?;
     node.attribute
         .iter()
         .try_for_each(|attribute| check_attribute(attribute, onnx))
@@ -178,6 +188,21 @@ fn sampling(node: &NodeProto) -> Result<(), InferenceError> {
         }
         _ => Ok(()),
     }
+}
+
+fn sizes(node: &NodeProto) -> Result<(), InferenceError> {
+    let sized = |attribute: &&AttributeProto| SIZES.contains(&attribute.name.as_str());
+    for attribute in node.attribute.iter().filter(sized) {
+        if let Some(size) = attribute.ints.iter().find(|size| !(-MOST..=MOST).contains(*size)) {
+            return Err(InferenceError::Attribute {
+                node: node_name(node),
+                operator: node.op_type.clone(),
+                attribute: attribute.name.clone(),
+                problem: format!("asks for {size}, and may for {MOST} at most"),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_attribute(attribute: &AttributeProto, onnx: &Onnx) -> Result<(), InferenceError> {

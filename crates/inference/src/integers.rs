@@ -4,7 +4,7 @@
 //! an `Add`, then perhaps into a `Relu`, and become integers again; or a `QLinearConv` or `QLinearMatMul`. Each gets an operator of our own beside it, which takes the integers. Whether it can
 //! compute them is seen when shapes are known; what is in the file stays, and answers where it can't.
 
-use crate::operators::quantised_convolution::{BY_OUTPUT, CUT_OFF, NAME, OUTPUT_AXIS};
+use crate::operators::quantised::{BY_OUTPUT, CUT_OFF, LINEAR, NAME, OUTPUT_AXIS};
 use std::collections::{BTreeMap, BTreeSet};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
@@ -102,13 +102,13 @@ impl<'g> Graph<'g> {
                 "QLinearConv" => Some(Found {
                     name: node.name.clone(),
                     inputs: node.input.clone(),
-                    attributes: node.attribute.clone(),
+                    attributes: node.attribute.iter().cloned().chain([flag(LINEAR, 1)]).collect(),
                     is_by_output: true,
                 }),
                 "QLinearMatMul" => Some(Found {
                     name: node.name.clone(),
                     inputs: node.input.clone(),
-                    attributes: vec![flag(OUTPUT_AXIS, 1)],
+                    attributes: vec![flag(OUTPUT_AXIS, 1), flag(LINEAR, 1)],
                     is_by_output: true,
                 }),
                 _ => None,

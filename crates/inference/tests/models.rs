@@ -520,6 +520,86 @@ fn a_kernel_larger_than_its_picture_is_refused() {
 }
 
 #[test]
+fn a_kernel_smaller_than_its_stride_is_not_padded_by_name() {
+    let check = |size: i64, stride: i64, auto_pad: &str| {
+        let mut node = onnx::node("window", "Conv", &["x", "w"], "y");
+        node.attribute = vec![
+            AttributeProto {
+                name: "strides".to_owned(),
+                r#type: AttributeType::Ints as i32,
+                ints: vec![stride],
+                ..Default::default()
+            },
+            AttributeProto {
+                name: "auto_pad".to_owned(),
+                r#type: AttributeType::String as i32,
+                s: auto_pad.as_bytes().to_vec(),
+                ..Default::default()
+            },
+        ];
+        let value = |name: &str, size: Size| onnx::value(name, DataType::Float, &[Size::Is(1), Size::Is(1), size]);
+        let graph = GraphProto {
+            node: vec![node],
+            initializer: vec![onnx::weights("w", &[1, 1, 1], &[1.0])],
+            input: vec![value("x", Size::Is(size))],
+            output: vec![value("y", Size::Open("n"))],
+            ..Default::default()
+        };
+        load(graph).map(drop).map_err(|error| error.to_string())
+    };
+    for auto_pad in ["SAME_UPPER", "SAME_LOWER"] {
+        let error = check(8, 4, auto_pad).unwrap_err();
+        assert!(
+            error.contains(r#"node "window": its kernel is smaller than its stride"#),
+            "{error}"
+        );
+        assert_eq!(check(6, 4, auto_pad), Ok(()));
+        assert_eq!(check(8, 2, auto_pad), Ok(()));
+    }
+    assert_eq!(check(8, 4, "VALID"), Ok(()));
+}
+
+#[test]
+fn sizes_that_nothing_has_are_refused() {
+    for (attribute, size) in [
+        ("pads", i64::MAX),
+        ("dilations", 1 << 40),
+        ("strides", 1 << 25),
+        ("pads", i64::MIN),
+    ] {
+        let mut node = onnx::node("window", "Conv", &["x", "w"], "y");
+        node.attribute = vec![AttributeProto {
+            name: attribute.to_owned(),
+            r#type: AttributeType::Ints as i32,
+            ints: vec![size],
+            ..Default::default()
+        }];
+        let graph = GraphProto {
+            node: vec![node],
+            ..Default::default()
+        };
+        let error = load(graph).map(drop).unwrap_err().to_string();
+        let expected = format!(
+            r#"node "window", operator Conv, attribute "{attribute}": asks for {size}, and may for 16777216 at most"#
+        );
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn our_own_operators_are_no_operators_of_a_file() {
+    let graph = GraphProto {
+        node: vec![onnx::node("own", "floorhand.QuantizedConv", &["x"], "y")],
+        ..Default::default()
+    };
+    let error = load(graph).map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains(r#"node "own" needs operator floorhand.QuantizedConv"#),
+        "{error}"
+    );
+}
+
+#[test]
 fn numbers_that_have_no_order_are_told() {
     let mut node = onnx::node("best", "TopK", &["x", "k"], "y");
     node.output.push("places".to_owned());

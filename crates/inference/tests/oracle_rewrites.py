@@ -332,6 +332,34 @@ def products_of_integers():
         record(f"product of integers {kind} {of.__name__} to {to.__name__}", [*given, *nodes], {"x": x}, ["y"])
 
 
+def biases_that_are_not_by_output():
+    """What is added behind a product may be by row, or have more axes than it."""
+    cases = [((4, 3), (4, 1)), ((2, 3), (1, 1, 4)), ((3,), (1, 4)), ((2, 1, 3), (4, 1)), ((2, 3), (1, 4)), ((2, 3), (1,))]
+    for (shape, of_bias), kind in itertools.product(cases, ["MatMul", "Gemm"]):
+        if kind == "Gemm" and (len(shape) != 2 or len(of_bias) > 2):
+            continue
+        constants = {
+            "xs": F32(0.05),
+            "xz": np.int8(3),
+            "w": random.integers(-127, 128, (3, 4)).astype(np.int8),
+            "ws": F32(0.004),
+            "wz": np.int8(0),
+            "b": random.integers(-9000, 9000, of_bias).astype(np.int32),
+            "bs": F32(F32(0.05) * F32(0.004)),
+            "bz": np.int32(0),
+            "ys": F32(0.05),
+            "yz": np.int8(-5),
+        }
+        read = [helper.make_node("DequantizeLinear", [name, f"{name}s", f"{name}z"], [f"{name}f"]) for name in "xwb"]
+        product = [helper.make_node("MatMul", ["xf", "wf"], ["p"]), helper.make_node("Add", ["p", "bf"], ["c"])]
+        if kind == "Gemm":
+            product = [helper.make_node("Gemm", ["xf", "wf", "bf"], ["c"])]
+        last = helper.make_node("QuantizeLinear", ["c", "ys", "yz"], ["y"])
+        x = random.integers(-128, 128, shape).astype(np.int8)
+        given = [constant(name, value) for name, value in constants.items()]
+        record(f"{kind} of {shape} and a bias of {of_bias}", [*given, *read, *product, last], {"x": x}, ["y"])
+
+
 def range_of(kind):
     limits = np.iinfo(kind)
     return limits.min, limits.max + 1
@@ -351,4 +379,5 @@ if __name__ == "__main__":
     with_other_activations()
     between_integers()
     products_of_integers()
+    biases_that_are_not_by_output()
     finish(__file__)

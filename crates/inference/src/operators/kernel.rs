@@ -49,9 +49,9 @@ pub(crate) trait Kernel: Debug + Send + Sync + 'static {
 
     /// What stands in its place once types, shapes and constants are known, before anything is simplified; None where it
     /// stays.
-    fn planned(&self, facts: &[&TypedFact]) -> Option<Planned> {
+    fn planned(&self, facts: &[&TypedFact]) -> TractResult<Option<Planned>> {
         let _ = facts;
-        None
+        Ok(None)
     }
 }
 
@@ -129,7 +129,8 @@ fn planned(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedMode
         return Ok(None);
     };
     let facts = node.inputs.iter().map(|input| model.outlet_fact(*input));
-    let Some(planned) = adapter.kernel.planned(&facts.collect::<TractResult<TVec<_>>>()?) else {
+    let planned = adapter.kernel.planned(&facts.collect::<TractResult<TVec<_>>>()?);
+    let Some(planned) = planned.with_context(|| adapter.site.to_string())? else {
         return Ok(None);
     };
     let (Planned::Kernel(_, input) | Planned::Input(input)) = &planned;

@@ -11,7 +11,7 @@ mod kernel;
 mod log_softmax;
 pub(crate) mod ml;
 mod nan;
-pub(crate) mod quantised_convolution;
+pub(crate) mod quantised;
 mod quantize;
 mod recurrent;
 #[cfg(target_arch = "x86_64")]
@@ -48,7 +48,7 @@ pub(crate) fn register(operators: &mut OnnxOpRegister) {
     operators.insert("RNN", recurrent::rnn);
     operators.insert("GRU", recurrent::gru);
     operators.insert("LSTM", recurrent::lstm);
-    operators.insert(quantised_convolution::NAME, quantised_convolution::build);
+    operators.insert(quantised::NAME, quantised::build);
     operators.insert("QuantizeLinear", quantize::quantize);
     operators.insert("DequantizeLinear", quantize::dequantize);
 }

@@ -76,7 +76,7 @@ impl Layout {
     /// How far behind a place the number is that a tap is multiplied with.
     pub(in crate::operators) fn tap(&self, tap: [usize; 2]) -> Option<usize> {
         let phase = Self::phase(tap, self.strides);
-        let plane = self.phases.iter().position(|other| *other == phase)?;
+        let plane = self.phases.binary_search(&phase).ok()?;
         let [down, across] = [tap[0] / self.strides[0], tap[1] / self.strides[1]];
         Some((plane * self.rows + down) * self.width + across)
     }

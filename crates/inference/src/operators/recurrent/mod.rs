@@ -275,7 +275,14 @@ impl Kernel for Recurrent {
             "its input is {:?}, and has to be floats",
             x.datum_type
         );
-        let [steps, rows, _] = self.sizes(&x.shape)?;
+        let [steps, rows, width] = self.sizes(&x.shape)?;
+        let taken = w.shape.get(2).and_then(|width| width.to_usize().ok());
+        if let (Ok(width), Some(taken)) = (width.to_usize(), taken) {
+            ensure!(
+                width == taken,
+                "its input has {width} numbers for each step, and its weights take {taken}"
+            );
+        }
         let hidden = r.shape.get(2).context("its weights R have fewer axes than three")?;
         let directions = self.directions().to_dim();
         let (of_w, of_r) = (w.shape.first(), r.shape.first());

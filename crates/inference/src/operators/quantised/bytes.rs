@@ -19,6 +19,10 @@ pub(super) const SIGNS: u32 = 0x8080_8080;
 const MOST_BYTES: usize = 16 << 20;
 /// With fewer channels in a group a lane has places of the kernel.
 const FEWEST: usize = 3;
+/// The most that the masks of a picture may take, in bytes.
+const MOST_MASKS: usize = 1 << 20;
+/// The most ways that a kernel's places may lie.
+const MOST_PATTERNS: usize = 64;
 /// How many lanes there are in the longest vector.
 pub(super) const LANES: usize = 16;
 /// How many sums are computed before the next, at most: they stay near the core.
@@ -133,7 +137,12 @@ fn of_channels(within: &[usize], inner: usize, channel: usize) -> Vec<Four> {
 }
 
 /// Fours of the kernel's places, row by row, and at which distances they lie.
-fn of_places(within: &[usize], columns: usize, inner: usize, channel: usize) -> (Vec<Four>, Vec<[usize; FOUR]>) {
+fn of_places(
+    within: &[usize],
+    columns: usize,
+    inner: usize,
+    channel: usize,
+) -> Option<(Vec<Four>, Vec<[usize; FOUR]>)> {
     let mut patterns: Vec<[usize; FOUR]> = Vec::new();
     let numbered: Vec<(usize, usize)> = within.iter().copied().enumerate().collect();
     // A narrow kernel's rows go together.
@@ -147,13 +156,10 @@ fn of_places(within: &[usize], columns: usize, inner: usize, channel: usize) -> 
             patterns.push(pattern);
             patterns.len() - 1
         });
-        (
-            pattern,
-            first,
-            [0, 1, 2, 3].map(|number| four.get(number).map(|(at, _)| *at)),
-        )
+        let weights = [0, 1, 2, 3].map(|number| four.get(number).map(|(at, _)| *at));
+        (patterns.len() <= MOST_PATTERNS).then_some((pattern, first, weights))
     });
-    let placed: Vec<_> = placed.collect();
+    let placed: Vec<_> = placed.collect::<Option<_>>()?;
     let fours = (0..inner).flat_map(|of| {
         let patterns = patterns.len();
         placed.iter().map(move |(pattern, first, weights)| Four {
@@ -161,7 +167,7 @@ fn of_places(within: &[usize], columns: usize, inner: usize, channel: usize) -> 
             weights: weights.map(|at| at.map(|at| of * within.len() + at)),
         })
     });
-    (fours.collect(), patterns)
+    Some((fours.collect(), patterns))
 }
 
 /// Fours of the columns of a kernel that sees as many places in each row as there are, or half as many.
@@ -179,7 +185,14 @@ fn of_columns(plain: &Plain, zero_point: u8) -> Option<(Vec<Four>, Frame, Lanes)
         .map(|column| column * plain.dilations[1] + slack * stride - left)
         .collect();
     let farthest = across.last().map_or(0, |last| last / stride);
-    let phase = places.next_multiple_of(LANES) + slack + farthest;
+    let phase = places
+        .next_multiple_of(LANES)
+        .checked_add(slack)?
+        .checked_add(farthest)?;
+    let masks = across.len().div_ceil(FOUR).checked_mul(places)?;
+    if masks.checked_mul(size_of::<[u32; 2]>())? > MOST_MASKS || phase > MOST_BYTES {
+        return None;
+    }
     let columns = across.chunks(FOUR).map(|four| {
         let columns = [0, 1, 2, 3].map(|number| four.get(number).copied());
         let masks = |place: usize| {
@@ -241,7 +254,7 @@ fn lie(plain: &Plain, zero_point: u8) -> Option<(Vec<Four>, Frame, Lanes)> {
     let frame = Frame::of(&layout)?;
     let within: Vec<usize> = plain.taps().map(|tap| layout.tap(tap)).collect::<Option<_>>()?;
     if inner < FEWEST {
-        let (fours, patterns) = of_places(&within, plain.kernel[1], inner, frame.length);
+        let (fours, patterns) = of_places(&within, plain.kernel[1], inner, frame.length)?;
         return Some((fours, frame, Lanes::Places(layout, patterns)));
     }
     Some((

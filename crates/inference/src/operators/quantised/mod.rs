@@ -33,6 +33,9 @@ pub(crate) const CUT_OFF: &str = "cut_off";
 /// An attribute: whether several scales of weights are those of the outputs.
 pub(crate) const BY_OUTPUT: &str = "by_output";
 
+/// An attribute: of `QLinearConv` and `QLinearMatMul`.
+pub(crate) const LINEAR: &str = "linear";
+
 /// An attribute of products: the axis of the weights that is the outputs'.
 pub(crate) const OUTPUT_AXIS: &str = "output_axis";
 
@@ -56,6 +59,8 @@ struct Wanted {
     same: Option<Same>,
     is_cut_off: bool,
     is_by_output: bool,
+    /// Whether it is of integers in the file, too, where tract answers anything to scales that can't be.
+    is_linear: bool,
     /// Of a product.
     output_axis: Option<usize>,
 }
@@ -104,6 +109,13 @@ fn each<T: Copy>(values: &[T], outputs: usize) -> Option<Vec<T>> {
     }
 }
 
+/// Both scales through that of the output, where all are such that there are answers.
+fn scales(of_x: f32, of_w: &Steps, of_y: f32) -> Option<Vec<f32>> {
+    let scales = of_w.scales.iter().map(|of_w| of_x * of_w / of_y);
+    let is_sound = |scale: &f32| scale.is_finite() && *scale > 0.0;
+    scales.map(|scale| Some(scale).filter(is_sound)).collect()
+}
+
 /// What a constant has, as this type.
 fn constant<T: Datum + Copy>(facts: &[&TypedFact], slot: usize) -> Option<Vec<T>> {
     let constant = facts.get(slot)?.konst.as_ref()?;
@@ -140,6 +152,7 @@ impl Wanted {
                 _ => None,
             },
             is_cut_off: attribute(CUT_OFF).is_some_and(|cut_off| cut_off.i != 0),
+            is_linear: attribute(LINEAR).is_some_and(|linear| linear.i != 0),
             is_by_output: attribute(BY_OUTPUT).is_some_and(|by_output| by_output.i != 0),
             output_axis: attribute(OUTPUT_AXIS).map(|axis| usize::try_from(axis.i)).transpose()?,
         })
@@ -188,7 +201,7 @@ impl Wanted {
             let output = std::iter::once(outputs).chain(sizes).collect();
             (output, plain.output, Engine::of(&plain, &sums)?)
         };
-        let scales: Vec<f32> = of_w.scales.iter().map(|scale| of_scale * scale / to_scale).collect();
+        let scales = scales(of_scale, &of_w, to_scale)?;
         let (least, most) = range(y.datum_type)?;
         let requantise = Requantise {
             scales,
@@ -200,8 +213,7 @@ impl Wanted {
             most: most - to_zero_point,
             zero_point: to_zero_point,
         };
-        let is_sound = requantise.scales.iter().all(|scale| scale.is_finite() && *scale > 0.0);
-        is_sound.then_some(Quantised {
+        Some(Quantised {
             input,
             output,
             stored: y.datum_type,
@@ -209,6 +221,18 @@ impl Wanted {
             engine,
             requantise,
         })
+    }
+
+    /// Whether scales that are known are such that there are answers.
+    fn has_sound_scales(&self, facts: &[&TypedFact]) -> bool {
+        let [of_x, of_w, of_y] = [OF_X, OF_W, OF_Y].map(|slot| Steps::of(facts, slot));
+        let (Some(of_x), Some(of_w), Some(of_y)) = (of_x, of_w, of_y) else {
+            return true;
+        };
+        match (of_x.one(), of_y.one()) {
+            (Some((of_x, _)), Some((of_y, _))) => scales(of_x, &of_w, of_y).is_some(),
+            _ => true,
+        }
     }
 
     /// Each output's weights behind those of the one before, as distances from their zero points.
@@ -242,8 +266,12 @@ impl Wanted {
             }
         }
         let bias = facts.get(BIAS).filter(|bias| bias.datum_type == DatumType::I32)?;
-        let bias = bias.konst.as_ref().and(constant::<i32>(facts, BIAS))?;
-        (bias.len() == outputs).then_some(bias)
+        // One for each output, not one for each row.
+        let shape = bias.shape.as_concrete()?;
+        let is_by_output = shape
+            .split_last()
+            .is_some_and(|(last, rest)| *last == outputs && rest.iter().all(|size| *size == 1));
+        is_by_output.then(|| constant::<i32>(facts, BIAS)).flatten()
     }
 
     fn geometry(
@@ -323,9 +351,24 @@ impl Kernel for Wanted {
         Ok(inputs.iter().take(1).map(|&input| input.clone()).collect())
     }
 
-    fn planned(&self, facts: &[&TypedFact]) -> Option<Planned> {
-        let planned = self.plan(facts).map(|kernel| Planned::Kernel(Arc::new(kernel), X));
-        Some(planned.unwrap_or(Planned::Input(0)))
+    fn planned(&self, facts: &[&TypedFact]) -> TractResult<Option<Planned>> {
+        let [y, x, ..] = facts else {
+            return Ok(None);
+        };
+        // A bias with more axes gives the answer more, too.
+        let fact = |fact: &TypedFact| Fact::new(fact.datum_type, fact.shape.iter().cloned());
+        let gives_the_same = |kernel: &Quantised| {
+            let given = kernel.output_facts(&[fact(x)]);
+            given.is_ok_and(|given| given.first() == Some(&fact(y)))
+        };
+        if let Some(kernel) = self.plan(facts).filter(gives_the_same) {
+            return Ok(Some(Planned::Kernel(Arc::new(kernel), X)));
+        }
+        ensure!(
+            !self.is_linear || self.has_sound_scales(facts),
+            "its scales are no numbers above 0, or too small or large for a product of them; quantise in larger steps"
+        );
+        Ok(Some(Planned::Input(0)))
     }
 }
 
