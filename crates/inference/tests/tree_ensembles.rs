@@ -6,6 +6,7 @@
 mod ml;
 #[expect(dead_code, reason = "other tests need more of it")]
 mod onnx;
+#[expect(dead_code, reason = "other tests need more of it")]
 mod recorded;
 
 use floorhand_inference::Tract;

@@ -9,6 +9,7 @@
 #[path = "../../inference/tests/onnx/mod.rs"]
 mod onnx;
 #[path = "../../inference/tests/recorded/mod.rs"]
+#[expect(dead_code, reason = "other tests need more of it")]
 mod recorded;
 
 use floorhand_inference::{Engine, InferenceError, LoadOptions, Session, Tract};

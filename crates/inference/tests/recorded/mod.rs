@@ -26,6 +26,14 @@ pub(crate) fn check(engine: &dyn Engine, cases: &str, at_least: usize, tolerance
     assert!(cases.len() >= at_least, "only {} cases were compared", cases.len());
 }
 
+/// A case's model and its inputs.
+pub(crate) fn model(cases: &str, name: &str) -> (Vec<u8>, Vec<Tensor>) {
+    let cases: Vec<Value> = serde_json::from_str(cases).unwrap();
+    let case = cases.iter().find(|case| case["name"] == name).unwrap();
+    let bytes = base64::engine::general_purpose::STANDARD.decode(case["model"].as_str().unwrap());
+    (bytes.unwrap(), tensors(case, "inputs"))
+}
+
 fn run(engine: &dyn Engine, case: &Value, tolerance: f64) -> Result<(), String> {
     let (inputs, expected) = (tensors(case, "inputs"), tensors(case, "outputs"));
     let bytes = base64::engine::general_purpose::STANDARD.decode(case["model"].as_str().unwrap());
