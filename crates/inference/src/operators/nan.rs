@@ -1,4 +1,4 @@
-//! What is not a number stays none: operators through which tract 0.23.9 loses NaN.
+//! What is not a number stays none: operators through which tract 0.23.9 loses NaN, and curves that end before their limits.
 //!
 //! Its kernels for the larger and the smaller of two numbers take the other one where one is NaN, those for sigmoid, tanh
 //! and their like take it for a large number, and pooling passes it over. So NaN that a model is given (which its bundle has
@@ -134,15 +134,58 @@ impl ElementWiseMiniOp for Curve {
         let datum_type = x.datum_type();
         let mut plain = x.try_as_plain_ram_mut()?;
         match datum_type {
-            DatumType::F32 => of_numbers(plain.as_slice_mut::<f32>()?, &*self.function.ew_f32()?),
-            DatumType::F16 => of_numbers(plain.as_slice_mut::<f16>()?, &*self.function.ew_f16()?),
+            DatumType::F32 => of_floats(plain.as_slice_mut::<f32>()?, self.function, &*self.function.ew_f32()?),
+            DatumType::F16 => of_numbers(plain.as_slice_mut::<f16>()?, &*self.function.ew_f16()?, |_, _| {}),
             other => bail!("{:?} takes floats, is given {other:?}; cast the input", self.function),
         }
     }
 }
 
-/// Applies a function to numbers; what is none stays as it is.
-pub(super) fn of_numbers<T: Number>(numbers: &mut [T], function: &dyn ElementWise<T>) -> TractResult<()> {
+/// From here on tanh is 1, to the last digit of a float, and from here on a sigmoid.
+const TANH_IS_ONE: f32 = 9.02;
+const SIGMOID_IS_ONE: f32 = 17.0;
+/// Below, a sigmoid is computed number by number: tract's is right to seven digits behind the point, and ends at 0.0000004.
+const SIGMOID_IS_SMALL: f32 = -8.0;
+
+/// Applies one of tract's functions to floats; what is none stays as it is, and what is far out comes to the function's limit.
+/// tract's tanh ends at 0.9999994: of -1000 a `Gelu` by tanh was -0.0003 in place of 0.
+pub(super) fn of_floats(numbers: &mut [f32], function: Func, kernel: &dyn ElementWise<f32>) -> TractResult<()> {
+    of_numbers(numbers, kernel, |numbers, before| match function {
+        Func::Tanh => wide(|| {
+            for (number, &before) in numbers.iter_mut().zip(before) {
+                *number = if before >= TANH_IS_ONE { 1.0 } else { *number };
+                *number = if before <= -TANH_IS_ONE { -1.0 } else { *number };
+            }
+        }),
+        Func::Sigmoid | Func::Silu => {
+            let is_silu = function == Func::Silu;
+            let mut is_small = false;
+            wide(|| {
+                for (number, &before) in numbers.iter_mut().zip(before) {
+                    let limit = if is_silu { before } else { 1.0 };
+                    *number = if before >= SIGMOID_IS_ONE { limit } else { *number };
+                    is_small |= before < SIGMOID_IS_SMALL;
+                }
+            });
+            let far = numbers
+                .iter_mut()
+                .zip(before)
+                .filter(|(_, before)| **before < SIGMOID_IS_SMALL);
+            for (number, &before) in far.take(if is_small { usize::MAX } else { 0 }) {
+                let exp = before.exp();
+                *number = exp / (1.0 + exp) * if is_silu { before } else { 1.0 };
+            }
+        }
+        _ => {}
+    })
+}
+
+/// Applies a function to numbers; what is none stays as it is. `finish` is given the answers and the numbers before.
+fn of_numbers<T: Number>(
+    numbers: &mut [T],
+    function: &dyn ElementWise<T>,
+    finish: impl Fn(&mut [T], &[T]),
+) -> TractResult<()> {
     let mut before = [T::default(); COPIED];
     for numbers in numbers.chunks_mut(COPIED) {
         before.iter_mut().zip(&*numbers).for_each(|(to, &number)| *to = number);
@@ -152,6 +195,7 @@ pub(super) fn of_numbers<T: Number>(numbers: &mut [T], function: &dyn ElementWis
                 *number = if before.is_none() { before } else { *number };
             }
         });
+        finish(numbers, &before);
     }
     Ok(())
 }
@@ -432,6 +476,37 @@ mod tests {
         }
         let whole = answer(math::max(), &[tensor1(&[1_i64, -5]), tensor1(&[0_i64, -3])]);
         assert_eq!(whole, tensor1(&[1_i64, -3]), "whole numbers are left to tract");
+    }
+
+    #[test]
+    fn curves_come_to_their_limits() {
+        let infinite = f32::INFINITY;
+        let x = [
+            -infinite, -1000.0, -104.0, -50.0, -18.0, -15.5, -12.0, -9.1, -8.9, 0.0, 8.9, 9.1, 16.5, 17.5, 1000.0,
+            infinite,
+        ];
+        let ops = [nn::sigmoid().into(), math::tanh().into(), nn::silu::silu().into()];
+        let curves: [fn(f64) -> f64; 3] = [|x| 1.0 / (1.0 + (-x).exp()), f64::tanh, |x| x / (1.0 + (-x).exp())];
+        for (op, curve) in ops.into_iter().zip(curves) {
+            let op: Box<dyn TypedOp> = op;
+            let name = op.name().to_string();
+            let answers = numbers(&answer(op, &[tensor1(&x)]));
+            for (x, answer) in x.into_iter().zip(answers) {
+                let expected = curve(f64::from(x));
+                // Between, tract's are right to some digits behind the point; e^-104 is hardly a float any more.
+                let allowed = if (-9.0..=17.0).contains(&x) {
+                    1e-6 * expected.abs().max(1.0)
+                } else {
+                    2e-7 * expected.abs() + 2e-43
+                };
+                let is_right = if expected.is_nan() {
+                    answer.is_nan()
+                } else {
+                    answer == expected || (answer - expected).abs() <= allowed
+                };
+                assert!(is_right, "{name} of {x}: {answer}, not {expected}");
+            }
+        }
     }
 
     #[test]

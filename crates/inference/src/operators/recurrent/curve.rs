@@ -1,7 +1,7 @@
 //! The activations of recurrent layers.
 
 use super::super::kernel::site;
-use super::super::nan::of_numbers;
+use super::super::nan::of_floats;
 use super::super::wide::wide;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
@@ -76,8 +76,8 @@ impl Kernels {
 
     pub(super) fn apply(&self, curve: Curve, numbers: &mut [f32]) -> TractResult<()> {
         match curve {
-            Curve::Sigmoid => return of_numbers(numbers, &*self.sigmoid),
-            Curve::Tanh => return of_numbers(numbers, &*self.tanh),
+            Curve::Sigmoid => return of_floats(numbers, Func::Sigmoid, &*self.sigmoid),
+            Curve::Tanh => return of_floats(numbers, Func::Tanh, &*self.tanh),
             Curve::Relu => wide(|| numbers.iter_mut().for_each(|x| *x = if *x < 0.0 { 0.0 } else { *x })),
             Curve::Softsign => wide(|| numbers.iter_mut().for_each(|x| *x /= 1.0 + x.abs())),
             Curve::HardSigmoid { alpha, beta } => {
