@@ -114,7 +114,8 @@ pub(crate) fn attribute_data(attribute: &AttributeProto) -> Result<(), Inference
 fn advice(node: &NodeProto) -> &'static str {
     let operator = node.op_type.as_str();
     if !DOMAINS.contains(&node.domain.as_str()) {
-        return "only the program that it was made for knows it: export with ONNX's own operators";
+        return "only the program that it was made for knows it: export with ONNX's own operators, or inline it if it is a function in the \
+                model (onnx.inliner.inline_local_functions)";
     }
     match operator {
         IF => {

@@ -107,8 +107,18 @@ fn mlperf_tiny_answers_as_in_onnx_runtime() {
     let Some(folder) = Folder::made_by("mlperf_tiny.py", &[&models]) else {
         return;
     };
+    let names: Vec<&str> = folder
+        .cases
+        .iter()
+        .map(|case| case.name.trim_start_matches("mlperf-tiny-"))
+        .collect();
+    assert_eq!(
+        names,
+        ["ad01-fp32", "ad01-int8", "kws-fp32", "kws-int8", "resnet8-fp32"]
+    );
     let mut failed = Vec::new();
     for case in &folder.cases {
+        assert_eq!(case.inputs[0].shape.as_ref().unwrap()[0], 1000, "{}", case.name);
         let tolerance = TOLERANCES.iter().find(|(end, _)| case.name.ends_with(end)).unwrap().1;
         let is_classifier = case.outputs[0].shape.as_ref().unwrap()[1] < CLASSES as u64;
         let differences = compare(&folder, case);

@@ -55,6 +55,10 @@ fn is_expected(case: &Case, verdict: &Verdict) -> bool {
     }
 }
 
+/// As many pipelines are promised, each compared on as many rows.
+const PIPELINES: usize = 40;
+const ROWS: u64 = 10_000;
+
 #[test]
 fn pipelines_answer_as_in_onnx_runtime() {
     let Some(folder) = Folder::made_by("pipelines.py", &[]) else {
@@ -62,6 +66,15 @@ fn pipelines_answer_as_in_onnx_runtime() {
     };
     let (mut table, mut failed) = (String::new(), 0);
     let verdicts = apart::judge_apart(&folder, "pipelines::judges_for_another_process");
+    assert!(
+        folder.cases.len() >= PIPELINES,
+        "only {} pipelines were made",
+        folder.cases.len()
+    );
+    for case in &folder.cases {
+        let rows = case.inputs[0].shape.as_ref().map(|shape| shape[0]);
+        assert_eq!(rows, Some(ROWS), "{}", case.name);
+    }
     for (case, verdict) in folder.cases.iter().zip(verdicts) {
         let mark = if is_expected(case, &verdict) { "" } else { "FAILED " };
         failed += usize::from(!mark.is_empty());

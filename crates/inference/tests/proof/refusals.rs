@@ -13,7 +13,8 @@ model is. Each either gives what ONNX expects of it or is refused; none gives an
 when the bundle is packed, and again on the device, with the reason that stands here.
 
 The tests give a node everything as an input, also what exporters store in a model: axes, shapes, scales, weights. So
-each is run twice, the second time with all but the first input stored.
+each is run twice, the second time with all but the first input stored. Where tract's own words stand here, the message goes
+on with what to do: store shapes and axes in the model, or let the bundle ask for the engine `onnxruntime`.
 
 This file is written by `FLOORHAND_UPDATE=1 cargo test -p floorhand-inference --test proof node_tests`, and held against
 what happens by the same command without the variable.
@@ -105,6 +106,10 @@ fn list(groups: &Groups<'_>, text: &mut String) {
 
 /// A reason without what differs from case to case: the names of nodes and tensors, their numbers, dimensions.
 fn in_short(reason: &str) -> String {
+    // What to do about them is the same for many, and stands above the list.
+    let advices = ["; store shapes, axes", "; export it with other operators, or let"];
+    let ends = advices.iter().filter_map(|advice| reason.find(advice));
+    let reason = &reason[..ends.min().unwrap_or(reason.len())];
     if let Some((_, rest)) = reason.split_once(" needs operator ") {
         let operator = rest.split(',').next().unwrap_or(rest);
         return format!("operator {operator} is not supported");
