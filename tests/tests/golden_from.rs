@@ -88,6 +88,35 @@ fn cases_are_made_with_onnx_runtime_and_held_against_tract() -> Result<()> {
     Ok(())
 }
 
+/// An answer that is off by 0.02 passes by a tolerance of its own output, and not by that of another.
+#[test]
+fn a_tolerance_is_that_of_its_output() -> Result<()> {
+    let folder = folder()?;
+    let mut recorded = cases(&workspace().join("tests/quickstart/bundle"))?;
+    let number = |case: &Value| case.pointer("/output/probability/0/0").and_then(Value::as_f64);
+    let first = recorded.first_mut().context("no case")?;
+    let off = number(first).context("it has no such answer")? + 0.02;
+    *first.pointer_mut("/output/probability/0/0").context("no such answer")? = off.into();
+    let lines = recorded.iter().map(|case| format!("{case}\n"));
+    fs::write(folder.path().join("golden.jsonl"), lines.collect::<String>())?;
+    let recipe = fs::read_to_string(folder.path().join("bundle.toml"))?;
+    let pack = |tolerance: &str| {
+        let changed = recipe.replace("tolerance = 1e-4", tolerance);
+        ensure!(tolerance == "tolerance = 1e-4" || changed != recipe, "{recipe}");
+        fs::write(folder.path().join("bundle.toml"), changed)?;
+        let output = folder.path().join("out.fhb").display().to_string();
+        let ended = run(&["bundle", "pack", &folder.path().display().to_string(), "-o", &output])?;
+        Ok((ended.code == Some(0), ended.stderr))
+    };
+    let (passes, told) = pack("tolerance = 1e-4")?;
+    ensure!(!passes && told.contains("golden case 1"), "{told}");
+    let (passes, told) = pack("tolerance = 1e-4\ntolerances = { probability = 0.05 }")?;
+    ensure!(passes, "{told}");
+    let (passes, told) = pack("tolerance = 0.05\ntolerances = { probability = 1e-4 }")?;
+    ensure!(!passes && told.contains("golden case 1"), "{told}");
+    Ok(())
+}
+
 #[test]
 fn what_is_missing_is_said_with_what_to_do() -> Result<()> {
     let folder = folder()?;

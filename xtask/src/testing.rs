@@ -2,7 +2,8 @@
 //!
 //! Owns what happens before `cargo test`: a broker and SoftHSM are found or installed, the plugins are built or proven to
 //! be the committed ones, the daemons that end-to-end tests start are built. It changes nothing in the working tree. What
-//! can't be had is said in one line, and the tests that need it then fail and say so again: a green run is a whole one.
+//! can't be had is said in one line, and the tests that need it then fail and say so again. Outside CI those that need Python packages,
+//! and everywhere those that need the shared data, say that they are skipped.
 
 use crate::{
     plugins,

@@ -274,6 +274,7 @@ def types(addresses: list[str]) -> None:
         "INT16": np.array([[-32768, 7, 32767], [1, 2, 3]], np.int16),
         "INT32": np.array([[-(2**31), 7, 2**31 - 1], [1, 2, 3]], np.int32),
         "INT64": np.array([[-(2**63), 7, 2**63 - 1], [1, 2, 3]], np.int64),
+        "FP16": np.array([[0.1, -1.25, 65504], [1, 2, 3]], np.float16),
         "FP32": np.array([[0.1, -1.25, 1e30], [1, 2, 3]], np.float32),
         "FP64": np.array([[0.1, -1.25, 1e300], [1, 2, 3]], np.float64),
     }
@@ -281,12 +282,14 @@ def types(addresses: list[str]) -> None:
     for client in clients(*addresses):
         at, kind = client
         for binary in (True, False) if kind is th else (True,):
+            # FP16 has no JSON.
+            extension = {name: {"binary_data": binary or name == "FP16"} if kind is th else {} for name in values}
             given = []
             for name, array in values.items():
                 assert np_to_triton_dtype(array.dtype) == name
                 tensor = kind.InferInput(name, [2, 3], name)
-                given.append(tensor.set_data_from_numpy(array, **({"binary_data": binary} if kind is th else {})))
-            wanted = [kind.InferRequestedOutput(f"{name}_again", **({"binary_data": binary} if kind is th else {})) for name in values]
+                given.append(tensor.set_data_from_numpy(array, **extension[name]))
+            wanted = [kind.InferRequestedOutput(f"{name}_again", **extension[name]) for name in values]
             result = until_ready(lambda: at.infer("types", given, outputs=wanted), by)
             for name, array in values.items():
                 again = result.as_numpy(f"{name}_again")

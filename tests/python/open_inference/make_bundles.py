@@ -14,7 +14,6 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-# FP16 has no JSON, and so no golden case: it is in the codec's tests.
 TYPES = {
     "BOOL": (TensorProto.BOOL, [True, False, True]),
     "UINT8": (TensorProto.UINT8, [0, 7, 255]),
@@ -25,6 +24,7 @@ TYPES = {
     "INT16": (TensorProto.INT16, [-32768, 7, 32767]),
     "INT32": (TensorProto.INT32, [-2147483648, 7, 2147483647]),
     "INT64": (TensorProto.INT64, [-9007199254740991, 7, 9007199254740991]),
+    "FP16": (TensorProto.FLOAT16, [0.5, -1.25, 65504.0]),
     "FP32": (TensorProto.FLOAT, [0.5, -1.25, 1e30]),
     "FP64": (TensorProto.DOUBLE, [0.1, -1.25, 1e300]),
 }
