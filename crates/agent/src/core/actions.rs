@@ -109,6 +109,7 @@ impl Core {
     }
 
     pub(super) fn storage_alarm(&mut self, error: &StoreError) {
+        self.unwritten = Some(error.to_string());
         tracing::error!(%error, "the state directory can't be written; what serves goes on, nothing new is begun");
         self.setup
             .telemetry

@@ -83,6 +83,8 @@ pub(crate) struct Core {
     pub(super) topics: Topics,
     /// When it was last tried to give up what nobody carries on.
     pub(super) leftover_ms: u64,
+    /// Why something could not be written, the last time that it couldn't.
+    pub(super) unwritten: Option<String>,
     /// What lies in the inbox was looked at and can't be removed: it waits for the next start.
     pub(super) inbox_stuck: bool,
     /// What runs the model of each generation that was loaded.
@@ -115,6 +117,7 @@ impl Core {
             root_told_ms: None,
             topics: Topics::default(),
             leftover_ms: 0,
+            unwritten: None,
             inbox_stuck: false,
             running_in: BTreeMap::new(),
         }

@@ -18,7 +18,11 @@ impl Core {
             return;
         }
         self.leftover_ms = now_ms;
-        let reason = "the state directory could not be written; deploy it again".to_owned();
+        let why = self
+            .unwritten
+            .as_ref()
+            .map_or_else(String::new, |why| format!(" ({why})"));
+        let reason = format!("the state directory could not be written{why}; deploy it again");
         let state = self.setup.machine.state();
         let event = match (&state.candidate, &state.pending) {
             (Some(candidate), _) => Event::Broken {

@@ -133,6 +133,38 @@ fn whatever_ails_the_disk_what_serves_goes_on_and_says_so() {
     );
 }
 
+/// What is given up since nothing could be written says what was wrong.
+#[test]
+fn what_is_given_up_later_says_what_ailed_the_disk() {
+    let mut given_up = 0;
+    for first in 0..60 {
+        let dir = scratch().unwrap();
+        let (disk, root) = (Failing::default(), dir.path().join("state"));
+        let mut bench = start(&disk, &root);
+        deploy(&mut bench, 1, "a");
+        bench.reports.clear();
+        disk.ails(Some(Spell {
+            ailment: Ailment::Full,
+            first,
+            count: u64::MAX,
+        }));
+        deploy(&mut bench, 2, "b");
+        disk.ails(None);
+        bench.core.tick(monotonic_ms() + LATER_MS);
+        bench.settle();
+        for report in &bench.reports {
+            let RecordBody::Job(job) = report else { continue };
+            if !job.reason.contains("could not be written") {
+                continue;
+            }
+            given_up += 1;
+            let says_why = job.reason.contains("the disk is full; free some space");
+            assert!(says_why, "{first}: {}", job.reason);
+        }
+    }
+    assert!(given_up > 0, "nothing was left to give up");
+}
+
 /// Power returned, and the disk can only be read.
 #[test]
 fn a_disk_that_can_only_be_read_serves_what_was_committed() {
