@@ -21,7 +21,7 @@ pub(crate) fn find(graph: &mut GraphProto) {
             let mut input = vec![in_floats];
             input.extend(convolution.inputs.iter().cloned());
             let mut attribute = convolution.attributes.clone();
-            attribute.push(flag(BY_OUTPUT, i64::from(convolution.is_by_output)));
+            attribute.push(integer(BY_OUTPUT, i64::from(convolution.is_by_output)));
             added = Some(NodeProto {
                 // Nodes may go without a name, outputs not.
                 name: format!("{} ({own} in integers)", convolution.name),
@@ -47,7 +47,8 @@ struct Found {
     is_by_output: bool,
 }
 
-fn flag(name: &str, value: i64) -> AttributeProto {
+/// An attribute.
+pub(crate) fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: AttributeType::Int as i32,
@@ -102,13 +103,13 @@ impl<'g> Graph<'g> {
                 "QLinearConv" => Some(Found {
                     name: node.name.clone(),
                     inputs: node.input.clone(),
-                    attributes: node.attribute.iter().cloned().chain([flag(LINEAR, 1)]).collect(),
+                    attributes: node.attribute.iter().cloned().chain([integer(LINEAR, 1)]).collect(),
                     is_by_output: true,
                 }),
                 "QLinearMatMul" => Some(Found {
                     name: node.name.clone(),
                     inputs: node.input.clone(),
-                    attributes: vec![flag(OUTPUT_AXIS, 1), flag(LINEAR, 1)],
+                    attributes: vec![integer(OUTPUT_AXIS, 1), integer(LINEAR, 1)],
                     is_by_output: true,
                 }),
                 _ => None,
@@ -132,6 +133,7 @@ impl<'g> Graph<'g> {
         (self.uses.get(name) == Some(&1)).then_some(maker)
     }
 
+    /// What floats were made of.
     fn origin(&self, name: &str) -> Option<Origin> {
         let maker = self.makers.get(name).filter(|maker| is_onnx(maker))?;
         let inputs: &[String; 3] = maker.input.as_slice().try_into().ok()?;
@@ -166,7 +168,7 @@ impl<'g> Graph<'g> {
         if let Some(bias) = bias {
             inputs.extend(self.origin(bias)?.inputs);
         }
-        attributes.extend(relu.map(|_| flag(CUT_OFF, 1)));
+        attributes.extend(relu.map(|_| integer(CUT_OFF, 1)));
         Some(Found {
             name: node.name.clone(),
             inputs,
@@ -198,7 +200,7 @@ impl<'g> Graph<'g> {
             return node.attribute.iter().all(is_plain).then(|| Middle {
                 node,
                 bias: node.input.get(2),
-                attributes: vec![flag(OUTPUT_AXIS, output_axis)],
+                attributes: vec![integer(OUTPUT_AXIS, output_axis)],
                 output_axis,
             });
         }
@@ -220,7 +222,7 @@ impl<'g> Graph<'g> {
         Some(Middle {
             node: self.maker(product, "MatMul")?,
             bias,
-            attributes: vec![flag(OUTPUT_AXIS, 1)],
+            attributes: vec![integer(OUTPUT_AXIS, 1)],
             output_axis: 1,
         })
     }
@@ -234,7 +236,8 @@ struct Middle<'g> {
     output_axis: i64,
 }
 
-fn is_onnx(node: &NodeProto) -> bool {
+/// Whether a node's operator is one of ONNX's own.
+pub(crate) fn is_onnx(node: &NodeProto) -> bool {
     matches!(node.domain.as_str(), "" | "ai.onnx")
 }
 
@@ -369,7 +372,7 @@ mod tests {
         without(&|nodes| nodes[3].domain = "other".to_owned());
         without(&|nodes| nodes[4].op_type = "Sigmoid".to_owned());
         without(&|nodes| {
-            nodes[1].attribute = vec![flag("block_size", 16)];
+            nodes[1].attribute = vec![integer("block_size", 16)];
         });
     }
 
@@ -389,14 +392,14 @@ mod tests {
         // The axis of DequantizeLinear is 1 if none is given.
         assert!(!is_by_output(in_steps()));
         let mut nodes = in_steps();
-        nodes[1].attribute = vec![flag("axis", 0)];
+        nodes[1].attribute = vec![integer("axis", 0)];
         assert!(is_by_output(nodes));
         let mut nodes = in_steps();
         nodes[3].op_type = "Gemm".to_owned();
         assert!(is_by_output(nodes.clone()));
-        nodes[3].attribute = vec![flag("transB", 1)];
+        nodes[3].attribute = vec![integer("transB", 1)];
         assert!(!is_by_output(nodes.clone()));
-        nodes[1].attribute = vec![flag("axis", 0)];
+        nodes[1].attribute = vec![integer("axis", 0)];
         assert!(is_by_output(nodes));
     }
 

@@ -5,7 +5,7 @@
 
 use crate::InferenceError;
 use crate::check::node_name;
-use crate::integers;
+use crate::integers::{self, integer, is_onnx};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -36,10 +36,6 @@ pub(crate) fn graph(graph: &mut GraphProto) -> Result<(), InferenceError> {
     graph.node = rewritten;
     integers::find(graph);
     Ok(())
-}
-
-fn is_onnx(node: &NodeProto) -> bool {
-    matches!(node.domain.as_str(), "" | "ai.onnx")
 }
 
 fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
@@ -121,15 +117,6 @@ fn log_sum_exp(node: &NodeProto, rewritten: &mut Vec<NodeProto>) {
         reducing(None),
     );
     add("Add", vec![name("log"), name("taken out")], y.clone(), vec![]);
-}
-
-fn integer(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..Default::default()
-    }
 }
 
 /// An attribute `value` of a float, or of a tensor with one.

@@ -24,7 +24,7 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::internal::*;
 
-/// Its name in tract's register. ONNX has no such operator, so that no file can ask for it.
+/// Its name in tract's register. A file that asks for it is refused (`check.rs`).
 pub(crate) const NAME: &str = "floorhand.QuantizedConv";
 
 /// An attribute: what is below 0 becomes 0, as by a `Relu`.
