@@ -77,6 +77,16 @@ pub(super) struct Bench {
 impl Bench {
     /// The agent starts. Nothing of it runs before the first [`Bench::settle`], but for its boot.
     pub(super) fn start(disk: Arc<dyn Disk>, root: &Path, loading: Arc<Loading>) -> Result<Self, StoreError> {
+        Self::start_among(Engines::default(), disk, root, loading)
+    }
+
+    /// The same on a machine of other engines.
+    pub(super) fn start_among(
+        engines: Engines,
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        loading: Arc<Loading>,
+    ) -> Result<Self, StoreError> {
         let store = Store::open_on(disk, root, OPTIONS)?;
         let state = store.state().load()?;
         let state = state.map_or_else(State::default, |bytes| State::decode(&bytes).unwrap());
@@ -104,7 +114,7 @@ impl Bench {
             boot_id: 1,
             store: Arc::new(store),
             host: Arc::clone(&WORLD.host),
-            engines: Engines::default(),
+            engines,
             batches: false,
             probe: None,
             load: Arc::new(load),

@@ -5,3 +5,4 @@ mod bench;
 mod bundles;
 mod disk;
 mod power;
+mod warm_up;
