@@ -35,8 +35,8 @@ const NO_MEMORY: [&str; 5] = [
     "Cannot allocate memory",
 ];
 
-/// The signals that end a process that has had all its CPU time: SIGXCPU, and SIGKILL a second later.
-const OUT_OF_TIME: [Option<i32>; 2] = [Some(24), Some(9)];
+/// The signal that ends a process that has had all its CPU time, SIGXCPU.
+const OUT_OF_TIME: Option<i32> = Some(24);
 
 /// Verdicts that are kept: those of a bundle that is being packed and run.
 const KEPT: usize = 8;
@@ -194,7 +194,7 @@ impl Probe {
             WorkerError::Refused(reason) => InferenceError::Probe(reason),
             WorkerError::Timeout { .. } => slow(),
             // What a limit on CPU time ends says nothing.
-            WorkerError::Ended { status, said } if said.is_empty() && OUT_OF_TIME.contains(&status.signal()) => slow(),
+            WorkerError::Ended { status, said } if said.is_empty() && status.signal() == OUT_OF_TIME => slow(),
             WorkerError::Ended { status, said } if NO_MEMORY.iter().any(|words| said.contains(words)) => {
                 large(&format!("{status}: {said}"))
             }
@@ -284,7 +284,6 @@ mod tests {
             assert!(told.contains(expected), "{told}");
         };
         check(24, "", "isn't done after 60 s");
-        check(9, "", "isn't done after 60 s");
         check(11, "", "ended with signal: 11");
         check(
             6,
@@ -297,5 +296,11 @@ mod tests {
             "needs more memory than the 1024 MiB",
         );
         check(6, "free(): invalid pointer", "free(): invalid pointer");
+        let status = ExitStatus::from_raw(9);
+        let told = probe.refusal(WorkerError::Killed { status }).to_string();
+        assert!(
+            told.starts_with("load the model: the system ended it (signal: 9"),
+            "{told}"
+        );
     }
 }

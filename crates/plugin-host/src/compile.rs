@@ -79,6 +79,7 @@ fn in_subprocess(exe: PathBuf, args: Vec<OsString>, limits: &CompileLimits, wasm
             max,
         },
         WorkerError::Refused(complaint) => HostError::Refused(complaint),
+        WorkerError::Killed { .. } => HostError::Refused(format!("the compiler was ended: {error}")),
         WorkerError::Ended { status, said } => HostError::Refused(match (status.code(), said.as_str()) {
             (Some(_), _) => format!("the compiler ended with {status}"),
             (None, "") => format!("the compiler came to its limits and ended with {status}"),

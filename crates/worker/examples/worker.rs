@@ -1,5 +1,6 @@
 //! The smallest program that is a worker: it does with its input what the input says.
 
+use rustix::process::{Resource, Signal, getpid, getrlimit, kill_process};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,6 +14,14 @@ fn main() -> ExitCode {
         },
         b"refuse" => Err("this is refused,\nand more is said".to_owned()),
         b"exit" => std::process::exit(7),
+        b"killed" => {
+            let killed = kill_process(getpid(), Signal::KILL);
+            Err(format!("it lives: {killed:?}"))
+        }
+        b"seconds" => {
+            let limit = getrlimit(Resource::Cpu);
+            Ok(format!("{:?} {:?}", limit.current, limit.maximum).into_bytes())
+        }
         b"much" => Ok(vec![0; 1 << 20]),
         b"peak" => Ok(floorhand_worker::peak_memory_bytes()
             .unwrap_or(0)

@@ -14,6 +14,7 @@
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -25,6 +26,12 @@ const MAX_COMPLAINT: u64 = 4 << 10;
 
 /// Bytes in front of the input: what work it is for, the address space in bytes, the CPU time in seconds.
 const HEADER: usize = 24;
+
+/// The signal that nothing outlives.
+const SIGKILL: i32 = 9;
+
+/// How long after its CPU time is over a worker ends that didn't end by SIGXCPU.
+const HARD_AFTER_SECONDS: u64 = 5;
 
 /// Names a kind of work, so that a worker refuses what isn't meant for it.
 pub type Work = [u8; 8];
@@ -75,6 +82,15 @@ pub enum WorkerError {
     /// The work itself failed; its own words.
     #[error("{0}")]
     Refused(String),
+    /// It ended with SIGKILL, which is none of its own limits: those of CPU time and of address space end it in other ways.
+    #[error(
+        "the system ended it ({status}), as it does when the memory of the machine, or of the service's budget (MemoryMax= of its \
+         unit), is used up"
+    )]
+    Killed {
+        /// How it ended.
+        status: ExitStatus,
+    },
     /// It ended without an answer, as one does that comes to its limits.
     #[error("ended with {status}: {said}")]
     Ended {
@@ -114,10 +130,10 @@ pub fn run(program: &Program, work: &Work, limits: &Limits, input: &[&[u8]]) -> 
     }
     let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
     let said = complaint.lines().next().unwrap_or_default().to_owned();
-    Err(if status.code().is_some() && !said.is_empty() {
-        WorkerError::Refused(complaint)
-    } else {
-        WorkerError::Ended { status, said }
+    Err(match (status.code(), status.signal()) {
+        (Some(_), _) if !said.is_empty() => WorkerError::Refused(complaint),
+        (_, Some(SIGKILL)) => WorkerError::Killed { status },
+        _ => WorkerError::Ended { status, said },
     })
 }
 
@@ -207,9 +223,15 @@ fn take(work: &Work, max_input: u64, mut from: impl Read) -> Result<Vec<u8>, Str
     if kind != work {
         return Err("this command is for the program's own use".to_owned());
     }
-    limit(Resource::As, u64::from_le_bytes(*memory_bytes))?;
-    limit(Resource::Cpu, u64::from_le_bytes(*cpu_seconds))?;
-    limit(Resource::Core, 0)?;
+    let (memory_bytes, cpu_seconds) = (u64::from_le_bytes(*memory_bytes), u64::from_le_bytes(*cpu_seconds));
+    limit(Resource::As, memory_bytes, memory_bytes)?;
+    // With a hard limit of the same it would end by SIGKILL, as one does that the system has no memory for.
+    limit(
+        Resource::Cpu,
+        cpu_seconds,
+        cpu_seconds.saturating_add(HARD_AFTER_SECONDS),
+    )?;
+    limit(Resource::Core, 0, 0)?;
     let mut input = Vec::new();
     from.take(max_input)
         .read_to_end(&mut input)
@@ -217,10 +239,10 @@ fn take(work: &Work, max_input: u64, mut from: impl Read) -> Result<Vec<u8>, Str
     Ok(input)
 }
 
-fn limit(resource: Resource, value: u64) -> Result<(), String> {
+fn limit(resource: Resource, soft: u64, hard: u64) -> Result<(), String> {
     let limit = Rlimit {
-        current: Some(value),
-        maximum: Some(value),
+        current: Some(soft),
+        maximum: Some(hard),
     };
     setrlimit(resource, limit).map_err(|error| format!("no limit for {resource:?}: {error}"))
 }

@@ -67,6 +67,25 @@ fn time_ends_it() {
     assert!(matches!(error, WorkerError::Timeout { limit_ms: 100 }), "{error}");
 }
 
+/// The soft limit comes first: its end isn't the one of a process that the system has no memory for.
+#[test]
+fn cpu_time_has_an_end_of_its_own() {
+    let seconds = answer(&limits(), &[b"seconds"]).unwrap();
+    assert_eq!(String::from_utf8(seconds).unwrap(), "Some(60) Some(65)");
+}
+
+#[test]
+fn what_the_system_ends_is_told_as_that() {
+    let error = answer(&limits(), &[b"killed"]).unwrap_err();
+    assert!(matches!(error, WorkerError::Killed { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("the system ended it (signal: 9 (SIGKILL)"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_long_answer_is_not_taken() {
     let error = answer(&limits(), &[b"much"]).unwrap_err();
