@@ -1,6 +1,7 @@
 //! A device: its folder, its configuration, its agent as a process.
 
-use crate::program::{Ended, Process, run, wait_for};
+use crate::group::Group;
+use crate::program::{Ended, Process, floorhand, run, wait_for};
 use crate::site::text;
 use crate::{FLEET, PATIENCE, Site};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -80,6 +81,21 @@ impl Agent {
     pub fn start_as(&mut self, program: &Path) -> Result<()> {
         let arguments = ["--config", &text(&self.config)];
         self.process = Some(Process::start_program(program, &self.log, &arguments)?);
+        Ok(())
+    }
+
+    /// Starts the agent within a control group, as a service manager does.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_within(&mut self, group: &Group) -> Result<()> {
+        // The shell enters the group and becomes the agent: not a page of it is anybody else's.
+        const ENTER: &str = "while [ \"$1\" != -- ]; do echo $$ > \"$1\" || exit 9; shift; done; shift; exec \"$@\"";
+        let mut words = vec!["-c".to_owned(), ENTER.to_owned(), "sh".to_owned()];
+        words.extend(group.entrances().iter().map(|path| text(path)));
+        words.extend(["--".to_owned(), text(&floorhand()?)]);
+        words.extend(["agent".to_owned(), "--config".to_owned(), text(&self.config)]);
+        self.process = Some(Process::start_program(Path::new("sh"), &self.log, &words)?);
         Ok(())
     }
 

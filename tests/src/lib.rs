@@ -11,6 +11,7 @@
 )]
 
 mod agent;
+mod group;
 pub mod http2;
 mod large;
 mod plant;
@@ -18,6 +19,7 @@ mod program;
 mod site;
 
 pub use agent::Agent;
+pub use group::Group;
 pub use large::noise;
 pub use plant::{Feeding, Plant, rows};
 pub use program::{Ended, Process, floorhand, onnxruntime_library, python, run, run_ok, run_with, wait_for};

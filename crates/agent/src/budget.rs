@@ -1,7 +1,8 @@
-//! What the machine lets this agent have: the limits of its control group (Linux, version 2), and how near it is to them.
+//! What the machine lets this agent have: the limits of its control groups (Linux), and how near it is to them.
 //!
 //! A device that runs several bundles runs an agent for each, and the system's own means say what each may take
 //! (`MemoryMax=`, `CPUQuota=` of its unit). The kernel holds the agent to it; here it is only read, so that people see it.
+//! Version 2 has one tree of groups. Version 1, which older systems use, has one for each controller, and files of other names.
 
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -15,11 +16,23 @@ const MAX_FILE_BYTES: u64 = 4096;
 /// Groups that lie within each other; systemd makes five or six.
 const MAX_DEPTH: usize = 32;
 
-/// The group this process is in, and those around it, whose limits hold for it, too.
+/// No limit is as many pages as fit into a signed number: more than this, of whatever size they are.
+const NO_LIMIT: u64 = 1 << 62;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// The groups this process is in, and those around them, whose limits hold for it, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ControlGroup {
-    /// The innermost first.
-    folders: Vec<PathBuf>,
+    version: Version,
+    /// Those of memory, the innermost first.
+    memory: Vec<PathBuf>,
+    /// Those of processors; of version 2 they are the same.
+    processors: Vec<PathBuf>,
 }
 
 /// What the agent may have, and has.
@@ -41,7 +54,7 @@ pub(crate) struct Budget {
 }
 
 impl ControlGroup {
-    /// This process's own. `None` where there is no version 2, or it can't be read.
+    /// This process's own. `None` where there are none, or they can't be read.
     pub(crate) fn own() -> Option<Self> {
         Self::find(&read(Path::new("/proc/self/cgroup"))?, Path::new(ROOT))
     }
@@ -52,54 +65,114 @@ impl ControlGroup {
         Self::find("0::/", folder)
     }
 
-    /// `groups` is what `/proc/self/cgroup` says.
+    /// `groups` is what `/proc/self/cgroup` says: lines of `NUMBER:CONTROLLERS:/PATH`, without controllers of version 2.
     fn find(groups: &str, root: &Path) -> Option<Self> {
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-        let innermost = root.join(path);
+        let of = |controller: &str| {
+            groups.lines().find_map(|line| {
+                let (controllers, path) = line.split_once(':')?.1.split_once(":/")?;
+                controllers.split(',').any(|name| name == controller).then_some(path)
+            })
+        };
+        let unified = of("").map(|path| within(root, path));
         // Beside version 1 its folder has no controllers.
-        read(&innermost.join("memory.current"))?;
-        let folders = innermost.ancestors().take_while(|folder| folder.starts_with(root));
-        Some(Self {
-            folders: folders.take(MAX_DEPTH).map(Path::to_owned).collect(),
+        if let Some(folders) = unified.filter(|folders| has(folders, "memory.current")) {
+            return Some(Self {
+                version: Version::Two,
+                memory: folders.clone(),
+                processors: folders,
+            });
+        }
+        let memory = within(&root.join("memory"), of("memory")?);
+        let processors = of("cpu").map(|path| within(&root.join("cpu"), path));
+        has(&memory, "memory.usage_in_bytes").then_some(Self {
+            version: Version::One,
+            memory,
+            processors: processors.unwrap_or_default(),
         })
     }
 
     /// What it may have and has now.
     pub(crate) fn budget(&self) -> Budget {
-        let own = |file: &str| self.folders.first().and_then(|folder| read(&folder.join(file)));
-        let events = own("memory.events").unwrap_or_default();
-        let limit = |folder: &PathBuf| read(&folder.join("memory.max"))?.trim().parse::<u64>().ok();
+        let (memory, processors) = (self.memory.first(), self.processors.first());
         // The kernel counts a hit in the group whose limit it is, and not in those inside.
-        let limits = self.folders.iter().filter_map(|folder| Some((limit(folder)?, folder)));
-        let limiting = limits.min();
-        let hits = limiting.and_then(|(_, folder)| read(&folder.join("memory.events")));
-        let processors = own("cpu.stat").unwrap_or_default();
-        let quotas = self
-            .folders
+        let limits = self
+            .memory
             .iter()
-            .filter_map(|folder| quota_millis(&read(&folder.join("cpu.max"))?));
+            .filter_map(|folder| Some((self.memory_limit(folder)?, folder)));
+        let limiting = limits.min();
+        let hits = limiting.map(|(_, folder)| match self.version {
+            Version::One => figure(folder, "memory.failcnt").unwrap_or(0),
+            Version::Two => named(folder, "memory.events", "max"),
+        });
+        let used = memory.and_then(|folder| match self.version {
+            Version::One => figure(folder, "memory.usage_in_bytes"),
+            Version::Two => figure(folder, "memory.current"),
+        });
+        let ended = memory.map(|folder| match self.version {
+            Version::One => named(folder, "memory.oom_control", "oom_kill"),
+            Version::Two => named(folder, "memory.events", "oom_kill"),
+        });
+        let throttled_ms = processors.map(|folder| match self.version {
+            Version::One => named(folder, "cpu.stat", "throttled_time") / 1_000_000,
+            Version::Two => named(folder, "cpu.stat", "throttled_usec") / 1000,
+        });
+        let quotas = self.processors.iter().filter_map(|folder| self.quota_millis(folder));
         Budget {
-            memory_bytes: own("memory.current")
-                .and_then(|text| text.trim().parse().ok())
-                .unwrap_or(0),
+            memory_bytes: used.unwrap_or(0),
             memory_limit_bytes: limiting.map(|(bytes, _)| bytes),
-            memory_limit_hits: hits.map_or(0, |events| named(&events, "max")),
-            ended_for_memory: named(&events, "oom_kill"),
+            memory_limit_hits: hits.unwrap_or(0),
+            ended_for_memory: ended.unwrap_or(0),
             cpu_limit: quotas.min().map(|millis| f64::from(millis) / 1000.0),
-            throttled_ms: named(&processors, "throttled_usec") / 1000,
+            throttled_ms: throttled_ms.unwrap_or(0),
         }
+    }
+
+    /// Bytes that processes of a group may use. `None`: no limit.
+    fn memory_limit(&self, folder: &Path) -> Option<u64> {
+        match self.version {
+            Version::One => figure(folder, "memory.limit_in_bytes").filter(|bytes| *bytes < NO_LIMIT),
+            Version::Two => figure(folder, "memory.max"),
+        }
+    }
+
+    /// Thousandths of a processor that processes of a group may use. `None`: no limit.
+    fn quota_millis(&self, folder: &Path) -> Option<u32> {
+        let (quota, period) = match self.version {
+            // No limit is -1.
+            Version::One => (
+                figure(folder, "cpu.cfs_quota_us")?,
+                figure(folder, "cpu.cfs_period_us")?,
+            ),
+            // No limit is `max`.
+            Version::Two => {
+                let text = read(&folder.join("cpu.max"))?;
+                let (quota, period) = text.trim().split_once(' ')?;
+                (quota.parse().ok()?, period.parse().ok()?)
+            }
+        };
+        u32::try_from(quota.checked_mul(1000)?.checked_div(period)?).ok()
     }
 }
 
-/// Thousandths of a processor, of `QUOTA PERIOD` in microseconds. `None`: no limit.
-fn quota_millis(text: &str) -> Option<u32> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
-    u32::try_from(quota.checked_mul(1000)?.checked_div(period)?).ok()
+/// A group's folder, and those around it up to the root.
+fn within(root: &Path, path: &str) -> Vec<PathBuf> {
+    let innermost = root.join(path);
+    let folders = innermost.ancestors().take_while(|folder| folder.starts_with(root));
+    folders.take(MAX_DEPTH).map(Path::to_owned).collect()
 }
 
-/// A figure of lines of `NAME FIGURE`; 0 where it isn't.
-fn named(lines: &str, name: &str) -> u64 {
+fn has(folders: &[PathBuf], file: &str) -> bool {
+    folders.first().is_some_and(|folder| read(&folder.join(file)).is_some())
+}
+
+/// The number that a file of a group is.
+fn figure(folder: &Path, file: &str) -> Option<u64> {
+    read(&folder.join(file))?.trim().parse().ok()
+}
+
+/// A figure of a file of lines of `NAME FIGURE`; 0 where it isn't.
+fn named(folder: &Path, file: &str, name: &str) -> u64 {
+    let lines = read(&folder.join(file)).unwrap_or_default();
     let figure = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok();
     lines.lines().find_map(figure).unwrap_or(0)
 }
@@ -175,5 +248,50 @@ mod tests {
         assert_eq!(budget, expected);
         assert_eq!(ControlGroup::find("4:memory:/a\n0::/elsewhere\n", root.path()), None);
         assert_eq!(ControlGroup::find("4:memory:/a\n", root.path()), None);
+    }
+
+    #[test]
+    fn a_unit_of_an_older_system() {
+        let (slice, unit) = ("system.slice", "system.slice/floorhand-agent.service");
+        let root = group(&[
+            ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            (&format!("memory/{slice}/memory.limit_in_bytes"), "400000000\n"),
+            (&format!("memory/{slice}/memory.failcnt"), "99\n"),
+            (&format!("memory/{unit}/memory.usage_in_bytes"), "50000000\n"),
+            (&format!("memory/{unit}/memory.limit_in_bytes"), "300000000\n"),
+            (&format!("memory/{unit}/memory.failcnt"), "17\n"),
+            (
+                &format!("memory/{unit}/memory.oom_control"),
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            ),
+            ("cpu/cpu.cfs_quota_us", "-1\n"),
+            ("cpu/cpu.cfs_period_us", "100000\n"),
+            (&format!("cpu/{unit}/cpu.cfs_quota_us"), "50000\n"),
+            (&format!("cpu/{unit}/cpu.cfs_period_us"), "100000\n"),
+            (
+                &format!("cpu/{unit}/cpu.stat"),
+                "nr_periods 9\nthrottled_time 2500999999\n",
+            ),
+            // Version 2 is mounted beside it, for the service manager alone.
+            (&format!("{unit}/cgroup.procs"), "1\n"),
+        ]);
+        let groups = format!("4:memory:/{unit}\n2:cpu,cpuacct:/{unit}\n1:name=systemd:/{unit}\n0::/{unit}\n");
+        let expected = Budget {
+            memory_bytes: 50_000_000,
+            memory_limit_bytes: Some(300_000_000),
+            memory_limit_hits: 17,
+            ended_for_memory: 2,
+            cpu_limit: Some(0.5),
+            throttled_ms: 2500,
+        };
+        assert_eq!(ControlGroup::find(&groups, root.path()).unwrap().budget(), expected);
+        // A controller may be missing: then there is no limit of it.
+        let expected = Budget {
+            cpu_limit: None,
+            throttled_ms: 0,
+            ..expected
+        };
+        let groups = format!("4:memory:/{unit}\n");
+        assert_eq!(ControlGroup::find(&groups, root.path()).unwrap().budget(), expected);
     }
 }

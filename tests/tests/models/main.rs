@@ -1,6 +1,7 @@
 //! New models are loaded in a process of their own first: what is too much for it is refused, and what serves goes on.
 
 mod bombs;
+mod budget;
 
 use anyhow::{Context as _, Result, ensure};
 use floorhand_pipeline::{InferenceError, LoadOptions, ModelLimits, Probe, Program};
