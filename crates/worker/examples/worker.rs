@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             let limit = getrlimit(Resource::Cpu);
             Ok(format!("{:?} {:?}", limit.current, limit.maximum).into_bytes())
         }
+        b"score" => std::fs::read("/proc/self/oom_score_adj").map_err(|error| error.to_string()),
         b"much" => Ok(vec![0; 1 << 20]),
         b"peak" => Ok(floorhand_worker::peak_memory_bytes()
             .unwrap_or(0)

@@ -2,8 +2,8 @@
 //!
 //! What is large, and driven by bytes that somebody else made, can end the process that it runs in: a compiler, or an
 //! engine that optimises a model. So a daemon starts itself again as a worker. Limits and input go in at standard input, the answer comes out at
-//! standard output. The worker limits its own address space and CPU time before it reads its input; its parent keeps the
-//! clock and the size of the answer. What memory it took is given back when it ends.
+//! standard output. The worker limits its own address space and CPU time before it reads its input, and is the first that Linux ends when memory is
+//! used up; its parent keeps the clock and the size of the answer. What memory it took is given back when it ends.
 //!
 //! Knows nothing of what is worked on. It keeps no worker: each is started for one piece of work.
 //!
@@ -232,6 +232,8 @@ fn take(work: &Work, max_input: u64, mut from: impl Read) -> Result<Vec<u8>, Str
         cpu_seconds.saturating_add(HARD_AFTER_SECONDS),
     )?;
     limit(Resource::Core, 0, 0)?;
+    // Where memory is used up this is what has to go, and not its parent. No system without the file needs it.
+    drop(std::fs::write("/proc/self/oom_score_adj", "1000"));
     let mut input = Vec::new();
     from.take(max_input)
         .read_to_end(&mut input)

@@ -87,6 +87,11 @@ fn what_the_system_ends_is_told_as_that() {
 }
 
 #[test]
+fn it_goes_before_its_parent_where_memory_is_used_up() {
+    assert_eq!(answer(&limits(), &[b"score"]).unwrap(), b"1000\n");
+}
+
+#[test]
 fn a_long_answer_is_not_taken() {
     let error = answer(&limits(), &[b"much"]).unwrap_err();
     assert!(matches!(error, WorkerError::AnswerTooLarge { max: 1000 }), "{error}");

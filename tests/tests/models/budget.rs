@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// For the agent, and not for what is deployed to it second. A build for tests takes more than one for devices.
 const BUDGET: u64 = 400 << 20;
 /// Of one processor.
-const PERCENT: u64 = 60;
+const PERCENT: u64 = 90;
 
 fn agent(site: &Site, name: &str, rate_hz: f64) -> Result<Agent> {
     site.device(
@@ -46,7 +46,7 @@ fn one_that_wants_more_than_its_budget_is_held_to_it_and_its_neighbour_serves_on
         let status = agent.wait_until("commit", |status| runs(status, "1.0.0"))?;
         ensure!(figure(&status, "memory_limit_bytes") == BUDGET, "{status:#}");
         ensure!(figure(&status, "ended_for_memory") == 0, "{status:#}");
-        ensure!(status.pointer("/budget/cpu_limit") == Some(&json!(0.6)), "{status:#}");
+        ensure!(status.pointer("/budget/cpu_limit") == Some(&json!(0.9)), "{status:#}");
     }
     let before = first.wait_until("results", |status| results(status) > Some(0))?;
 
@@ -66,11 +66,10 @@ fn one_that_wants_more_than_its_budget_is_held_to_it_and_its_neighbour_serves_on
     let held = second.wait_until("status", |status| figure(status, "ended_for_memory") > 0)?;
     ensure!(figure(&held, "memory_limit_hits") > 0, "{held:#}");
     ensure!(figure(&held, "memory_bytes") <= BUDGET, "{held:#}");
-    ensure!(
-        second.log().contains("at the limit of 419430400 bytes"),
-        "{}",
-        without_findings(&second.log())
-    );
+    // It is told with the next report of metrics.
+    let told = "at the limit of 419430400 bytes";
+    wait_for(told, PATIENCE, || Ok(second.log().contains(told).then_some(())))
+        .with_context(|| without_findings(&second.log()))?;
 
     serves(&mut first)?;
     let after = first.wait_until("results", |status| results(status) > results(&before))?;
