@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "JSON that isn't there is null")]
 
 use anyhow::{Context as _, Result, ensure};
+use floorhand_testkit::shared_data;
 use floorhand_tests::{Agent, Hub, PATIENCE, Site, python, run, run_ok, say, wait_for, workspace};
 use serde_json::{Value, json};
 use std::fs;
@@ -181,26 +182,28 @@ fn decibels(number: u64) -> Vec<f64> {
     (0..640).map(|place| value(place) as f64 / 4.0 - 50.0).collect()
 }
 
-#[test]
-fn the_autoencoder_of_mlperf_tiny_is_explained_as_by_shap() -> Result<()> {
-    let shared =
-        std::env::var_os("FLOORHAND_SHARED_DATA").map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
-    let model = shared.join("models/mlperf-tiny-ad01-fp32.onnx");
-    if !model.is_file() {
-        say("SKIPPED: there is no mlperf-tiny-ad01-fp32.onnx in the models of FLOORHAND_SHARED_DATA");
-        return Ok(());
-    }
+/// A bundle's folder with so many rows of background, and so many to explain, and without its `bundle.toml`.
+fn autoencoder(model: &Path, background: u64, rows: u64) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let write = |name: &str, text: String| fs::write(folder.path().join(name), text);
-    fs::copy(&model, folder.path().join("model.onnx"))?;
+    fs::copy(model, folder.path().join("model.onnx"))?;
     let samples = |numbers: std::ops::Range<u64>| {
         let lines = numbers.map(|number| format!("{}\n", json!({ "input_1": decibels(number) })));
         lines.collect::<String>()
     };
-    write("background.jsonl", samples(0..8))?;
-    write("input.jsonl", samples(100..103))?;
+    write("background.jsonl", samples(0..background))?;
+    write("input.jsonl", samples(100..100 + rows))?;
     write("golden.jsonl", "{}\n".to_owned())?;
-    write("bundle.toml", AUTOENCODER.to_owned())?;
+    Ok(folder)
+}
+
+#[test]
+fn the_autoencoder_of_mlperf_tiny_is_explained_as_by_shap() -> Result<()> {
+    let Some(model) = shared_data("models/mlperf-tiny-ad01-fp32.onnx") else {
+        return Ok(());
+    };
+    let folder = autoencoder(&model, 8, 3)?;
+    fs::write(folder.path().join("bundle.toml"), AUTOENCODER)?;
     golden(folder.path(), &decibels(100))?;
     let recorded: Vec<Value> =
         serde_json::from_str(&fs::read_to_string(workspace().join("tests/python/explain/ad01.json"))?)?;
@@ -222,6 +225,67 @@ fn the_autoencoder_of_mlperf_tiny_is_explained_as_by_shap() -> Result<()> {
         let off = check(explanation, expected, &contributions, TOLERANCE)?;
         say(&format!("ad01: {off:.1e}"));
     }
+    Ok(())
+}
+
+/// However fast the machine is, with a budget of a millisecond nothing can be said, or not all; and one is found that cuts it short.
+#[test]
+fn an_explanation_has_no_more_than_its_time() -> Result<()> {
+    let Some(model) = shared_data("models/mlperf-tiny-ad01-fp32.onnx") else {
+        return Ok(());
+    };
+    let folder = autoencoder(&model, 100, 1)?;
+    let run_in = |budget_ms: u64| {
+        let recipe = AUTOENCODER.replace("consecutive = 64", "consecutive = 8").replace(
+            "budget_ms = 600000",
+            &format!("budget_ms = {budget_ms}\nevaluations = 2048"),
+        );
+        fs::write(folder.path().join("bundle.toml"), recipe)?;
+        let file = |name: &str| text(&folder.path().join(name));
+        let (input, results, said) = (file("input.jsonl"), file("results.jsonl"), file("said.jsonl"));
+        let ended = run(&[
+            "run",
+            &text(folder.path()),
+            "--input",
+            &input,
+            "--output",
+            &results,
+            "--explain",
+            "--explanations",
+            &said,
+        ])?;
+        let said = lines(Path::new(&said))?.into_iter().next();
+        ensure!(lines(Path::new(&results))?.len() == 1, "its result is there: {ended:?}");
+        Ok((said, ended))
+    };
+    let mut budget_ms = 1;
+    let explanation = loop {
+        let (said, ended) = run_in(budget_ms)?;
+        if let Some(explanation) = said {
+            break explanation;
+        }
+        ensure!(
+            ended.stderr.contains("time was up after") && ended.stderr.contains("raise budget_ms"),
+            "{ended:?}"
+        );
+        budget_ms += budget_ms.div_ceil(2);
+        ensure!(budget_ms < 600_000, "nothing is said in ten minutes");
+    };
+    ensure!(explanation["complete"] == false, "in {budget_ms} ms: {explanation:#}");
+    let (done, planned) = (number(&explanation, "evaluations")?, number(&explanation, "planned")?);
+    ensure!(done < planned && planned == 2048.0, "{explanation:#}");
+    // Of 80 groups the largest 20 are listed, and what the others contribute is told as a sum.
+    let listed = explanation["features"].as_array().context("features")?;
+    let mut sum = number(&explanation, "base")?;
+    for feature in listed {
+        sum += number(feature, "contribution")?;
+    }
+    sum += number(&explanation, "others")?;
+    let prediction = number(&explanation, "prediction")?;
+    ensure!(
+        (sum - prediction).abs() <= 1e-9 * prediction.abs().max(1.0),
+        "{explanation:#}"
+    );
     Ok(())
 }
 

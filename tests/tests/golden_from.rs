@@ -88,6 +88,72 @@ fn cases_are_made_with_onnx_runtime_and_held_against_tract() -> Result<()> {
     Ok(())
 }
 
+/// Moves a model's weights into a file beside it, as exporters do with large ones.
+const SAVE_APART: &str = "import onnx, sys; model = onnx.load(sys.argv[1]); \
+                          onnx.save_model(model, sys.argv[1], save_as_external_data=True, location=sys.argv[2], size_threshold=0)";
+
+/// A bundle is whole: the weights that a model keeps in a file beside it are packed into it, and its golden cases are those of both.
+#[test]
+fn weights_beside_a_model_are_packed_into_it() -> Result<()> {
+    let Some(python) = python("import numpy, onnx, onnxruntime") else {
+        return Ok(());
+    };
+    let folder = folder()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let whole = fs::read(folder.path().join("model.onnx"))?;
+    let apart = Command::new(&python)
+        .args(["-c", SAVE_APART, &path("model.onnx"), "weights.bin"])
+        .output()?;
+    ensure!(apart.status.success(), "{}", String::from_utf8_lossy(&apart.stderr));
+    let weights = fs::read(folder.path().join("weights.bin"))?;
+    let model = fs::read(folder.path().join("model.onnx"))?;
+    ensure!(!weights.is_empty() && model != whole, "nothing was moved");
+    let input = workspace().join("tests/quickstart/pump.csv");
+    let pack = arguments(folder.path(), &python, &input);
+
+    fs::remove_file(folder.path().join("weights.bin"))?;
+    let refused = run(&pack)?;
+    ensure!(
+        refused.code == Some(1) && refused.stderr.contains("weights.bin"),
+        "{refused:?}"
+    );
+    fs::write(folder.path().join("weights.bin"), &weights[1..])?;
+    let refused = run(&pack)?;
+    ensure!(
+        refused.code == Some(1) && refused.stderr.contains("weights.bin"),
+        "{refused:?}"
+    );
+
+    fs::write(folder.path().join("weights.bin"), weights)?;
+    run_ok(&pack)?;
+    ensure!(cases(folder.path())?.len() == 7, "its golden cases are made of both");
+    // What is packed needs neither.
+    fs::remove_file(folder.path().join("weights.bin"))?;
+    let answers = |bundle: &str, output: &str| -> Result<Vec<Value>> {
+        let input = input.display().to_string();
+        run_ok(&[
+            "run",
+            bundle,
+            "--input",
+            &input,
+            "--rows",
+            "50",
+            "--output",
+            &path(output),
+        ])?;
+        let text = fs::read_to_string(path(output))?;
+        let outputs = |line: &str| Ok(serde_json::from_str::<Value>(line)?.pointer("/outputs").cloned());
+        let found = text.lines().map(outputs).collect::<Result<Vec<_>>>()?;
+        found.into_iter().map(|outputs| outputs.context("outputs")).collect()
+    };
+    let packed = answers(&path("out.fhb"), "packed.jsonl")?;
+    ensure!(packed.len() == 50, "{} of 50", packed.len());
+    fs::write(folder.path().join("model.onnx"), whole)?;
+    let expected = answers(&folder.path().display().to_string(), "whole.jsonl")?;
+    ensure!(packed == expected, "the answers of the packed one are others");
+    Ok(())
+}
+
 /// An answer that is off by 0.02 passes by a tolerance of its own output, and not by that of another.
 #[test]
 fn a_tolerance_is_that_of_its_output() -> Result<()> {

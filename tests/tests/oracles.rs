@@ -1,11 +1,11 @@
 //! Recorded cases are what other libraries give: every script that wrote some makes them again and compares.
 //!
 //! Scripts are found, not listed: `oracle.py` in the tests of each first-party plugin, `oracle*.py` in those of the
-//! statistics and of the models' operators. All of them together take some 40 s of CPU time, so none is left out. What is: the section `mel` of
-//! `oracle_transforms.py`, which needs librosa, and the explanations' `oracle.py`, which needs shap; both are left out of
-//! tests/python/requirements.txt for their size.
+//! statistics, of the models' operators and of the explanations. All of them together take a minute and a half of CPU time, so none is left out. What is: the
+//! section `mel` of `oracle_transforms.py`, which needs librosa, and that is left out of tests/python/requirements.txt for its size.
 
 use anyhow::{Context as _, Result, ensure};
+use floorhand_testkit::shared_data;
 use floorhand_tests::{python, workspace};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use std::time::SystemTime;
 
 /// All that the scripts import.
 const IMPORTS: &str = "import google.protobuf, numpy, onnx, onnxruntime, pandas, river, scipy, sklearn";
+
+/// What those of the explanations import.
+const SHAP: &str = "import shap, sklearn, onnxruntime";
 
 /// Of a script that isn't run whole the sections that are.
 const SECTIONS: [(&str, &[&str]); 1] = [(
@@ -54,14 +57,15 @@ fn scripts(tests: &Path) -> Result<Vec<PathBuf>> {
     Ok(scripts)
 }
 
-/// Makes a script's cases again.
-fn check(python: &Path, script: &Path) -> Result<()> {
+/// Makes a script's cases again; `given` stands in front of what every script takes.
+fn check(python: &Path, script: &Path, given: &[&Path]) -> Result<()> {
     let tests = script.parent().context("a script lies in a folder")?;
     let before = files(tests)?;
     let name = script.file_name().unwrap_or_default();
     let sections = SECTIONS.iter().filter(|(partial, _)| name == *partial);
     let output = Command::new(python)
         .arg(script)
+        .args(given)
         .arg("--check")
         .args(sections.flat_map(|(_, sections)| *sections))
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -91,7 +95,7 @@ fn check_all(folders: &[PathBuf]) -> Result<()> {
     let Some(python) = python(IMPORTS) else {
         return Ok(());
     };
-    let checked = all.iter().map(|script| check(&python, script));
+    let checked = all.iter().map(|script| check(&python, script, &[]));
     let differences: Vec<String> = checked
         .filter_map(|checked| checked.err().map(|error| format!("{error:#}")))
         .collect();
@@ -107,6 +111,24 @@ fn the_statistics_cases_are_those_of_other_libraries() -> Result<()> {
 #[test]
 fn the_operators_cases_are_those_of_onnx_runtime() -> Result<()> {
     check_all(&[workspace().join("crates/inference/tests")])
+}
+
+#[test]
+fn the_explanations_cases_are_those_of_shap() -> Result<()> {
+    let Some(python) = python(SHAP) else {
+        return Ok(());
+    };
+    for script in scripts(&workspace().join("crates/explanation/tests"))? {
+        check(&python, &script, &[])?;
+    }
+    let Some(models) = shared_data("models") else {
+        return Ok(());
+    };
+    check(
+        &python,
+        &workspace().join("tests/python/explain/record_shap.py"),
+        &[&models],
+    )
 }
 
 #[test]

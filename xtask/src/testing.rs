@@ -3,7 +3,7 @@
 //! Owns what happens before `cargo test`: a broker and SoftHSM are found or installed, the plugins are built or proven to
 //! be the committed ones, the daemons that end-to-end tests start are built. It changes nothing in the working tree. What
 //! can't be had is said in one line, and the tests that need it then fail and say so again. Outside CI those that need Python packages,
-//! and everywhere those that need the shared data, say that they are skipped.
+//! and those that need the shared data where there is none, say that they are skipped.
 
 use crate::{
     plugins,
@@ -55,6 +55,12 @@ const WASM_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 /// Where tests find the components that were built for this run, to hold the committed ones against.
 const FRESH_PLUGINS: &str = "FLOORHAND_FRESH_PLUGINS";
 
+/// Published data and models, beside the workspace unless this names the folder.
+const SHARED_DATA: &str = "FLOORHAND_SHARED_DATA";
+
+/// A test that misses something of it fails instead of being skipped (floorhand-testkit).
+const REQUIRE_SHARED_DATA: &str = "FLOORHAND_REQUIRE_SHARED_DATA";
+
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
 /// What `cargo xtask test` takes.
@@ -102,6 +108,7 @@ pub fn run(options: &Options) -> Result<()> {
     settings.extend(jco.is_ok().then(|| (REQUIRE_JCO, PathBuf::from("1"))));
     settings.extend(jco.ok().map(|jco| (JCO, jco)));
     settings.extend(postgres.then(|| (REQUIRE_POSTGRES, PathBuf::from("1"))));
+    settings.extend(has_shared_data()?.then(|| (REQUIRE_SHARED_DATA, PathBuf::from("1"))));
     let (passed, counts) = run_tests(&options.arguments, settings)?;
     println!("\n{}", summary(&counts, started.elapsed()));
     let missing: Vec<String> = needed.into_iter().filter_map(Result::err).collect();
@@ -111,6 +118,22 @@ pub fn run(options: &Options) -> Result<()> {
     ensure!(passed, "tests failed");
     ensure!(missing.is_empty(), "{}", missing.join("; "));
     Ok(())
+}
+
+/// Whether there are published data and models here.
+fn has_shared_data() -> Result<bool> {
+    let folder = match std::env::var_os(SHARED_DATA) {
+        Some(folder) => PathBuf::from(folder),
+        None => workspace::root()?.join("../shared/data"),
+    };
+    let found = folder.is_dir();
+    if !found {
+        println!(
+            "xtask: there is no {} ({SHARED_DATA}); tests of published models and data say that they are skipped",
+            folder.display()
+        );
+    }
+    Ok(found)
 }
 
 /// Finds or installs a program that tests can't do without. The error is the line for people.

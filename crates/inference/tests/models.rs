@@ -6,6 +6,7 @@ mod onnx;
 
 use floorhand_inference::{InferenceError, LoadOptions, MAX_MODEL_BYTES, Model, inline_external_data};
 use floorhand_tensor::{Datatype, Dim, Tensor, TensorError};
+use floorhand_testkit::shared_data;
 use onnx::Size;
 use prost::Message;
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -358,20 +359,16 @@ fn a_graph_that_does_not_fit_together_is_refused_by_node() {
 
 #[test]
 fn a_published_model_runs() {
-    let folder = std::env::var("FLOORHAND_SHARED_DATA").map_or_else(
-        |_| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-        std::path::PathBuf::from,
-    );
     for name in [
         "mlperf-tiny-ad01-fp32",
         "mlperf-tiny-ad01-int8",
         "mlperf-tiny-kws-fp32",
         "mlperf-tiny-resnet8-fp32",
     ] {
-        let Ok(bytes) = std::fs::read(folder.join("models").join(format!("{name}.onnx"))) else {
-            println!("skipped {name}: there is no such file in {}", folder.display());
+        let Some(path) = shared_data(&format!("models/{name}.onnx")) else {
             continue;
         };
+        let bytes = std::fs::read(path).unwrap();
         let mut model = Model::load(&bytes, &LoadOptions::default()).unwrap();
         println!("{name}: {:?}", model.signature());
         model.warm_up().unwrap();

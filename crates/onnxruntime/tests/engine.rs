@@ -1,11 +1,8 @@
 //! ONNX Runtime as an engine: what it answers, what is refused, and libraries that are none.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test may panic, and says what it skips"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod library;
 #[path = "../../inference/tests/onnx/mod.rs"]
 mod onnx;
 #[path = "../../inference/tests/recorded/mod.rs"]
@@ -15,10 +12,10 @@ mod recorded;
 use floorhand_inference::{Engine, InferenceError, LoadOptions, Session, Tract};
 use floorhand_onnxruntime::{OnnxRuntime, OpenError};
 use floorhand_tensor::{Dim, Tensor, compare};
+use library::{engine, library};
 use onnx::Size;
 use prost::Message as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{GraphProto, OperatorSetIdProto, StringStringEntryProto, TensorProto};
 
@@ -26,35 +23,6 @@ use tract_onnx::pb::{GraphProto, OperatorSetIdProto, StringStringEntryProto, Ten
 const OPERATORS: &str = include_str!("../../inference/tests/ml_operators.json");
 const TREES: &str = include_str!("../../inference/tests/tree_ensembles.json");
 const REWRITES: &str = include_str!("../../inference/tests/rewrites.json");
-
-/// Asks a Python where its package onnxruntime has the library.
-const ASK: &str = "import glob, os, onnxruntime; \
-                   print(glob.glob(os.path.join(os.path.dirname(onnxruntime.__file__), 'capi', 'libonnxruntime.so.*'))[0]); \
-                   print(onnxruntime.__version__)";
-
-/// The library of the Python in `FLOORHAND_PYTHON`, and its version. None, and a line that says so, where there is none.
-fn library() -> Option<(PathBuf, String)> {
-    let python = std::env::var_os("FLOORHAND_PYTHON").map_or_else(|| "python3".into(), PathBuf::from);
-    let asked = Command::new(&python).args(["-c", ASK]).output();
-    if let Ok(output) = asked
-        && output.status.success()
-    {
-        let text = String::from_utf8(output.stdout).unwrap();
-        let mut lines = text.lines();
-        return Some((lines.next().unwrap().into(), lines.next().unwrap().to_owned()));
-    }
-    assert!(
-        std::env::var_os("FLOORHAND_REQUIRE_PYTHON").is_none(),
-        "{} has no onnxruntime, and FLOORHAND_REQUIRE_PYTHON is set",
-        python.display()
-    );
-    eprintln!("SKIPPED: needs a Python with the package onnxruntime (FLOORHAND_PYTHON)");
-    None
-}
-
-fn engine() -> Option<OnnxRuntime> {
-    library().map(|(path, _)| OnnxRuntime::open(&path).unwrap())
-}
 
 #[test]
 fn it_is_opened_once_and_tells_its_version() {

@@ -1,15 +1,14 @@
 //! Memory is given back: a model is replaced a thousand times, and the process stays as large as it was.
 //!
 //! The model is MLPerf Tiny's anomaly autoencoder, in `FLOORHAND_SHARED_DATA`, else `../shared/data` beside the workspace.
-//! With `--nocapture` it tells the anonymous part of the process's proportional set size (PSS) on the way: without files, of which as
-//! much counts as happens to be mapped by nobody else.
+//! With `--nocapture` it tells the anonymous part of the process's proportional set size (PSS) on the way.
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
 use floorhand_bundle::{Digest, Gates, InputSpec, ModelSpec, PipelineSpec};
 use floorhand_pipeline::{Host, HostConfig, Loaded, Pipeline, Sample, Serving, model_signature};
 use floorhand_tensor::Tensor;
-use std::path::{Path, PathBuf};
+use floorhand_testkit::{anonymous_pss, shared_data};
 use std::thread;
 
 const SWAPS: u64 = 1000;
@@ -21,19 +20,6 @@ const SETTLED: u64 = 100;
 /// How much larger the process may be after the last swap than it ever was until then, in bytes. The model's weights have 1 MiB, so
 /// that a nine-hundredth of what was unloaded would be seen.
 const GROWTH: u64 = 1 << 20;
-
-fn shared_data() -> PathBuf {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    std::env::var_os("FLOORHAND_SHARED_DATA").map_or_else(beside, PathBuf::from)
-}
-
-/// The anonymous part of the process's proportional set size, in bytes.
-fn pss() -> Option<u64> {
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib * 1024)
-}
 
 fn load(spec: &PipelineSpec, onnx: &[u8], host: &Host, generation: u64) -> Loaded {
     let mut pipeline = Pipeline::load(spec, &mut |_| Ok(onnx.to_vec()), host).unwrap();
@@ -50,11 +36,14 @@ fn load(spec: &PipelineSpec, onnx: &[u8], host: &Host, generation: u64) -> Loade
 
 #[test]
 fn a_thousand_swaps_leave_nothing_behind() {
-    let path = shared_data().join("models/mlperf-tiny-ad01-fp32.onnx");
-    let (Ok(onnx), Some(_)) = (std::fs::read(&path), pss()) else {
-        println!("SKIPPED: needs {} (FLOORHAND_SHARED_DATA) and Linux", path.display());
+    let Some(path) = shared_data("models/mlperf-tiny-ad01-fp32.onnx") else {
         return;
     };
+    if anonymous_pss().is_none() {
+        println!("SKIPPED: needs a kernel that tells proportional set sizes");
+        return;
+    }
+    let onnx = std::fs::read(path).unwrap();
     let signature = model_signature(&onnx).unwrap();
     let tensor = signature.inputs.first().unwrap().clone();
     let sample = Sample {
@@ -83,7 +72,7 @@ fn a_thousand_swaps_leave_nothing_behind() {
     };
     let host = Host::new(HostConfig::default()).unwrap();
     let mut serving = Serving::default();
-    println!("start: {:.1} MiB", pss().unwrap() as f64 / f64::from(1 << 20));
+    println!("start: {:.1} MiB", anonymous_pss().unwrap() as f64 / f64::from(1 << 20));
     let mut largest = 0;
     for swap in 1..=SWAPS {
         // Loaded on a thread, served on another, and dropped on a third, as the agent does.
@@ -94,13 +83,16 @@ fn a_thousand_swaps_leave_nothing_behind() {
         }
         thread::spawn(move || drop(replaced)).join().unwrap();
         if [10, SETTLED, SWAPS].contains(&swap) {
-            println!("after {swap}: {:.1} MiB", pss().unwrap() as f64 / f64::from(1 << 20));
+            println!(
+                "after {swap}: {:.1} MiB",
+                anonymous_pss().unwrap() as f64 / f64::from(1 << 20)
+            );
         }
         if swap <= SETTLED {
-            largest = largest.max(pss().unwrap());
+            largest = largest.max(anonymous_pss().unwrap());
         }
     }
-    let grown = pss().unwrap().saturating_sub(largest);
+    let grown = anonymous_pss().unwrap().saturating_sub(largest);
     println!("{grown} bytes more than at most until swap {SETTLED}");
     assert!(grown <= GROWTH, "{grown} bytes more than at most until swap {SETTLED}");
 }

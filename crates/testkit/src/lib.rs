@@ -1,5 +1,5 @@
 //! What tests of several crates share: a real broker, throw-away certificates, tokens without hardware, a clock that moves by hand, a network
-//! that fails on demand, a disk that remembers what a power cut could leave of it.
+//! that fails on demand, a disk that remembers what a power cut could leave of it, published data that lies beside the workspace.
 //!
 //! Only ever a dev-dependency. Of the workspace it names the store alone, whose disk it stands in for.
 //!
@@ -21,6 +21,7 @@
 mod clock;
 pub mod crash;
 mod fake;
+mod memory;
 mod mosquitto;
 mod mqtt_proxy;
 mod pki;
@@ -28,10 +29,12 @@ mod poll;
 mod port;
 mod postgres;
 mod proxy;
+mod shared_data;
 mod softhsm;
 
 pub use clock::ManualClock;
 pub use fake::{FakeEnd, fake_transport};
+pub use memory::anonymous_pss;
 pub use mosquitto::{Mosquitto, MosquittoConfig, MosquittoTls};
 pub use mqtt_proxy::{FaultCounts, FaultRates, MqttProxy};
 pub use pki::{Identity, Pki};
@@ -39,4 +42,5 @@ pub use poll::{eventually, eventually_async};
 pub use port::free_port;
 pub use postgres::Postgres;
 pub use proxy::Proxy;
+pub use shared_data::shared_data;
 pub use softhsm::SoftHsm;

@@ -240,8 +240,15 @@ def several(addresses: list[str], model: str, golden: str) -> None:
             if not np.allclose(result, expected["score"][at : at + 2], rtol=1e-4, atol=1e-4):
                 wrong.append(f"{number}: row {at} gave {result}")
 
+    client = clients(*addresses)[0][0]
+    before = counts(client, model)
     threads(work, 8)
     assert not wrong, wrong
+    after = counts(client, model)
+    asked, ran = after[2] - before[2], after[1] - before[1]
+    assert asked == 8 * 30 and after[0] - before[0] == 2 * asked, (before, after)
+    # They waited for each other, and ran together.
+    assert ran < asked, (ran, asked)
 
 
 def threads(work: Callable[[int], None], count: int) -> None:

@@ -92,20 +92,11 @@ fn median(mut times: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use floorhand_testkit::shared_data;
 
     fn key_words(kind: &str) -> Option<Vec<u8>> {
-        let shared = std::env::var_os("FLOORHAND_SHARED_DATA").map_or_else(
-            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"),
-            std::path::PathBuf::from,
-        );
-        let model = std::fs::read(shared.join(format!("models/mlperf-tiny-kws-{kind}.onnx"))).ok();
-        if model.is_none() {
-            eprintln!(
-                "SKIPPED: there are no models in {} (FLOORHAND_SHARED_DATA)",
-                shared.display()
-            );
-        }
-        model
+        let model = shared_data(&format!("models/mlperf-tiny-kws-{kind}.onnx"))?;
+        Some(std::fs::read(model).unwrap())
     }
 
     #[test]

@@ -6,14 +6,11 @@
 //! Ours has to be near one of the two in every row, and a classifier's top class has to be that of one of them. Where
 //! one of them gives several classes the same highest score, which int8 allows, any of those is.
 
-use crate::cases::{Case, Folder, workspace};
+use crate::cases::{Case, Folder};
 use floorhand_inference::{LoadOptions, Model};
 use floorhand_tensor::{Datatype, Tensor, compare};
+use floorhand_testkit::shared_data;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-
-/// Where there are models besides the repository.
-const SHARED_DATA: &str = "FLOORHAND_SHARED_DATA";
 
 /// How far an output may be from the nearer of ONNX Runtime's two, by the end of the model's name: in steps where the
 /// output is int8, else relative above 1 and absolute below.
@@ -98,12 +95,9 @@ fn tops(tensor: &Tensor) -> Vec<usize> {
 
 #[test]
 fn mlperf_tiny_answers_as_in_onnx_runtime() {
-    let shared = std::env::var_os(SHARED_DATA).map_or_else(|| workspace().join("../shared/data"), PathBuf::from);
-    let models = shared.join("models");
-    if !models.is_dir() {
-        eprintln!("SKIPPED: there are no models in {} ({SHARED_DATA})", models.display());
+    let Some(models) = shared_data("models") else {
         return;
-    }
+    };
     let Some(folder) = Folder::made_by("mlperf_tiny.py", &[&models]) else {
         return;
     };
