@@ -332,6 +332,81 @@ def products_of_integers():
         record(f"product of integers {kind} {of.__name__} to {to.__name__}", [*given, *nodes], {"x": x}, ["y"])
 
 
+def convolution(x, y, outputs, channels, kernel=3, bias=True, **attributes):
+    """The nodes of a convolution with weights by lot; what it is given beside them."""
+    shape = (outputs, channels // attributes.get("group", 1), kernel, kernel)
+    nodes = [constant(f"{y}.w", random.normal(0, 1 / np.sqrt(shape[1] * kernel * kernel), shape).astype(F32))]
+    if bias:
+        nodes.append(constant(f"{y}.b", random.normal(0, 1, outputs).astype(F32)))
+    return [*nodes, helper.make_node("Conv", [x, f"{y}.w", f"{y}.b"][: 2 + bias], [y], **attributes)]
+
+
+def steps_behind_convolutions():
+    """Every second place of what a convolution answers, which is no convolution with twice its stride."""
+    x = {"x": random.normal(0, 1, (1, 4, 9, 8)).astype(F32)}
+    around = {"pads": [1, 1, 1, 1]}
+    for padding in [{"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, around]:
+        nodes = [*convolution("x", "a", 4, 4, **padding), *convolution("a", "y", 6, 4, kernel=1, strides=[2, 2])]
+        record(f"a step behind {padding}", nodes, x, ["y"])
+        nodes.insert(-3, helper.make_node("Relu", ["a"], ["r"]))
+        nodes[-1] = helper.make_node("Conv", ["r", "y.w", "y.b"], ["y"], strides=[2, 2])
+        record(f"a step behind a ReLU behind {padding}", nodes, x, ["y"])
+    for first, step in itertools.product([0, 1, 2, 5], [1, 2, 3, -1, -2]):
+        numbers = {"s": [first if step > 0 else 8 - first], "e": [1 << 40 if step > 0 else -(1 << 40)], "i": [2], "t": [step]}
+        cut = [constant(name, np.array(value)) for name, value in numbers.items()]
+        cut.append(helper.make_node("Slice", ["a", "s", "e", "i", "t"], ["y"]))
+        record(f"every {step} from {first} behind a convolution", [*convolution("x", "a", 4, 4, **around), *cut], x, ["y"])
+        if step == 1:
+            cut[-1] = helper.make_node("Slice", ["a", "s", "e", "i", "t"], ["c"])
+            nodes = [*convolution("x", "a", 4, 4, **around), *cut, *convolution("c", "y", 3, 4, kernel=1, strides=[2, 1])]
+            record(f"a step behind rows from {first}", nodes, x, ["y"])
+    for axis in [1, 2, 3]:
+        nodes = [*convolution("x", "a", 4, 4), helper.make_node("Softmax", ["a"], ["p"], axis=axis)]
+        record(f"a step behind a softmax along {axis}", [*nodes, *convolution("p", "y", 3, 4, kernel=1, strides=[2, 2])], x, ["y"])
+    shape = constant("n", np.array([1, 4, 4, 8]))
+    nodes = [shape, helper.make_node("Reshape", ["x", "n"], ["c"]), *convolution("c", "y", 3, 4, kernel=1, strides=[2, 2])]
+    record("a step behind another shape", nodes, {"x": random.normal(0, 1, (1, 16, 2, 4)).astype(F32)}, ["y"])
+    nodes = [helper.make_node("GlobalAveragePool", ["x"], ["g"]), shape, helper.make_node("Expand", ["g", "n"], ["c"])]
+    record("a step behind what is repeated", [*nodes, *convolution("c", "y", 3, 4, kernel=1, strides=[2, 2])], x, ["y"])
+
+
+def constants_before_convolutions():
+    """A number for each channel less a convolution, or divided by one; and the other way round."""
+    x = {"x": random.normal(0, 1, (1, 3, 5, 4)).astype(F32)}
+    for operator, outputs, is_first, is_alone in itertools.product(["Sub", "Div", "Add", "Mul"], [1, 4], [True, False], [True, False]):
+        nodes = convolution("x", "a", outputs, 3)
+        # Far from 0, by which a quotient would be of any size.
+        nodes[1] = constant("a.b", random.uniform(5, 6, outputs).astype(F32))
+        last = "a"
+        if not is_alone:
+            nodes += [constant("o", random.uniform(1, 2, (outputs, 1, 1)).astype(F32)), helper.make_node("Mul", ["a", "o"], ["m"])]
+            last = "m"
+        nodes.append(constant("c", random.uniform(1, 2, (outputs, 1, 1)).astype(F32)))
+        given = ["c", last] if is_first else [last, "c"]
+        nodes.append(helper.make_node(operator, given, ["y"]))
+        record(f"{operator} of {outputs} and a convolution, first {is_first}, alone {is_alone}", nodes, x, ["y"])
+
+
+def networks():
+    """Convolutions one behind the other, and two ways round: values between them lie in another order."""
+    x = {"x": random.normal(0, 1, (1, 3, 9, 7)).astype(F32)}
+    around = {"pads": [1, 1, 1, 1]}
+    for kind in ["Relu", "Clip", "HardSwish", "Sigmoid"]:
+        nodes = [*convolution("x", "a", 12, 3, strides=[2, 1], **around), *curve(kind, "a", "b")]
+        nodes += [*convolution("b", "c", 12, 12, group=12, **around), helper.make_node("Relu", ["c"], ["d"])]
+        nodes += [*convolution("d", "e", 17, 12, kernel=1, bias=kind != "Clip"), helper.make_node("Relu", ["e"], ["f"])]
+        nodes += [*convolution("f", "g", 9, 17, **around), helper.make_node("GlobalAveragePool", ["g"], ["y"])]
+        record(f"network with {kind}", nodes, x, ["y", "d"] if kind == "Relu" else ["y"])
+    nodes = [*convolution("x", "a", 12, 3, **around), helper.make_node("Relu", ["a"], ["b"])]
+    nodes += [*convolution("b", "c", 9, 12, **around), helper.make_node("Relu", ["c"], ["d"])]
+    nodes += [*convolution("d", "e", 12, 9, **around), helper.make_node("Add", ["e", "b"], ["f"]), helper.make_node("Relu", ["f"], ["g"])]
+    nodes += [*convolution("g", "h", 10, 12, strides=[2, 2], **around), helper.make_node("Relu", ["h"], ["i"])]
+    nodes += [*convolution("i", "j", 9, 10, **around), *convolution("g", "k", 9, 12, kernel=1, strides=[2, 2])]
+    nodes += [helper.make_node("Add", ["j", "k"], ["l"]), helper.make_node("Relu", ["l"], ["m"])]
+    record("network two ways round", [*nodes, helper.make_node("GlobalMaxPool", ["m"], ["y"])], x, ["y"])
+    record("network of NaN", nodes, {"x": with_nan(1, 3, 9, 7)}, ["m"])
+
+
 def biases_that_are_not_by_output():
     """What is added behind a product may be by row, or have more axes than it."""
     cases = [((4, 3), (4, 1)), ((2, 3), (1, 1, 4)), ((3,), (1, 4)), ((2, 1, 3), (4, 1)), ((2, 3), (1, 4)), ((2, 3), (1,))]
@@ -380,4 +455,7 @@ if __name__ == "__main__":
     between_integers()
     products_of_integers()
     biases_that_are_not_by_output()
+    steps_behind_convolutions()
+    constants_before_convolutions()
+    networks()
     finish(__file__)

@@ -50,6 +50,31 @@ impl Thin {
         })
     }
 
+    fn of_type<T: Datum + Copy>(&self, input: &Tensor) -> TractResult<Tensor> {
+        let plain = input.try_as_plain_ram()?;
+        let numbers = plain.as_slice::<T>()?;
+        let mut shape: TVec<usize> = input.shape().into();
+        *shape.get_mut(self.axis).context("no axis")? = self.left();
+        let mut answer = Tensor::zero_dt(input.datum_type(), &shape)?;
+        let mut answers = answer.try_as_plain_ram_mut()?;
+        let answers = answers.as_slice_mut::<T>()?;
+        if !answers.is_empty() {
+            let slices = numbers.chunks_exact(self.size * self.behind);
+            for (slice, to) in slices.zip(answers.chunks_exact_mut(self.left() * self.behind)) {
+                let slice = slice.get(self.first * self.behind..).unwrap_or_default();
+                if self.behind == 1 {
+                    thin_out(slice, self.stride, to);
+                } else {
+                    let rows = slice.chunks_exact(self.behind).step_by(self.stride);
+                    to.chunks_exact_mut(self.behind)
+                        .zip(rows)
+                        .for_each(|(to, row)| to.copy_from_slice(row));
+                }
+            }
+        }
+        Ok(answer)
+    }
+
     /// How many of its axis are left.
     const fn left(&self) -> usize {
         self.size.saturating_sub(self.first).div_ceil(self.stride)
@@ -79,43 +104,26 @@ impl Kernel for Thin {
 
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<TVec<Tensor>> {
         let input = inputs.first().context("no input")?;
-        let plain = input.try_as_plain_ram()?;
-        let numbers = plain.as_slice::<f32>()?;
-        let mut shape: TVec<usize> = input.shape().into();
-        *shape.get_mut(self.axis).context("no axis")? = self.left();
-        let mut answer = Tensor::zero::<f32>(&shape)?;
-        let mut answers = answer.try_as_plain_ram_mut()?;
-        let answers = answers.as_slice_mut::<f32>()?;
-        if answers.is_empty() {
-            return Ok(tvec![answer]);
-        }
-        let slices = numbers.chunks_exact(self.size * self.behind);
-        for (slice, to) in slices.zip(answers.chunks_exact_mut(self.left() * self.behind)) {
-            let slice = slice.get(self.first * self.behind..).unwrap_or_default();
-            if self.behind == 1 {
-                thin_out(slice, self.stride, to);
-            } else {
-                let rows = slice.chunks_exact(self.behind).step_by(self.stride);
-                to.chunks_exact_mut(self.behind)
-                    .zip(rows)
-                    .for_each(|(to, row)| to.copy_from_slice(row));
-            }
-        }
-        Ok(tvec![answer])
+        Ok(tvec![dispatch_copy!(Self::of_type(input.datum_type())(self, input))?])
     }
+}
+
+/// Whether the operator takes the place of a node.
+pub(super) fn takes(model: &TypedModel, node: &TypedNode) -> bool {
+    thin(model, node).is_some()
+}
+
+fn thin(model: &TypedModel, node: &TypedNode) -> Option<Thin> {
+    let downsample = node.op_as::<Downsample>()?;
+    let input = model.outlet_fact(*node.inputs.first()?).ok()?;
+    let is_plain = input.datum_type.is_copy() && !input.datum_type.is_quantized();
+    is_plain.then_some(())?;
+    Thin::of(downsample, input.shape.as_concrete()?)
 }
 
 /// Puts the operator in the place of tract's.
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
-    kernel::replace(model, "Downsample", 1, |model, node| {
-        let downsample = node.op_as::<Downsample>()?;
-        let input = model.outlet_fact(*node.inputs.first()?).ok()?;
-        let shape = input
-            .shape
-            .as_concrete()
-            .filter(|_| input.datum_type == DatumType::F32)?;
-        Thin::of(downsample, shape)
-    })
+    kernel::replace(model, "Downsample", 1, thin)
 }
 
 #[cfg(test)]

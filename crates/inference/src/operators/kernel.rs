@@ -6,6 +6,7 @@
 //! An `i64` may reach an operator as tract's symbolic integer. The adapter shows it as the `i64` that it is in ONNX, so
 //! that no kernel has to think of it.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl Fact {
 /// An operator: its attributes, parsed, and what they do to tensors.
 ///
 /// Errors say what is wrong and what to do; the adapter puts the node's and the operator's name before them.
-pub(crate) trait Kernel: Debug + Send + Sync + 'static {
+pub(crate) trait Kernel: Any + Debug + Send + Sync {
     /// The operator's name in ONNX.
     fn name(&self) -> &'static str;
 
@@ -71,6 +72,12 @@ pub(crate) fn wrap(node: &NodeProto, kernel: impl Kernel) -> Built {
     let named = |(slot, name): (usize, &String)| (!name.is_empty()).then_some(slot);
     let wanted = node.output.iter().enumerate().filter_map(named).collect();
     (expand(adapter(site(node).into(), kernel, wanted)), Vec::new())
+}
+
+/// Whether a node is this kernel.
+pub(crate) fn is<K: Kernel>(node: &TypedNode) -> bool {
+    let kernel = node.op_as::<Adapter>().map(|adapter| &*adapter.kernel);
+    kernel.is_some_and(|kernel| (kernel as &dyn Any).is::<K>())
 }
 
 /// Wires a kernel of one output into a graph whose types are known.

@@ -4,6 +4,7 @@
 //! place of one of tract's names the version of tract that it was held against, so that it can go when tract's is right.
 
 mod activation;
+mod apart;
 mod convolution;
 mod downsample;
 mod extreme;
@@ -24,11 +25,13 @@ use tract_onnx::prelude::{TractResult, TypedModel};
 
 /// Chooses, in a model whose types are known, how our operators compute, before it is simplified.
 pub(crate) fn plan(model: &mut TypedModel) -> TractResult<()> {
-    kernel::plan(model)
+    kernel::plan(model)?;
+    apart::hold(model)
 }
 
 /// Puts our operators in the place of tract's in a model that has been simplified, before it is planned.
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
+    apart::release(model)?;
     kernel::settle(model)?;
     nan::replace(model)?;
     extreme::replace(model)?;
