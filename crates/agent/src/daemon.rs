@@ -56,6 +56,7 @@ pub fn run(args: Args) -> ExitCode {
         Some(Command::Doctor { json }) => return doctor::run(&place.config, *json),
         _ => {}
     }
+    floorhand_pipeline::keep_memory();
     let config = match Config::load(&place.config) {
         Ok(config) => config,
         Err(mistakes) => return report::misconfigured(&mistakes, args.json),

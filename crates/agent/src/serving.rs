@@ -26,7 +26,7 @@ use floorhand_lifecycle::TrialSample;
 use floorhand_pipeline::decode::DecodeError;
 use floorhand_pipeline::{
     Loaded, Outcome, Processed, ResultHead, Sample, SampleError, Serving, StageEvent, StageEventKind, Trial,
-    finding_json, result_json,
+    finding_json, give_back_memory, result_json,
 };
 use floorhand_protocol::{Finding, Mode, Parameters, Phase, Prediction, RecordBody, Severity};
 use floorhand_tensor::Tensor;
@@ -199,9 +199,10 @@ fn unload(loaded: Option<Loaded>) {
     let Some(loaded) = loaded else { return };
     let generation = loaded.generation;
     // Where no thread can be had the closure is dropped here, and the generation with it.
-    let spawned = std::thread::Builder::new()
-        .name("unload".to_owned())
-        .spawn(move || drop(loaded));
+    let spawned = std::thread::Builder::new().name("unload".to_owned()).spawn(move || {
+        drop(loaded);
+        give_back_memory();
+    });
     if let Err(error) = spawned {
         tracing::debug!(generation, %error, "no thread to unload on");
     }

@@ -49,6 +49,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
+    floorhand_pipeline::keep_memory();
     let out = Output::new(cli.json);
     dispatch(cli.command, &out).unwrap_or_else(|error| exit::report(&error, &out))
 }

@@ -199,6 +199,8 @@ fn library(python: &Path) -> PathBuf {
 const RTEN_THREADS: &str = "RTEN_NUM_THREADS";
 
 fn main() {
+    // As the agent does.
+    floorhand_inference::keep_memory();
     if std::env::var_os(RTEN_THREADS).is_none() {
         let mut again = Command::new(std::env::current_exe().unwrap());
         let ended = again.args(std::env::args_os().skip(1)).env(RTEN_THREADS, "1").status();

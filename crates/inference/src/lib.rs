@@ -29,6 +29,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("tensors are little-endian bytes, and are handed to tract as they are");
 
+mod allocator;
 mod batch;
 mod branches;
 mod check;
@@ -50,6 +51,7 @@ pub mod together;
 
 use std::ops::RangeInclusive;
 
+pub use allocator::{give_back_memory, keep_memory};
 pub use engine::{Engine, Session, Tract};
 pub use error::InferenceError;
 pub use examine::{Examined, examine};

@@ -53,7 +53,10 @@ pub use error::{LoadError, SampleError};
 pub use explain::{
     Contribution, ExplainError, Explainer, Explanation, SharedExplainer, explanation_json, explanation_text,
 };
-pub use floorhand_inference::{Engine, InferenceError, LoadOptions, Session, Tract, float_twin, inline_external_data};
+pub use floorhand_inference::{
+    Engine, InferenceError, LoadOptions, Session, Tract, float_twin, give_back_memory, inline_external_data,
+    keep_memory,
+};
 pub use floorhand_plugin_host::{
     CacheConfig, CompileLimits, Compiler, Finding, Host, HostConfig, HostError, Message, Phase, Severity,
     Stats as HostStats, compile_worker,

@@ -6,7 +6,9 @@
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
 use floorhand_bundle::{Digest, Gates, InputSpec, ModelSpec, PipelineSpec};
-use floorhand_pipeline::{Host, HostConfig, Loaded, Pipeline, Sample, Serving, model_signature};
+use floorhand_pipeline::{
+    Host, HostConfig, Loaded, Pipeline, Sample, Serving, give_back_memory, keep_memory, model_signature,
+};
 use floorhand_tensor::Tensor;
 use floorhand_testkit::{anonymous_pss, shared_data};
 use std::thread;
@@ -70,6 +72,8 @@ fn a_thousand_swaps_leave_nothing_behind() {
         postprocess: Vec::new(),
         monitors: Vec::new(),
     };
+    // As the agent does, as in giving it back.
+    keep_memory();
     let host = Host::new(HostConfig::default()).unwrap();
     let mut serving = Serving::default();
     println!("start: {:.1} MiB", anonymous_pss().unwrap() as f64 / f64::from(1 << 20));
@@ -81,7 +85,11 @@ fn a_thousand_swaps_leave_nothing_behind() {
         for _ in 0..3 {
             serving.active_mut().unwrap().pipeline.process(&sample, 0);
         }
-        thread::spawn(move || drop(replaced)).join().unwrap();
+        let unload = move || {
+            drop(replaced);
+            give_back_memory();
+        };
+        thread::spawn(unload).join().unwrap();
         if [10, SETTLED, SWAPS].contains(&swap) {
             println!(
                 "after {swap}: {:.1} MiB",
