@@ -281,7 +281,7 @@ fn bound(model: &TypedModel, node: &TypedNode, which: Which) -> Option<(Bound, O
 
 /// The larger, or smaller, of each number and one number.
 #[derive(Debug, Clone, PartialEq)]
-struct Bound {
+pub(super) struct Bound {
     which: Which,
     number: f64,
 }
@@ -289,6 +289,22 @@ struct Bound {
 impl Eq for Bound {}
 
 impl Bound {
+    /// The one that an operator is, if it is one.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn of(op: &ElementWiseOp) -> Option<&Self> {
+        op.0.downcast_ref().filter(|bound: &&Self| !bound.number.is_nan())
+    }
+
+    /// Where numbers are that lie between these.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn narrowed(&self, [low, high]: [f32; 2]) -> [f32; 2] {
+        let number = self.number as f32;
+        match self.which {
+            Which::Max => [low.max(number), high],
+            Which::Min => [low, high.min(number)],
+        }
+    }
+
     fn apply<T: Number>(&self, numbers: &mut [T], bound: T) {
         // Which one is asked once, not for each number.
         match self.which {

@@ -45,6 +45,22 @@ impl Vectors {
         }
     }
 
+    /// Numbers in one of them.
+    pub(crate) const fn lanes(self) -> usize {
+        match self {
+            Self::Avx512(_) => 16,
+            Self::Avx2(_) => 8,
+        }
+    }
+
+    /// How many registers of outputs are worth computing at once, of so many outputs.
+    pub(crate) const fn at_once(self, outputs: usize) -> usize {
+        match self {
+            Self::Avx512(_) if outputs > 16 => 2,
+            Self::Avx512(_) | Self::Avx2(_) => 1,
+        }
+    }
+
     pub(crate) fn run(self, work: impl WithSimd<Output = ()>) {
         match self {
             Self::Avx512(vectors) => Simd::vectorize(vectors, work),

@@ -1,11 +1,16 @@
 //! Convolutions over pictures and rows of numbers, where tract's take longer than they need to.
 //!
-//! Owns what such a convolution is once shapes are known, and the operator that stands in its place. How it is computed
-//! is the business of `depthwise`, and of `dense` on processors whose vectors it was measured with; each says when it can go.
+//! Owns what such a convolution is once shapes are known, and the operator that stands in its place. In which order numbers lie between
+//! convolutions is the business of `orders`; how one is computed that of `by_place`, of `depthwise`, and of `dense`, on processors whose
+//! vectors they were measured with. Each says when it can go.
 
+#[cfg(target_arch = "x86_64")]
+mod by_place;
 #[cfg(target_arch = "x86_64")]
 mod dense;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod orders;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +23,19 @@ use super::tiles;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_core::ops::nn::DataFormat;
+
+/// How a picture's numbers lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// A picture for each channel, as in ONNX.
+    ByChannel,
+    /// For each place its channels.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "there are no registers for it")
+    )]
+    ByPlace,
+}
 
 /// A convolution in numbers. A row of numbers is a picture of height 1.
 #[derive(Debug, Clone)]
@@ -135,6 +153,8 @@ pub(super) enum Way {
     Depthwise(depthwise::Depthwise),
     #[cfg(target_arch = "x86_64")]
     Dense(dense::Dense),
+    #[cfg(target_arch = "x86_64")]
+    ByPlace(by_place::ByPlace),
 }
 
 impl Way {
@@ -144,6 +164,8 @@ impl Way {
             Self::Depthwise(depthwise) => depthwise.eval(numbers, answers),
             #[cfg(target_arch = "x86_64")]
             Self::Dense(dense) => dense.eval(numbers, answers),
+            #[cfg(target_arch = "x86_64")]
+            Self::ByPlace(by_place) => by_place.eval(numbers, answers),
         }
     }
 
@@ -171,24 +193,35 @@ impl Way {
 struct Convolution {
     input: TVec<usize>,
     output: TVec<usize>,
+    /// In front of a sample's sizes an answer has as many dimensions as this says, all of them 1; None: those of the input.
+    samples: Option<usize>,
     way: Way,
 }
 
 impl Convolution {
     fn of(plain: &Plain) -> Option<Self> {
-        let way = Way::to(plain)?;
-        let shape = |channels: usize, [rows, columns]: [usize; 2]| {
-            if plain.is_picture {
+        Some(Self::by(plain, Way::to(plain)?, [Order::ByChannel; 2]))
+    }
+
+    /// `orders` are those of what is read and of what is answered.
+    fn by(plain: &Plain, way: Way, [from, to]: [Order; 2]) -> Self {
+        let shape = |order: Order, channels: usize, [rows, columns]: [usize; 2]| {
+            let mut shape = if plain.is_picture {
                 tvec![channels, rows, columns]
             } else {
                 tvec![channels, columns]
+            };
+            if order == Order::ByPlace {
+                shape.rotate_left(1);
             }
+            shape
         };
-        Some(Self {
-            input: shape(plain.channels, plain.picture),
-            output: shape(plain.outputs, plain.output),
+        Self {
+            input: shape(from, plain.channels, plain.picture),
+            output: shape(to, plain.outputs, plain.output),
+            samples: None,
             way,
-        })
+        }
     }
 }
 
@@ -198,6 +231,8 @@ impl Kernel for Convolution {
             Way::Depthwise(_) => "DepthwiseConv",
             #[cfg(target_arch = "x86_64")]
             Way::Dense(_) => "DenseConv",
+            #[cfg(target_arch = "x86_64")]
+            Way::ByPlace(_) => "ConvByPlace",
         }
     }
 
@@ -215,22 +250,28 @@ impl Kernel for Convolution {
             self.input
         );
         let sizes = self.output.iter().map(|size| size.to_dim());
-        Ok(tvec![Fact::new(
-            input.datum_type,
-            input.shape.iter().take(samples).cloned().chain(sizes)
-        )])
+        let shape: TVec<TDim> = match self.samples {
+            None => input.shape.iter().take(samples).cloned().chain(sizes).collect(),
+            Some(answered) => {
+                ensure!(
+                    input.shape.iter().take(samples).all(|samples| samples.is_one()),
+                    "its input has shape {:?}, and is planned for one sample",
+                    input.shape
+                );
+                std::iter::repeat_n(1.to_dim(), answered).chain(sizes).collect()
+            }
+        };
+        Ok(tvec![Fact::new(input.datum_type, shape)])
     }
 
     fn eval(&self, inputs: &[&Tensor]) -> TractResult<TVec<Tensor>> {
         let input = inputs.first().context("no input")?;
         let samples = input.shape().len().saturating_sub(self.input.len());
-        let shape: TVec<usize> = input
-            .shape()
-            .iter()
-            .take(samples)
-            .chain(&self.output)
-            .copied()
-            .collect();
+        let front: TVec<usize> = match self.samples {
+            None => input.shape().iter().take(samples).copied().collect(),
+            Some(answered) => tvec![1; answered],
+        };
+        let shape: TVec<usize> = front.iter().chain(&self.output).copied().collect();
         let plain = input.try_as_plain_ram()?;
         let numbers = plain.as_slice::<f32>()?.chunks_exact(self.input.iter().product());
         let mut answer = Tensor::zero::<f32>(&shape)?;
@@ -247,6 +288,8 @@ impl Kernel for Convolution {
 
 /// Puts the operator in the place of every convolution that it can compute. The model's constants have been folded.
 pub(crate) fn replace(model: &mut TypedModel) -> TractResult<()> {
+    #[cfg(target_arch = "x86_64")]
+    orders::choose(model)?;
     kernel::replace(model, "Conv", 1, |model, node| {
         let plain = Plain::read(model, node, node.op_as::<Conv>()?)?;
         Convolution::of(&plain)

@@ -1,5 +1,10 @@
 //! What the operator answers is held against the definition, and against tract's in a model.
 
+#[cfg(target_arch = "x86_64")]
+mod by_place;
+#[cfg(target_arch = "x86_64")]
+mod orders;
+
 use super::*;
 use crate::operators::kernel::Kernel as _;
 use tract_onnx::tract_core::ops::cnn::{PaddingSpec, PoolSpec};
