@@ -1,6 +1,7 @@
 //! What each engine answers is held against the definition, in integers of 64 bits: equal, not near.
 
 use super::*;
+use crate::operators::convolution::Way;
 use tract_onnx::pb::AttributeProto;
 use tract_onnx::pb::attribute_proto::AttributeType;
 
