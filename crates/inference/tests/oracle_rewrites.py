@@ -387,6 +387,53 @@ def constants_before_convolutions():
         record(f"{operator} of {outputs} and a convolution, first {is_first}, alone {is_alone}", nodes, x, ["y"])
 
 
+def repeated_before_products():
+    """One of something along an axis, made many, and summed up over it."""
+    x = {"x": random.normal(0, 1, (1, 1, 5, 4)).astype(F32)}
+    of_one = [constant("n", np.array([1, 3, 5, 4])), helper.make_node("Expand", ["x", "n"], ["e"])]
+    tiled = [constant("n", np.array([1, 3, 1, 1])), helper.make_node("Tile", ["x", "n"], ["e"])]
+    for name, made in [("expanded", of_one), ("tiled", tiled)]:
+        record(f"{name} before a convolution", [*made, *convolution("e", "y", 4, 3, kernel=1)], x, ["y"])
+        relu = helper.make_node("Relu", ["e"], ["r"])
+        record(f"{name} before a convolution, bounded", [*made, relu, *convolution("r", "y", 4, 3, kernel=1)], x, ["y"])
+    weights = constant("w", random.normal(0, 1, (3, 6)).astype(F32))
+    for shape, to in [((2, 1), [2, 3]), ((1, 3), [4, 3]), ((3,), [2, 4, 3])]:
+        nodes = [weights, constant("n", np.array(to)), helper.make_node("Expand", ["x", "n"], ["e"])]
+        given = {"x": random.normal(0, 1, shape).astype(F32)}
+        record(f"{shape} expanded before a product", [*nodes, helper.make_node("MatMul", ["e", "w"], ["y"])], given, ["y"])
+    # What a convolution of one channel has made of it is read by another.
+    for stride in [1, 2]:
+        x = {"x": random.normal(0, 1, (1, 1, 17 * stride, 16 * stride)).astype(F32)}
+        nodes = convolution("x", "a", 32, 1, kernel=1, bias=stride == 2, strides=[stride, stride])
+        record(f"one channel with a stride of {stride}", [*nodes, *convolution("a", "y", 4, 32, kernel=1)], x, ["y"])
+
+
+def differences_behind_convolutions():
+    """A number for each of many channels less what a convolution has become."""
+    x = {"x": random.normal(0, 1, (1, 3, 4, 4)).astype(F32)}
+    by_channel = [constant(name, random.uniform(1, 2, (17, 1, 1)).astype(F32)) for name in ["c", "d"]]
+    conv = convolution("x", "a", 17, 3, kernel=3)
+    for operator in ["Add", "Sub", "Mul", "Div"]:
+        nodes = [*by_channel, *conv, helper.make_node(operator, ["a", "d"], ["b"]), helper.make_node("Sub", ["c", "b"], ["y"])]
+        record(f"difference behind {operator}", nodes, x, ["y"])
+    for operator in ["Identity", "Dropout", "Cast", "Concat"]:
+        given = {"Cast": {"to": 1}, "Concat": {"axis": 1}}.get(operator, {})
+        nodes = [*by_channel[:1], *conv, helper.make_node(operator, ["a"], ["b"], **given), helper.make_node("Sub", ["c", "b"], ["y"])]
+        record(f"difference behind {operator}", nodes, x, ["y"])
+    mean = helper.make_node("GlobalAveragePool", ["x"], ["g"])
+    nodes = [*by_channel[:1], *conv, mean, *convolution("g", "h", 17, 3, kernel=1)]
+    nodes += [helper.make_node("Add", ["a", "h"], ["b"]), helper.make_node("Sub", ["c", "b"], ["y"])]
+    record("difference behind what is by channel", nodes, x, ["y"])
+
+
+def padded():
+    """A number that is given, and isn't asked for."""
+    x = {"x": random.normal(0, 1, (2, 4)).astype(F32)}
+    for mode in ["constant", "edge", "reflect"]:
+        nodes = [constant("p", np.array([0, 1, 1, 2])), constant("v", F32(7))]
+        record(f"Pad {mode} with a number", [*nodes, helper.make_node("Pad", ["x", "p", "v"], ["y"], mode=mode)], x, ["y"])
+
+
 def networks():
     """Convolutions one behind the other, and two ways round: values between them lie in another order."""
     x = {"x": random.normal(0, 1, (1, 3, 9, 7)).astype(F32)}
@@ -458,4 +505,7 @@ if __name__ == "__main__":
     steps_behind_convolutions()
     constants_before_convolutions()
     networks()
+    repeated_before_products()
+    differences_behind_convolutions()
+    padded()
     finish(__file__)

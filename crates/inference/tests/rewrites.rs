@@ -11,7 +11,7 @@ use floorhand_tensor::Tensor;
 use onnx::Size;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// What ONNX Runtime answers, recorded by `oracle_rewrites.py`.
 const CASES: &str = include_str!("rewrites.json");
@@ -107,6 +107,45 @@ fn what_is_no_number_stays_none_in_recurrent_layers() {
             );
         }
     }
+}
+
+/// Padding of less than nothing cuts off; tract takes it for as much as there is.
+#[test]
+fn padding_of_less_than_nothing_is_refused() {
+    let refused = |node: NodeProto, pads: Option<TensorProto>| {
+        let graph = GraphProto {
+            node: vec![node],
+            initializer: pads.into_iter().collect(),
+            input: vec![onnx::value("x", DataType::Float, &[Size::Is(4)])],
+            output: vec![onnx::value("y", DataType::Float, &[Size::Is(4)])],
+            ..Default::default()
+        };
+        let error = Model::load(&onnx::bytes(graph), &LoadOptions::default()).unwrap_err();
+        let expected = r#"node "cut", operator Pad, attribute "pads": is negative; cut off with Slice"#;
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let pads = |raw: bool| TensorProto {
+        name: "p".to_owned(),
+        dims: vec![2],
+        data_type: DataType::Int64 as i32,
+        int64_data: if raw { vec![] } else { vec![1, -1] },
+        raw_data: if raw {
+            [1_i64, -1].map(i64::to_le_bytes).as_flattened().to_vec()
+        } else {
+            vec![]
+        },
+        ..Default::default()
+    };
+    refused(onnx::node("cut", "Pad", &["x", "p"], "y"), Some(pads(true)));
+    refused(onnx::node("cut", "Pad", &["x", "p"], "y"), Some(pads(false)));
+    let mut as_attribute = onnx::node("cut", "Pad", &["x"], "y");
+    as_attribute.attribute.push(AttributeProto {
+        name: "pads".to_owned(),
+        r#type: AttributeType::Ints as i32,
+        ints: vec![0, -1],
+        ..Default::default()
+    });
+    refused(as_attribute, None);
 }
 
 #[test]

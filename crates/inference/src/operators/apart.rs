@@ -4,26 +4,29 @@
 //!   before it. On the way it forgets that its first number isn't the first of all (a `Slice` from an odd place, behind a convolution), computes `SAME`
 //!   padding anew for the larger step, passes through a softmax along its own axis; at a `Reshape` or an `Expand` it ends with an error. So it
 //!   stays where it is: nothing is drawn through [`Apart`], which goes when the model has been simplified.
-//! - `constant - convolution` and `constant / convolution` become one convolution, whose weights should have been negated, or can't be had. There
-//!   [`Apart`] stays, at the cost of a copy.
+//! - What is repeated (`Expand`, `Tile`) before a product or a convolution of one place is left out, also along the axis that is summed up.
+//! - A convolution of one place over one channel becomes a product of numbers, of which what stands behind it reads what nobody has written.
+//! - `constant - convolution` and `constant / convolution` become one convolution, whose weights should have been negated, or can't be had. A
+//!   difference is written as a sum instead, which is the same to the bit.
 //!
-//! It can go when tract has mended `pull_downsample_up` and `declutter_channel_arithmetic_succ`.
+//! In the last three [`Apart`] stays, at the cost of a copy. It can go when tract has mended `pull_downsample_up`, `declutter_broadcast`,
+//! `unit_k_to_broadcast_mul` and `declutter_channel_arithmetic_succ`.
 
 use super::kernel::{self, Fact, Kernel};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::Downsample;
-use tract_onnx::tract_core::ops::array::StridedSlice;
+use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, StridedSlice, Tile};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cnn::Conv;
-use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
-
-/// The farthest that a convolution is looked for behind what may become part of it.
-const FAR: usize = 64;
+use tract_onnx::tract_core::ops::math;
 
 /// Gives what it is given; tract knows nothing of it.
 #[derive(Debug)]
-struct Apart;
+struct Apart {
+    /// Whether it is there for good, and not for the time of simplifying alone.
+    stays: bool,
+}
 
 impl Kernel for Apart {
     fn name(&self) -> &'static str {
@@ -39,10 +42,21 @@ impl Kernel for Apart {
     }
 }
 
+/// What is done about a node.
+enum Remedy {
+    /// What it takes there is held apart from what makes it.
+    Before { slot: usize, stays: bool },
+    /// What it makes is held apart from who takes it; with a step what it takes, too.
+    Behind { has_step: bool },
+    /// `a - b` is `-b + a`.
+    Sum,
+}
+
 /// Puts it where it is needed, into a model that has not been simplified yet.
 pub(super) fn hold(model: &mut TypedModel) -> TractResult<()> {
+    let has_convolution = model.nodes().iter().any(|node| node.op_is::<Conv>());
     for id in 0..model.nodes().len() {
-        let Some(slot) = endangered(model, model.node(id)) else {
+        let Some(remedy) = remedy(model, model.node(id), has_convolution) else {
             continue;
         };
         let node = model.node(id);
@@ -50,11 +64,28 @@ pub(super) fn hold(model: &mut TypedModel) -> TractResult<()> {
         let site: Arc<str> = format!("node {:?}, operator {}", node.name, node.op.name()).into();
         let mut patch = TypedModelPatch::new("apart");
         let mut inputs = patch.taps(model, &node.inputs)?;
-        let input = inputs.get_mut(slot).context("it has no such input")?;
-        *input = *kernel::wire(&mut patch, &name, &site, Apart, &[*input])?
-            .first()
-            .context("no output")?;
-        let outputs = patch.wire_node(&node.name, node.op.clone(), &inputs)?;
+        let outputs = match remedy {
+            Remedy::Before { slot, stays } => {
+                let input = inputs.get_mut(slot).context("it has no such input")?;
+                *input = one(&kernel::wire(&mut patch, &name, &site, Apart { stays }, &[*input])?)?;
+                patch.wire_node(&node.name, node.op.clone(), &inputs)?
+            }
+            Remedy::Behind { has_step } => {
+                if let Some(input) = inputs.first_mut().filter(|_| has_step) {
+                    let (name, apart) = (format!("{name}.step"), Apart { stays: false });
+                    *input = one(&kernel::wire(&mut patch, &name, &site, apart, &[*input])?)?;
+                }
+                let output = one(&patch.wire_node(&name, node.op.clone(), &inputs)?)?;
+                kernel::wire(&mut patch, &node.name, &site, Apart { stays: true }, &[output])?
+            }
+            Remedy::Sum => {
+                let [a, b] = *inputs else {
+                    bail!("a difference of {} inputs", inputs.len());
+                };
+                let negative = one(&patch.wire_node(&name, math::neg(), &[b])?)?;
+                patch.wire_node(&node.name, math::add(), &[negative, a])?
+            }
+        };
         for (slot, output) in outputs.into_iter().enumerate() {
             patch.shunt_outside(model, OutletId::new(id, slot), output)?;
         }
@@ -63,27 +94,40 @@ pub(super) fn hold(model: &mut TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-/// The input of a node that has to be held apart from what makes it.
-fn endangered(model: &TypedModel, node: &TypedNode) -> Option<usize> {
+fn one(outputs: &[OutletId]) -> TractResult<OutletId> {
+    outputs.first().copied().context("no output")
+}
+
+fn remedy(model: &TypedModel, node: &TypedNode, has_convolution: bool) -> Option<Remedy> {
+    let conv = node.op_as::<Conv>();
     let has_step = node.op_is::<Downsample>()
-        || node.op_as::<Conv>().is_some_and(becomes_downsample)
+        || conv.is_some_and(becomes_downsample)
         || node
             .op_as::<StridedSlice>()
             .is_some_and(|slice| steps(model, node, slice));
-    if has_step {
-        return Some(0);
-    }
-    let op = node.op_as::<TypedBinOp>()?;
-    if !["Sub", "Div"].contains(&op.0.name()) {
-        return None;
-    }
-    let [one, other] = *node.inputs else {
-        return None;
+    let first = model.outlet_fact(*node.inputs.first()?).ok()?;
+    let is_single = |conv: &Conv| {
+        let pool = &conv.pool_spec;
+        conv.group == 1 && pool.input_channels == 1 && pool.kernel_shape.iter().all(|size| *size == 1)
     };
+    let is_repeated = (node.op_is::<MultiBroadcastTo>() || node.op_is::<Tile>()) && first.konst.is_none();
+    if is_repeated || conv.is_some_and(is_single) {
+        return Some(Remedy::Behind { has_step });
+    }
+    if has_step {
+        return Some(Remedy::Before { slot: 0, stays: false });
+    }
+    let op = node.op_as::<TypedBinOp>().filter(|_| has_convolution)?;
     // Of each channel a number.
-    let shape = &model.outlet_fact(one).ok()?.shape;
-    let is_by_channel = shape.iter().filter(|size| !size.is_one()).count() <= 1;
-    (is_by_channel && is_of_convolution(model, other)).then_some(1)
+    let is_by_channel = first.shape.iter().filter(|size| !size.is_one()).count() <= 1;
+    if !is_by_channel || !first.datum_type.is_float() || op.1.is_some() {
+        return None;
+    }
+    match op.0.name() {
+        "Sub" => Some(Remedy::Sum),
+        "Div" => Some(Remedy::Before { slot: 1, stays: true }),
+        _ => None,
+    }
 }
 
 /// Whether tract takes its step from a convolution, along some axis.
@@ -110,41 +154,19 @@ fn steps(model: &TypedModel, node: &TypedNode, slice: &StridedSlice) -> bool {
     !steps.is_some_and(|steps| is_one(&steps))
 }
 
-/// Whether a value may become a convolution's, once what stands behind that has become part of it.
-fn is_of_convolution(model: &TypedModel, value: OutletId) -> bool {
-    let mut value = value;
-    for _ in 0..FAR {
-        let node = model.node(value.node);
-        if node.op_is::<Conv>() {
-            return true;
-        }
-        if !(node.op_is::<TypedBinOp>() || node.op_is::<ElementWiseOp>() || node.op_is::<AxisOp>()) {
-            return false;
-        }
-        let is_constant = |input: &OutletId| model.outlet_fact(*input).is_ok_and(|fact| fact.konst.is_some());
-        let mut others = node.inputs.iter().filter(|input| !is_constant(input));
-        match (others.next(), others.next()) {
-            (Some(other), None) => value = *other,
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// Takes it away again in front of every [`Downsample`] that another operator takes the place of, and of convolutions.
+/// Takes away what isn't to stay, but in front of a [`Downsample`] that is tract's still.
 pub(super) fn release(model: &mut TypedModel) -> TractResult<()> {
     for id in 0..model.nodes().len() {
         let node = model.node(id);
-        if !kernel::is::<Apart>(node) {
+        if kernel::of::<Apart>(node).is_none_or(|apart| apart.stays) {
             continue;
         }
-        let successors = node.outputs.iter().flat_map(|output| &output.successors);
-        let stays = |inlet: &InletId| {
+        let mut successors = node.outputs.iter().flat_map(|output| &output.successors);
+        let is_tracts = |inlet: &InletId| {
             let behind = model.node(inlet.node);
-            let is_ours = super::downsample::takes(model, behind);
-            (behind.op_is::<Downsample>() && !is_ours) || behind.op_is::<TypedBinOp>()
+            behind.op_is::<Downsample>() && !super::downsample::takes(model, behind)
         };
-        if successors.into_iter().any(stays) {
+        if successors.any(is_tracts) {
             continue;
         }
         if let Some(patch) = TypedModelPatch::shunt_one_op(model, node)? {

@@ -74,10 +74,10 @@ pub(crate) fn wrap(node: &NodeProto, kernel: impl Kernel) -> Built {
     (expand(adapter(site(node).into(), kernel, wanted)), Vec::new())
 }
 
-/// Whether a node is this kernel.
-pub(crate) fn is<K: Kernel>(node: &TypedNode) -> bool {
-    let kernel = node.op_as::<Adapter>().map(|adapter| &*adapter.kernel);
-    kernel.is_some_and(|kernel| (kernel as &dyn Any).is::<K>())
+/// The kernel that a node is, if it is of this kind.
+pub(crate) fn of<K: Kernel>(node: &TypedNode) -> Option<&K> {
+    let kernel = node.op_as::<Adapter>().map(|adapter| &*adapter.kernel)?;
+    (kernel as &dyn Any).downcast_ref()
 }
 
 /// Wires a kernel of one output into a graph whose types are known.
