@@ -194,7 +194,7 @@ impl Sampling {
     }
 }
 
-/// Gives a generation's memory back on a thread that no sample waits for: of a large model that takes milliseconds.
+/// Gives a generation's memory back on a thread of its own: of a large model that takes milliseconds.
 fn unload(loaded: Option<Loaded>) {
     let Some(loaded) = loaded else { return };
     let generation = loaded.generation;

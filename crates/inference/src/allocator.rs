@@ -9,7 +9,7 @@
 #[cfg(target_env = "gnu")]
 const LARGE: libc::c_int = 32 << 20;
 
-/// How much may be free at the end of the heap, in bytes.
+/// How much may be free at the end of a heap, in bytes; threads that run models may have one each.
 #[cfg(target_env = "gnu")]
 const KEPT: libc::c_int = 64 << 20;
 
@@ -29,7 +29,8 @@ pub fn keep_memory() {
     }
 }
 
-/// Gives what is kept and not in use back to the system: behind a model that has left. It takes a millisecond or some.
+/// Gives what is kept and not in use back to the system: behind a model that has left. It takes a millisecond or some, for which
+/// a thread that allocates may have to wait.
 pub fn give_back_memory() {
     #[cfg(target_env = "gnu")]
     {
