@@ -12,7 +12,6 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// Rewrites a graph and all graphs inside it.
 pub(crate) fn graph(graph: &mut GraphProto) -> Result<(), InferenceError> {
-    check_pads(graph)?;
     let mut rewritten = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
         for attribute in &mut node.attribute {
@@ -61,37 +60,6 @@ fn refused(node: &NodeProto, name: &str, problem: &str) -> InferenceError {
 
 fn text(node: &NodeProto, name: &str) -> Option<String> {
     attribute(node, name).map(|attribute| String::from_utf8_lossy(&attribute.s).to_lowercase())
-}
-
-/// tract takes padding of less than nothing, which is to cut off, for as much as there is.
-fn check_pads(graph: &GraphProto) -> Result<(), InferenceError> {
-    for node in graph.node.iter().filter(|node| node.op_type == "Pad" && is_onnx(node)) {
-        let given = attribute(node, "pads").map(|attribute| attribute.ints.clone());
-        let pads = given.or_else(|| integers_of(graph, node.input.get(1)?));
-        if pads.is_some_and(|pads| pads.iter().any(|pad| *pad < 0)) {
-            return Err(refused(node, "pads", "is negative; cut off with Slice"));
-        }
-    }
-    Ok(())
-}
-
-/// The 64-bit integers of a constant.
-fn integers_of(graph: &GraphProto, name: &str) -> Option<Vec<i64>> {
-    let stored = graph.initializer.iter().find(|tensor| tensor.name == name);
-    let tensor = stored.or_else(|| {
-        let made = graph
-            .node
-            .iter()
-            .find(|node| node.output.iter().any(|output| output == name));
-        attribute(made.filter(|node| node.op_type == "Constant")?, "value")?
-            .t
-            .as_ref()
-    })?;
-    let (raw, _) = tensor.raw_data.as_chunks::<8>();
-    Some(match raw {
-        [] => tensor.int64_data.clone(),
-        raw => raw.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
-    })
 }
 
 /// tract orders a block's columns one way only, whatever the mode.

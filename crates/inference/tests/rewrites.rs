@@ -109,43 +109,41 @@ fn what_is_no_number_stays_none_in_recurrent_layers() {
     }
 }
 
-/// Padding of less than nothing cuts off; tract takes it for as much as there is.
+/// Padding of less than nothing cuts off; tract takes it for a number near the largest, wherever it comes from.
 #[test]
 fn padding_of_less_than_nothing_is_refused() {
-    let refused = |node: NodeProto, pads: Option<TensorProto>| {
+    let refused = |nodes: Vec<NodeProto>, pads: Option<TensorProto>| {
         let graph = GraphProto {
-            node: vec![node],
+            node: nodes,
             initializer: pads.into_iter().collect(),
             input: vec![onnx::value("x", DataType::Float, &[Size::Is(4)])],
             output: vec![onnx::value("y", DataType::Float, &[Size::Is(4)])],
             ..Default::default()
         };
         let error = Model::load(&onnx::bytes(graph), &LoadOptions::default()).unwrap_err();
-        let expected = r#"node "cut", operator Pad, attribute "pads": is negative; cut off with Slice"#;
+        let expected = r#"node "cut": its padding is negative; cut off with Slice"#;
         assert!(error.to_string().contains(expected), "{error}");
     };
-    let pads = |raw: bool| TensorProto {
+    let pads = |numbers: [i64; 2]| TensorProto {
         name: "p".to_owned(),
         dims: vec![2],
         data_type: DataType::Int64 as i32,
-        int64_data: if raw { vec![] } else { vec![1, -1] },
-        raw_data: if raw {
-            [1_i64, -1].map(i64::to_le_bytes).as_flattened().to_vec()
-        } else {
-            vec![]
-        },
+        int64_data: numbers.to_vec(),
         ..Default::default()
     };
-    refused(onnx::node("cut", "Pad", &["x", "p"], "y"), Some(pads(true)));
-    refused(onnx::node("cut", "Pad", &["x", "p"], "y"), Some(pads(false)));
-    let mut as_attribute = onnx::node("cut", "Pad", &["x"], "y");
-    as_attribute.attribute.push(AttributeProto {
-        name: "pads".to_owned(),
+    let cut = |by: &str| onnx::node("cut", "Pad", &["x", by], "y");
+    refused(vec![cut("p")], Some(pads([1, -1])));
+    // As exporters write it, which compute it.
+    let negative = onnx::node("negative", "Neg", &["p"], "n");
+    refused(vec![negative, cut("n")], Some(pads([-1, 1])));
+    let mut stored = onnx::node("stored", "Constant", &[], "c");
+    stored.attribute.push(AttributeProto {
+        name: "value_ints".to_owned(),
         r#type: AttributeType::Ints as i32,
-        ints: vec![0, -1],
+        ints: vec![-1, 1],
         ..Default::default()
     });
-    refused(as_attribute, None);
+    refused(vec![stored, cut("c")], None);
 }
 
 #[test]

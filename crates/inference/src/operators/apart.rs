@@ -106,6 +106,10 @@ fn remedy(model: &TypedModel, node: &TypedNode, has_convolution: bool) -> Option
             .op_as::<StridedSlice>()
             .is_some_and(|slice| steps(model, node, slice));
     let first = model.outlet_fact(*node.inputs.first()?).ok()?;
+    if first.datum_type == DatumType::TDim {
+        // A shape that is being computed, which a kernel would make numbers of.
+        return None;
+    }
     let is_single = |conv: &Conv| {
         let pool = &conv.pool_spec;
         conv.group == 1 && pool.input_channels == 1 && pool.kernel_shape.iter().all(|size| *size == 1)
@@ -174,4 +178,47 @@ pub(super) fn release(model: &mut TypedModel) -> TractResult<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a model of one step has, once it was held apart, and once that was released.
+    fn names(datum_type: DatumType, stride: isize) -> [Vec<String>; 2] {
+        let mut model = TypedModel::default();
+        let x = model.add_source("x", datum_type.fact([6])).unwrap();
+        let step = Downsample::new(0, stride, 0);
+        let y = model.wire_node("y", step, &[x]).unwrap();
+        model.select_output_outlets(&y).unwrap();
+        let mut names = [hold as fn(&mut TypedModel) -> TractResult<()>, release].map(|pass| {
+            pass(&mut model).unwrap();
+            let order = model.eval_order().unwrap();
+            let names = order.iter().map(|node| model.node(*node).op.name().to_string());
+            names.collect::<Vec<_>>()
+        });
+        names.iter_mut().for_each(|names| names.retain(|name| name != "Source"));
+        names
+    }
+
+    #[test]
+    fn what_is_ours_is_released() {
+        for datum_type in [DatumType::F32, DatumType::I64, DatumType::Bool] {
+            assert_eq!(names(datum_type, 2), [vec!["Apart", "Downsample"], vec!["Downsample"]]);
+        }
+    }
+
+    #[test]
+    fn what_stays_tracts_is_held_on() {
+        assert_eq!(names(DatumType::F32, -1), [(); 2].map(|()| vec!["Apart", "Downsample"]));
+        assert_eq!(
+            names(DatumType::String, 2),
+            [(); 2].map(|()| vec!["Apart", "Downsample"])
+        );
+    }
+
+    #[test]
+    fn shapes_that_are_being_computed_stay_as_they_are() {
+        assert_eq!(names(DatumType::TDim, 2), [(); 2].map(|()| vec!["Downsample"]));
+    }
 }

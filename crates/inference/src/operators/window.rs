@@ -1,15 +1,27 @@
-//! Refuses kernels and windows of which it isn't clear what they see.
+//! Refuses kernels, windows and padding of which it isn't clear what they see.
 //!
 //! One may be larger than what it goes over, padding and all: tract 0.23.9 answers with what it finds inside, or with nothing; ONNX
 //! Runtime refuses it, or answers with nothing. And one that is smaller than its stride may be padded by name (`SAME_UPPER`): then
-//! ONNX Runtime begins in the middle of what is left over, tract, as TensorFlow, with the first place.
+//! ONNX Runtime begins in the middle of what is left over, tract, as TensorFlow, with the first place. Padding of less than nothing, which is
+//! to cut off, becomes a number near the largest in tract.
 
 use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::ops::array::Pad;
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
 
-/// Checks every convolution and pool of a model whose shapes are known.
+/// Checks every convolution, pool and padding of a model whose shapes are known.
 pub(crate) fn check(model: &TypedModel) -> TractResult<()> {
     for node in model.nodes() {
+        if let Some(pad) = node.op_as::<Pad>() {
+            let is_negative = |number: usize| number > isize::MAX as usize;
+            ensure!(
+                !pad.pads
+                    .iter()
+                    .any(|&(before, after)| is_negative(before) || is_negative(after)),
+                "node {:?}: its padding is negative; cut off with Slice",
+                node.name
+            );
+        }
         let spec = node.op_as::<Conv>().map(|conv| &conv.pool_spec);
         let spec = spec.or_else(|| node.op_as::<MaxPool>().map(|pool| &pool.pool_spec));
         let Some(spec) = spec.or_else(|| node.op_as::<SumPool>().map(|pool| &pool.pool_spec)) else {
